@@ -1,0 +1,140 @@
+/* CPU detection, the floating-point environment, and one line through the table a function. */
+#include "kernels.h"
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+
+static uint64_t read_environment(void) { return _mm_getcsr(); }
+static void write_environment(uint64_t bits) { _mm_setcsr((uint32_t)bits); }
+enum { DEFAULT_ENVIRONMENT = 0x1f80 }; /* MXCSR: nearest even, all masked, no FTZ, no DAZ */
+
+#elif defined(__aarch64__)
+
+static uint64_t read_environment(void)
+{
+    uint64_t bits;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(bits));
+    return bits;
+}
+static void write_environment(uint64_t bits) { __asm__ volatile("msr fpcr, %0" : : "r"(bits)); }
+enum { DEFAULT_ENVIRONMENT = 0 }; /* FPCR: nearest even, no traps, no FZ */
+
+#else
+#error "floatfmt knows the floating-point environment of x86-64 and AArch64 only"
+#endif
+
+uint64_t ff_default_float_environment(void)
+{
+    const uint64_t saved = read_environment();
+    write_environment(DEFAULT_ENVIRONMENT);
+    return saved;
+}
+
+void ff_restore_float_environment(uint64_t saved) { write_environment(saved); }
+
+static const struct ff_kernels *table(enum ff_isa isa)
+{
+#if defined(__x86_64__)
+    if (isa == FF_AVX512)
+        return &ff_kernels_avx512;
+    if (isa == FF_AVX2)
+        return &ff_kernels_avx2;
+#endif
+    (void)isa;
+    return &ff_kernels_baseline;
+}
+
+int ff_isa_supported(enum ff_isa isa)
+{
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (isa == FF_AVX2)
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c") &&
+               __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("lzcnt");
+    if (isa == FF_AVX512)
+        return ff_isa_supported(FF_AVX2) && __builtin_cpu_supports("avx512f") &&
+               __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+               __builtin_cpu_supports("avx512vl");
+#endif
+    return isa == FF_BASELINE;
+}
+
+const char *ff_compiler(void)
+{
+#if defined(__clang__)
+    return "Clang " __clang_version__;
+#elif defined(__GNUC__)
+    return "GCC " __VERSION__;
+#else
+    return "unknown";
+#endif
+}
+
+/* The kernel is called through a pointer between the two, so no compiler moves its arithmetic. */
+#define IN_DEFAULT_ENVIRONMENT(call)                                                               \
+    const uint64_t saved = ff_default_float_environment();                                         \
+    call;                                                                                          \
+    ff_restore_float_environment(saved)
+
+void ff_decompose(enum ff_isa isa, const struct ff_format *format, const void *codes, uint8_t *sign,
+                  void *exponent, void *fraction, size_t n)
+{
+    IN_DEFAULT_ENVIRONMENT(table(isa)->decompose(format, codes, sign, exponent, fraction, n));
+}
+
+int ff_compose(enum ff_isa isa, const struct ff_format *format, const uint8_t *sign,
+               const void *exponent, const void *fraction, void *codes, size_t n)
+{
+    int stray;
+    IN_DEFAULT_ENVIRONMENT(
+        stray = table(isa)->compose(format, sign, exponent, fraction, codes, n));
+    return stray;
+}
+
+void ff_encode(enum ff_isa isa, enum ff_type type, const struct ff_format *format,
+               const void *values, void *codes, size_t n)
+{
+    IN_DEFAULT_ENVIRONMENT(table(isa)->encode[type](format, values, codes, n));
+}
+
+void ff_decode(enum ff_isa isa, enum ff_type type, const struct ff_format *format,
+               const void *codes, void *values, size_t n)
+{
+    IN_DEFAULT_ENVIRONMENT(table(isa)->decode[type](format, codes, values, n));
+}
+
+void ff_round_to(enum ff_isa isa, enum ff_type type, const struct ff_format *format,
+                 const void *values, void *out, size_t n)
+{
+    IN_DEFAULT_ENVIRONMENT(table(isa)->round_to[type](format, values, out, n));
+}
+
+void ff_amax(enum ff_isa isa, enum ff_type type, const void *x, size_t outer, size_t channels,
+             size_t inner, double *amax)
+{
+    IN_DEFAULT_ENVIRONMENT(table(isa)->amax[type](x, outer, channels, inner, amax));
+}
+
+void ff_minmax(enum ff_isa isa, enum ff_type type, const void *x, size_t outer, size_t channels,
+               size_t inner, double *low, double *high)
+{
+    IN_DEFAULT_ENVIRONMENT(table(isa)->minmax[type](x, outer, channels, inner, low, high));
+}
+
+int64_t ff_quantize(enum ff_isa isa, enum ff_type type, const void *x, size_t outer,
+                    size_t channels, size_t inner, const double *scale, const double *zero_point,
+                    int qmin, int qmax, int8_t *codes)
+{
+    int64_t clamped;
+    IN_DEFAULT_ENVIRONMENT(clamped = table(isa)->quantize[type](x, outer, channels, inner, scale,
+                                                                zero_point, qmin, qmax, codes));
+    return clamped;
+}
+
+void ff_dequantize(enum ff_isa isa, enum ff_type type, const int8_t *codes, size_t outer,
+                   size_t channels, size_t inner, const double *scale, const double *zero_point,
+                   void *out)
+{
+    IN_DEFAULT_ENVIRONMENT(
+        table(isa)->dequantize[type](codes, outer, channels, inner, scale, zero_point, out));
+}

@@ -1,0 +1,28 @@
+/* One table of kernels per instruction-set level. Signatures are those of floatfmt.h without isa
+ * and type. An index of [FF_TYPES] is an enum ff_type; decode and round_to have FF_F64, FF_F32. */
+#pragma once
+#include "floatfmt.h"
+
+#include <float.h>
+#include <string.h>
+
+enum { FF_TYPES = FF_BF16 + 1 };
+
+struct ff_kernels {
+    void (*decompose)(const struct ff_format *, const void *, uint8_t *, void *, void *, size_t);
+    int (*compose)(const struct ff_format *, const uint8_t *, const void *, const void *, void *,
+                   size_t);
+    void (*encode[FF_TYPES])(const struct ff_format *, const void *, void *, size_t);
+    void (*decode[2])(const struct ff_format *, const void *, void *, size_t);
+    void (*round_to[2])(const struct ff_format *, const void *, void *, size_t);
+    void (*amax[FF_TYPES])(const void *, size_t, size_t, size_t, double *);
+    void (*minmax[FF_TYPES])(const void *, size_t, size_t, size_t, double *, double *);
+    int64_t (*quantize[FF_TYPES])(const void *, size_t, size_t, size_t, const double *,
+                                  const double *, int, int, int8_t *);
+    void (*dequantize[FF_TYPES])(const int8_t *, size_t, size_t, size_t, const double *,
+                                 const double *, void *);
+};
+
+extern const struct ff_kernels ff_kernels_baseline;
+extern const struct ff_kernels ff_kernels_avx2;
+extern const struct ff_kernels ff_kernels_avx512;

@@ -1,0 +1,165 @@
+"""Which implementation runs: the NumPy reference, or the C kernel at an instruction-set level.
+
+All give the same bits. The fastest that this machine has is the default; `use_backend` or the
+environment variable FLOATFMT_BACKEND choose another.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Protocol
+
+import numpy as np
+
+from ..formats import Format
+from . import native, reference
+from .reference import Float64, SubnormalsFlushedError
+
+__all__ = [
+    "Backend",
+    "NativeMissingWarning",
+    "SubnormalsFlushedError",
+    "available_backends",
+    "backend_name",
+    "current_backend",
+    "use_backend",
+]
+
+
+class NativeMissingWarning(UserWarning):
+    """The C kernel is not installed, so everything runs on the slower NumPy reference."""
+
+
+class Backend(Protocol):
+    """The functions of an implementation; `reference.py` documents them."""
+
+    def decompose(
+        self,
+        codes: np.ndarray,
+        fmt: Format,
+        sign: np.ndarray,
+        exponent: np.ndarray,
+        fraction: np.ndarray,
+    ) -> None: ...
+    def compose(
+        self,
+        sign: np.ndarray,
+        exponent: np.ndarray,
+        fraction: np.ndarray,
+        fmt: Format,
+        codes: np.ndarray,
+    ) -> bool: ...
+    def encode(self, values: np.ndarray, fmt: Format, codes: np.ndarray) -> None: ...
+    def decode(self, codes: np.ndarray, fmt: Format, values: np.ndarray) -> None: ...
+    def round_to(self, values: np.ndarray, fmt: Format, out: np.ndarray) -> None: ...
+    def amax(self, x: np.ndarray) -> Float64: ...
+    def minmax(self, x: np.ndarray) -> tuple[Float64, Float64]: ...
+    def absmax_scale(self, amax: Float64, scale_format: Format, qmax: int = 127) -> Float64: ...
+    def zeropoint_parameters(
+        self, low: Float64, high: Float64, scale_format: Format, qmin: int = -128, qmax: int = 127
+    ) -> tuple[Float64, Float64]: ...
+    def quantize(
+        self,
+        x: np.ndarray,
+        scale: Float64,
+        zero_point: Float64,
+        qmin: int,
+        qmax: int,
+        codes: np.ndarray,
+    ) -> int: ...
+    def dequantize(
+        self, codes: np.ndarray, scale: Float64, zero_point: Float64, out: np.ndarray
+    ) -> None: ...
+
+
+_BACKENDS: dict[str, Backend] = {
+    "reference": reference,
+    **{level: native.Native(level) for level in native.supported_levels()},
+}
+_chosen: ContextVar[str | None] = ContextVar("floatfmt_backend", default=None)
+
+
+def available_backends() -> tuple[str, ...]:
+    """Return the names of the backends this machine can run, slowest first.
+
+    Examples
+    --------
+    >>> import floatfmt as ff
+    >>> ff.available_backends()[0]
+    'reference'
+    """
+    return tuple(_BACKENDS)
+
+
+def _checked(name: str, origin: str) -> str:
+    if name in _BACKENDS:
+        return name
+    known = ", ".join(("reference", *native.LEVELS))
+    reason = (
+        f"is not available here: this machine has {', '.join(_BACKENDS)}"
+        if name in native.LEVELS
+        else f"is no backend; there are {known}"
+    )
+    raise ValueError(f"{origin}: {name!r} {reason}")
+
+
+def backend_name() -> str:
+    """Return the name of the backend that runs here and now."""
+    chosen = _chosen.get()
+    if chosen is not None:
+        return chosen
+    if wanted := os.environ.get("FLOATFMT_BACKEND"):
+        return _checked(wanted, "FLOATFMT_BACKEND")
+    fastest = available_backends()[-1]
+    if fastest == "reference":
+        _warn_once_that_native_is_missing()
+    return fastest
+
+
+@functools.cache
+def _warn_once_that_native_is_missing() -> None:
+    warnings.warn(
+        "floatfmt runs on its NumPy reference: the C kernel is not installed. Results are the same,"
+        " large arrays are slower. To build it, install a C compiler and reinstall floatfmt;"
+        " FLOATFMT_BACKEND=reference chooses the reference and silences this.",
+        NativeMissingWarning,
+        stacklevel=4,
+    )
+
+
+def current_backend() -> Backend:
+    """Return the backend that runs here and now."""
+    return _BACKENDS[backend_name()]
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Run everything in the ``with`` block (this thread, this context) on one backend.
+
+    Parameters
+    ----------
+    name : str
+        One of ``available_backends()``.
+
+    Raises
+    ------
+    ValueError
+        No such backend, or not one that this machine has.
+
+    Examples
+    --------
+    >>> import floatfmt as ff, numpy as np
+    >>> with ff.use_backend("reference"):
+    ...     ff.absmax(np.float32([0.1, 3.2])).codes
+    array([  4, 127], dtype=int8)
+    """
+    token = _chosen.set(_checked(name, "use_backend"))
+    try:
+        yield
+    finally:
+        _chosen.reset(token)

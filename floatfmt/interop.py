@@ -1,0 +1,242 @@
+"""Which array or scalar came in, as NumPy memory without a copy, and giving the same kind back.
+
+Torch is recognised without being imported: if the caller has a tensor, the caller imported it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from .formats import Format, format
+
+__all__ = [
+    "codes_array",
+    "describe",
+    "first_where",
+    "float_array",
+    "is_plain",
+    "is_torch",
+    "like",
+    "same",
+    "slabs",
+    "stream",
+    "to_numpy",
+]
+
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+FLOAT_DTYPES = tuple(np.dtype(t) for t in (np.float64, np.float32, np.float16)) + (BFLOAT16,)
+
+
+def is_torch(x: object) -> bool:
+    """Return whether x is a torch tensor."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+def describe(x: object) -> str:
+    """Return a short name of what x is, for error messages."""
+    dtype = getattr(x, "dtype", None)
+    kind = f"{type(x).__module__.partition('.')[0]}.{type(x).__qualname__}"
+    kind = kind.removeprefix("builtins.")
+    return kind if dtype is None else f"{kind} of {str(dtype).removeprefix('torch.')}"
+
+
+def _torch_memory(x: Any) -> np.ndarray:
+    """Return a CPU tensor's memory as a NumPy array; bf16 becomes ml_dtypes.bfloat16."""
+    torch = sys.modules["torch"]
+    if x.device.type != "cpu":
+        raise ValueError(f"the tensor is on device {x.device}; pass x.cpu()")
+    if x.layout != torch.strided:
+        raise ValueError(f"the tensor's layout is {x.layout}; pass x.to_dense()")
+    x = x.detach().resolve_conj().resolve_neg()
+    if x.dtype == torch.bfloat16:
+        return x.view(torch.int16).numpy().view(BFLOAT16)
+    try:
+        return x.numpy()
+    except TypeError:
+        raise TypeError(f"NumPy has no dtype for {describe(x)}") from None
+
+
+def to_numpy(x: Any) -> np.ndarray:
+    """Return x as a NumPy array that shares its memory where it has any."""
+    return _torch_memory(x) if is_torch(x) else np.asarray(x)
+
+
+def float_array(x: Any) -> np.ndarray:
+    """Return x as a NumPy array of fp64, fp32, fp16 or bf16 values, sharing memory where x has any.
+
+    Raises
+    ------
+    TypeError
+        x holds integers, complex numbers, text or anything else that is no float.
+    ValueError
+        A torch tensor that is not in CPU memory.
+    """
+    array = to_numpy(x)
+    if array.dtype.newbyteorder("=") not in FLOAT_DTYPES:
+        raise TypeError(
+            f"expected floating-point values (fp64, fp32, fp16 or bf16), got {describe(x)}"
+            f"{'' if hasattr(x, 'dtype') else f' ({array.dtype})'}; cast first"
+        )
+    return array
+
+
+def codes_array(x: Any, fmt: Format) -> np.ndarray:
+    """Return x as an array of `fmt`'s codes: unsigned integers, or values whose bits they are.
+
+    Raises
+    ------
+    TypeError
+        x has another dtype.
+    ValueError
+        A code has more bits than the format; the message names the first.
+    """
+    array = to_numpy(x)
+    if array.dtype.newbyteorder("=") in FLOAT_DTYPES and format(array.dtype) == fmt:
+        return array.view(fmt.code_dtype.newbyteorder(array.dtype.byteorder))
+    if array.dtype.newbyteorder("=") != fmt.code_dtype:
+        hint = "; encode values first" if array.dtype.newbyteorder("=") in FLOAT_DTYPES else ""
+        raise TypeError(f"expected codes of {fmt} ({fmt.code_dtype}), got {describe(x)}{hint}")
+    if fmt.bits < 8 * fmt.code_dtype.itemsize and array.size and int(array.max()) >> fmt.bits:
+        position, code = first_where(array, lambda piece: piece >> fmt.bits != 0)
+        raise ValueError(f"{position} is {code:#x}; codes of {fmt} have {fmt.bits} bits")
+    return array
+
+
+def first_where(
+    array: np.ndarray, wrong: Callable[[np.ndarray], np.ndarray], name: str = "x"
+) -> tuple[str, Any]:
+    """Return the first position in C order where `wrong` holds, as text ``x[i, j]``, and its value.
+
+    `wrong` maps an array to booleans and is called on pieces, to bound memory.
+    """
+    for index in slabs(array.shape):
+        hits = np.argwhere(wrong(array[index]))
+        if len(hits):
+            starts = [part.start if isinstance(part, slice) else 0 for part in index]
+            starts = starts[: array.ndim] + [0] * (array.ndim - len(starts))
+            at = tuple(int(i) + start for i, start in zip(hits[0], starts, strict=True))
+            return (f"{name}[{', '.join(map(str, at))}]" if at else name), array[at].item()
+    raise AssertionError("nothing is wrong")
+
+
+def like(array: np.ndarray, x: object) -> Any:
+    """Return `array` as the kind of x: a torch tensor sharing its memory if x is one, else itself."""
+    if not is_torch(x):
+        return array
+    torch = sys.modules["torch"]
+    if array.dtype == BFLOAT16:
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
+#: Elements of a piece: with its temporaries it stays in the second-level cache.
+SLAB = 1 << 16
+
+
+def slabs(shape: tuple[int, ...], limit: int = SLAB) -> Iterator[tuple[Any, ...]]:
+    """Yield indices that cut an array of `shape` into pieces of at most `limit` elements.
+
+    The pieces follow C order and keep every axis. An index is slices of the leading axes, as many
+    as are cut, and an Ellipsis, so that indexing always gives a view.
+    """
+    size = math.prod(shape)
+    if size <= limit or not shape:
+        yield (...,)
+        return
+    inner = size // shape[0]
+    step = max(1, limit // inner)
+    for start in range(0, shape[0], step):
+        stop = min(start + step, shape[0])
+        for rest in slabs(shape[1:], limit) if inner > limit else [(...,)]:
+            yield (slice(start, stop), *rest)
+
+
+def is_plain(array: np.ndarray) -> bool:
+    """Return whether C can read the array as it stands: contiguous, aligned, native byte order."""
+    return array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative
+
+
+def plain(array: np.ndarray) -> np.ndarray:
+    """Return the array, or a plain copy of it."""
+    return np.require(array, array.dtype.newbyteorder("="), ["C", "A"])
+
+
+def stream(
+    kernel: Callable[..., bool | None],
+    inputs: tuple[np.ndarray, ...],
+    outputs: tuple[np.ndarray, ...],
+    *,
+    whole: bool,
+) -> bool:
+    """Call ``kernel(*inputs, *outputs)`` on plain 1-D arrays, piece by piece if it must be.
+
+    With `whole`, plain arrays go in one call; anything else in slabs, copied as far as needed, so
+    that temporaries stay small. Returns whether no call returned False.
+    """
+    if whole and all(map(is_plain, inputs)) and all(map(is_plain, outputs)):
+        return kernel(*(array.reshape(-1) for array in (*inputs, *outputs))) is not False
+    fine = True
+    for index in slabs(inputs[0].shape):
+        views = [out[index] for out in outputs]
+        pieces = [v if is_plain(v) else np.empty(v.shape, v.dtype.newbyteorder("=")) for v in views]
+        plains = (*(plain(array[index]) for array in inputs), *pieces)
+        fine &= kernel(*(array.reshape(-1) for array in plains)) is not False
+        for view, piece in zip(views, pieces, strict=True):
+            if piece is not view:
+                view[...] = piece
+    return fine
+
+
+def checked_out(
+    out: Any, shape: tuple[int, ...], dtype: np.dtype, *inputs: np.ndarray
+) -> np.ndarray:
+    """Return an output array: `out`, if it was given and fits, or a new one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `out` has another dtype or shape, cannot be written, or overlaps an input.
+    """
+    if out is None:
+        return np.empty(shape, dtype)
+    array = to_numpy(out)
+    if array.dtype != dtype or not isinstance(out, np.ndarray) and not is_torch(out):
+        raise TypeError(f"out= must be an array of {dtype}, got {describe(out)}")
+    if array.shape != shape:
+        raise ValueError(f"out= must have shape {shape}, got {array.shape}")
+    if not array.flags.writeable:
+        raise ValueError("out= is read-only")
+    if any(np.may_share_memory(array, x) for x in inputs):
+        raise ValueError("out= overlaps the input")
+    return array
+
+
+def same(a: Any, b: Any) -> Any:
+    """Return whether two results of one class are equal, arrays element by element (NaN = NaN)."""
+    if type(a) is not type(b):
+        return NotImplemented
+    return all(
+        _equal(getattr(a, field.name), getattr(b, field.name)) for field in dataclasses.fields(a)
+    )
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray) or is_torch(a):
+        a, b = to_numpy(a), to_numpy(b)
+        bits = np.dtype((np.void, max(a.dtype.itemsize, 1)))
+        return (
+            a.dtype == b.dtype
+            and a.shape == b.shape
+            and bool(
+                (np.ascontiguousarray(a).view(bits) == np.ascontiguousarray(b).view(bits)).all()
+            )
+        )
+    return bool(a == b)

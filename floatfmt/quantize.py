@@ -1,0 +1,429 @@
+"""int8 quantisation: absmax, zero-point, and with a scale and zero point that are given.
+
+The code is the correctly rounded quotient of x by the scale that is stored. Formulas are float64
+arithmetic on exact input values, ``rint`` rounds half to even.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import interop
+from .backends import Backend, backend_name, current_backend
+from .formats import Format, FormatLike, format
+
+__all__ = ["Quantized", "absmax", "quantize", "zeropoint"]
+
+INT8 = np.dtype(np.int8)
+INT8_MIN, INT8_MAX = -128, 127
+SCHEMES = ("absmax", "zeropoint")
+SCALE_FORMATS = ("fp64", "fp32", "fp16", "bf16")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Quantized:
+    """int8 codes with all that is needed to read them: ``x ≈ (codes - zero_point) * scale``.
+
+    Attributes
+    ----------
+    codes : array of int8
+        In x's shape and kind (NumPy or torch).
+    scale : array
+        Positive; 0-d if the whole array shares it, else x's shape with every axis but `axis` 1.
+    zero_point : array of int64
+        The code of 0.0, in scale's shape. Not clamped to int8: a range far from 0 needs more.
+    scheme : str
+        ``"absmax"``, ``"zeropoint"`` or ``"given"``.
+    axis : tuple of int
+        The axes whose every index has a scale of its own; empty for one scale.
+    format : Format
+        x's format, to which `dequantize` returns.
+    saturated : int
+        How many values lay outside the codes' range and were clamped.
+
+    Examples
+    --------
+    >>> import floatfmt as ff, numpy as np
+    >>> q = ff.quantize(np.float32([0.1, -1.5, 3.2]), "absmax")
+    >>> q.codes, q.saturated
+    (array([  4, -60, 127], dtype=int8), 0)
+    >>> q.dequantize()
+    array([ 0.10078741, -1.511811  ,  3.2       ], dtype=float32)
+    """
+
+    codes: Any
+    scale: Any
+    zero_point: Any
+    scheme: str
+    axis: tuple[int, ...]
+    format: Format
+    saturated: int
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return interop.same(self, other)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that have to be stored: codes and scales, and zero points unless all are 0."""
+        zero_point = interop.to_numpy(self.zero_point)
+        stored = [self.codes, self.scale, *([zero_point] if zero_point.any() else [])]
+        return sum(interop.to_numpy(array).nbytes for array in stored)
+
+    def dequantize(self, dtype: FormatLike | None = None, *, out: Any = None) -> Any:
+        """Return ``(codes - zero_point) * scale``.
+
+        Parameters
+        ----------
+        dtype : dtype or format, optional
+            fp64, fp32, fp16 or bf16; x's own by default.
+        out : array, optional
+            Where the values go.
+
+        Returns
+        -------
+        array
+            Computed in float64, rounded once to the dtype, clamped to its largest finite value; of
+            x's shape and kind.
+        """
+        fmt = self.format if dtype is None else format(dtype)
+        if fmt.dtype is None:
+            raise ValueError(f"no array dtype holds {fmt}; dequantize to fp64, fp32, fp16 or bf16")
+        codes = interop.to_numpy(self.codes)
+        values = interop.checked_out(out, codes.shape, np.dtype(fmt.dtype), codes)
+        scale, zero_point = (
+            np.ascontiguousarray(interop.to_numpy(part), np.float64)
+            for part in (self.scale, self.zero_point)
+        )
+        backend = current_backend()
+        for _, (piece, target), (s, z) in _pieces(
+            (codes, values), self.axis, (scale, zero_point), writes=1
+        ):
+            backend.dequantize(piece, s, z, target)
+        return interop.like(values, self.codes) if out is None else out
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the codes, ready for JSON."""
+        return {
+            "scheme": self.scheme,
+            "shape": list(self.codes.shape),
+            "axis": list(self.axis),
+            "format": self.format.name,
+            "scale": interop.to_numpy(self.scale).astype(np.float64).tolist(),
+            "zero_point": interop.to_numpy(self.zero_point).tolist(),
+            "saturated": self.saturated,
+            "nbytes": self.nbytes,
+        }
+
+    def __str__(self) -> str:
+        shape = "×".join(map(str, self.codes.shape)) or "0-d"
+        kept = f"one scale per index of axis {self.axis}" if self.axis else "one scale"
+        return (
+            f"int8 {self.scheme}, {shape} from {self.format}, {kept}, "
+            f"{self.nbytes:,} bytes, {self.saturated:,} saturated\n"
+            f"scale      {np.array2string(interop.to_numpy(self.scale), threshold=8)}\n"
+            f"zero point {np.array2string(interop.to_numpy(self.zero_point), threshold=8)}\n"
+            f"{np.array2string(interop.to_numpy(self.codes), threshold=64)}"
+        )
+
+
+def quantize(
+    x: Any,
+    scheme: str | None = None,
+    *,
+    scale: Any = None,
+    zero_point: Any = None,
+    axis: int | Sequence[int] | None = None,
+    scale_dtype: FormatLike | None = None,
+    out: Any = None,
+) -> Quantized:
+    """Quantise to int8.
+
+    Parameters
+    ----------
+    x : array
+        Finite fp64, fp32, fp16 or bf16 values; NumPy or torch, any shape, strides and byte order.
+    scheme : {"absmax", "zeropoint"}
+        How scale and zero point follow from x:
+
+        - absmax: ``scale = max(abs(x)) / 127``, zero point 0, codes -127 to 127;
+        - zeropoint: ``scale = (max(x) - min(x)) / 255``,
+          ``zero_point = rint(-128 - min(x) / scale)``, codes -128 to 127.
+    scale, zero_point : float and int, or arrays, instead of `scheme`
+        Given from elsewhere: ``codes = clamp(rint(x / scale) + zero_point, -128, 127)``. The scale
+        is rounded to `scale_dtype` first; zero_point is 0 by default, and an integer that float64
+        holds exactly.
+    axis : int or sequence of int, optional
+        The axis or axes whose every index gets a scale of its own (torch's per-channel axis), not
+        the axis reduced over. By default the whole array shares one scale.
+    scale_dtype : format, optional
+        Format of the stored scale: fp64, fp32, fp16 or bf16; by default fp64 for fp64 values, else
+        fp32. A scale is rounded to nearest, but up where it is subnormal, so it is never 0.
+    out : int8 array, optional
+        Where the codes go.
+
+    Returns
+    -------
+    Quantized
+
+    Raises
+    ------
+    ValueError
+        A value is NaN or Inf (the message names the first), a scale is not positive and finite, an
+        axis is out of range, a scheme is unknown.
+    TypeError
+        x holds no floats; neither or both of `scheme` and `scale` are given.
+
+    Notes
+    -----
+    All zeros give codes 0, scale 1. A constant c has scale abs(c), zero point 0 and codes ±1 under
+    zeropoint. An empty array gives an empty result with scale 1. Both schemes never clamp unless a
+    coarse `scale_dtype` makes them; `Quantized.saturated` counts.
+
+    Examples
+    --------
+    >>> import floatfmt as ff, numpy as np
+    >>> q = ff.quantize(np.float64([-3.0, 0.1, 3.2]), "zeropoint")
+    >>> q.codes, int(q.zero_point), round(1 / float(q.scale), 2)
+    (array([-128,   -1,  127], dtype=int8), -5, 41.13)
+    >>> ff.quantize(np.float32([1.0, 99.0]), scale=0.5, zero_point=3).codes
+    array([  5, 127], dtype=int8)
+    """
+    if (scheme is None) == (scale is None):
+        raise TypeError(f"give a scheme ({' or '.join(map(repr, SCHEMES))}) or a scale")
+    if scheme is not None and zero_point is not None:
+        raise TypeError("a zero_point goes with a scale; a scheme finds its own")
+    if scheme is not None and scheme not in SCHEMES:
+        raise ValueError(f"no scheme is called {scheme!r}; there are {', '.join(SCHEMES)}")
+    values = interop.float_array(x)
+    axes = _axes(axis, values.ndim)
+    scale_format = _scale_format(scale_dtype, format(values.dtype))
+    codes = interop.checked_out(out, values.shape, INT8, values)
+    backend = current_backend()
+    qmin = INT8_MIN
+    if scheme == "absmax":
+        qmin = -INT8_MAX
+        amax = _amax(values, axes, backend)
+        wide_scale = backend.absmax_scale(amax.reshape(-1), scale_format).reshape(amax.shape)
+        wide_zero = np.zeros(amax.shape)
+    elif scheme == "zeropoint":
+        low, high = _minmax(values, axes, backend)
+        wide_scale, wide_zero = (
+            part.reshape(low.shape)
+            for part in backend.zeropoint_parameters(
+                low.reshape(-1), high.reshape(-1), scale_format
+            )
+        )
+    else:
+        wide_scale, wide_zero = _given(scale, zero_point, values, axes, scale_format, backend)
+    saturated = 0
+    for _, (piece, target), (s, z) in _pieces(
+        (values, codes), axes, (wide_scale, wide_zero), writes=1
+    ):
+        clamped = backend.quantize(piece, s, z, qmin, INT8_MAX, target)
+        if clamped < 0:
+            _report_not_finite(values)
+        saturated += clamped
+    shape = tuple(n if a in axes else 1 for a, n in enumerate(values.shape)) if axes else ()
+    stored = wide_scale.astype(scale_format.dtype).reshape(shape)
+    zeros = wide_zero.astype(np.int64).reshape(shape)
+    return Quantized(
+        codes=interop.like(codes, x) if out is None else out,
+        scale=interop.like(stored, x),
+        zero_point=interop.like(zeros, x),
+        scheme=scheme or "given",
+        axis=axes,
+        format=format(values.dtype),
+        saturated=saturated,
+    )
+
+
+def absmax(
+    x: Any,
+    *,
+    axis: int | Sequence[int] | None = None,
+    scale_dtype: FormatLike | None = None,
+    out: Any = None,
+) -> Quantized:
+    """Quantise to int8 by the largest magnitude: ``quantize(x, "absmax")``.
+
+    Examples
+    --------
+    >>> import floatfmt as ff, numpy as np
+    >>> ff.absmax(np.float32([[0.1, 3.2], [0.5, 1.0]]), axis=0).codes
+    array([[  4, 127],
+           [ 64, 127]], dtype=int8)
+    """
+    return quantize(x, "absmax", axis=axis, scale_dtype=scale_dtype, out=out)
+
+
+def zeropoint(
+    x: Any,
+    *,
+    axis: int | Sequence[int] | None = None,
+    scale_dtype: FormatLike | None = None,
+    out: Any = None,
+) -> Quantized:
+    """Quantise to int8 by range and zero point: ``quantize(x, "zeropoint")``.
+
+    Examples
+    --------
+    >>> import floatfmt as ff, numpy as np
+    >>> ff.zeropoint(np.float32([0.0, 0.5, 1.0])).codes
+    array([-128,    0,  127], dtype=int8)
+    """
+    return quantize(x, "zeropoint", axis=axis, scale_dtype=scale_dtype, out=out)
+
+
+# --- arguments ----------------------------------------------------------------------------------
+
+
+def _axes(axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+    wanted = () if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
+    for a in wanted:
+        if not isinstance(a, (int, np.integer)):
+            raise TypeError(f"axis must be an integer or a sequence of integers, got {axis!r}")
+        if not -ndim <= a < ndim:
+            raise ValueError(f"axis {a} is out of range for an array of {ndim} dimensions")
+    axes = tuple(sorted(int(a) % ndim for a in wanted))
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"axis {axis!r} names an axis twice")
+    return axes
+
+
+def _scale_format(wanted: FormatLike | None, source: Format) -> Format:
+    if wanted is None:
+        return source if source.name == "fp64" else format("fp32")
+    fmt = format(wanted)
+    if fmt.name not in SCALE_FORMATS:
+        raise ValueError(f"scale_dtype must be one of {', '.join(SCALE_FORMATS)}, got {wanted!r}")
+    return fmt
+
+
+def _given(
+    scale: Any,
+    zero_point: Any,
+    values: np.ndarray,
+    axes: tuple[int, ...],
+    scale_format: Format,
+    backend: Backend,
+) -> tuple[np.ndarray, np.ndarray]:
+    wide_scale = np.asarray(interop.to_numpy(scale), np.float64)
+    wrong = ~(np.isfinite(wide_scale) & (wide_scale > 0))
+    if wrong.any():
+        position, value = interop.first_where(
+            wide_scale, lambda s: ~((s > 0) & (s < np.inf)), "scale"
+        )
+        raise ValueError(f"{position} is {value}; a scale is positive and finite")
+    zeros = interop.to_numpy(0 if zero_point is None else zero_point)
+    if zeros.dtype.kind not in "iu":
+        raise TypeError(f"zero_point must be an integer, got {interop.describe(zero_point)}")
+    wide_zero = zeros.astype(np.float64)
+    inexact = wide_zero.astype(object) != zeros.astype(object)
+    if np.any(inexact) or np.any(np.abs(wide_zero) >= 2.0**63):
+        raise ValueError(f"zero_point {zero_point!r} is no integer that float64 holds exactly")
+    kept = tuple(values.shape[a] for a in axes)
+    rounded = backend.absmax_scale(
+        _channels(wide_scale, values, axes, "scale").ravel(), scale_format, 1
+    )
+    return rounded.reshape(kept), _channels(wide_zero, values, axes, "zero_point")
+
+
+def _channels(
+    given: np.ndarray, values: np.ndarray, axes: tuple[int, ...], name: str
+) -> np.ndarray:
+    """Return a given parameter, one value or one a channel, in the shape of the kept axes."""
+    kept = tuple(values.shape[a] for a in axes)
+    full = tuple(n if a in axes else 1 for a, n in enumerate(values.shape))
+    if given.size == 1 or given.shape in (kept, full):
+        return np.ascontiguousarray(
+            np.broadcast_to(given.reshape(kept if given.size > 1 else ()), kept)
+        )
+    expected = " or ".join(str(shape) for shape in dict.fromkeys(((), kept, full)))
+    raise ValueError(f"{name} has shape {given.shape}; with axis={axes or None} it has {expected}")
+
+
+def _report_not_finite(values: np.ndarray) -> None:
+    position, value = interop.first_where(values, lambda piece: ~np.isfinite(piece))
+    raise ValueError(f"{position} is {value}; int8 codes need finite values")
+
+
+# --- channels -----------------------------------------------------------------------------------
+
+
+def _pieces(
+    arrays: tuple[np.ndarray, ...],
+    axes: tuple[int, ...],
+    parameters: tuple[np.ndarray, ...] = (),
+    writes: int = 0,
+) -> Iterator[tuple[Any, tuple[np.ndarray, ...], tuple[np.ndarray, ...]]]:
+    """Cut arrays of one shape into the plain (outer, channels, inner) pieces that kernels take.
+
+    Yields (index into the channels, pieces, channel parameters of the piece). `parameters` have
+    the shape of the kept axes. The last `writes` arrays are written to: what the caller puts into
+    their piece is in the array before the next piece comes.
+    """
+    # Channels whose axes are not neighbours are brought to the front; that view is not contiguous
+    # and so is worked on slab by slab.
+    first = axes[0] if axes else 0
+    if axes != tuple(range(first, first + len(axes))):
+        rest = tuple(a for a in range(arrays[0].ndim) if a not in axes)
+        arrays = tuple(array.transpose(*axes, *rest) for array in arrays)
+        first = 0
+    kept = slice(first, first + len(axes))
+    whole = backend_name() != "reference" and all(map(interop.is_plain, arrays))
+    shape = arrays[0].shape
+    for index in [(...,)] if whole else interop.slabs(shape):
+        views = [array[index] for array in arrays]
+        cut = (*index[:-1], *[slice(None)] * (len(shape) - len(index) + 1))[kept]
+        layout = (
+            math.prod(views[0].shape[: kept.start]),
+            math.prod(views[0].shape[kept]),
+            math.prod(views[0].shape[kept.stop :]),
+        )
+        plains = [interop.plain(view) for view in views]
+        piece = tuple(array.reshape(layout) for array in plains)
+        yield cut, piece, tuple(np.ascontiguousarray(p[cut]).reshape(-1) for p in parameters)
+        for view, copy in list(zip(views, plains, strict=True))[len(arrays) - writes :]:
+            if copy is not view:
+                view[...] = copy
+
+
+def _kept_shape(values: np.ndarray, axes: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(values.shape[a] for a in axes)
+
+
+def _amax(values: np.ndarray, axes: tuple[int, ...], backend: Backend) -> np.ndarray:
+    amax = np.zeros(_kept_shape(values, axes))
+    for cut, (piece,), _ in _pieces((values,), axes):
+        part = amax[cut or ...]
+        np.maximum(part, backend.amax(piece).reshape(part.shape), out=part)
+    if not np.isfinite(amax).all():
+        _report_not_finite(values)
+    return amax
+
+
+def _minmax(
+    values: np.ndarray, axes: tuple[int, ...], backend: Backend
+) -> tuple[np.ndarray, np.ndarray]:
+    low = np.full(_kept_shape(values, axes), np.inf)
+    high = np.full(low.shape, -np.inf)
+    for cut, (piece,), _ in _pieces((values,), axes):
+        for part, new, pick in zip(
+            (low[cut or ...], high[cut or ...]),
+            backend.minmax(piece),
+            (np.minimum, np.maximum),
+            strict=True,
+        ):
+            pick(part, new.reshape(part.shape), out=part)
+    if values.size == 0:
+        return np.zeros_like(low), np.zeros_like(low)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        _report_not_finite(values)
+    return low, high
