@@ -6,6 +6,7 @@ them (`quantize`, `absmax`, `zeropoint`), on a C kernel that a NumPy reference c
 
 from .arrays import Category, Fields, compose, decode, decompose, encode, round_to
 from .backends import NativeMissingWarning, available_backends, use_backend
+from . import exact
 from .formats import Format, format, formats
 from .quantize import Quantized, absmax, quantize, zeropoint
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +70,7 @@ class Fields:
         Inf and NaN have emax + 1, as in IEEE 754's logical layout.
         """
         exponent = interop.to_numpy(self.exponent).astype(np.int16)
-        unbiased = np.maximum(exponent, np.int16(1)) - np.int16(self.format.bias or 0)
+        unbiased = np.maximum(exponent, np.int16(1)) - np.int16(self.format.bias)
         return interop.like(unbiased, self.exponent)
 
     @property
@@ -160,15 +161,23 @@ def decompose(
     interop.stream(
         lambda codes, *fields: kernel(codes, fmt, *fields), (codes,), arrays, whole=_in_one_call()
     )
-    results = (interop.like(a, x) if o is None else o for a, o in zip(arrays, outs, strict=True))
-    return Fields(*results, fmt)
+    sign, exponent, fraction = (
+        interop.like(array, x) if given is None else given
+        for array, given in zip(arrays, outs, strict=True)
+    )
+    return Fields(sign, exponent, fraction, fmt)
 
 
 def _format_of(x: Any) -> Format:
     return _as_format(interop.float_array(x).dtype)
 
 
-def compose(fields: Fields, format: FormatLike | None = None, *, out: Any = None) -> Any:
+def compose(
+    fields: Fields | tuple[Any, Any, Any],
+    format: FormatLike | None = None,
+    *,
+    out: Any = None,
+) -> Any:
     """Join sign, biased exponent and fraction to codes: the inverse of `decompose`.
 
     Parameters
@@ -231,7 +240,7 @@ def _field(part: Any, name: str, dtype: np.dtype) -> np.ndarray:
         return array.astype(dtype, copy=False)
     limit = np.iinfo(dtype).max
     if array.size and int(array.max()) > limit:
-        position, value = interop.first_where(array, lambda piece: piece > limit, name)
+        position, value = interop.first_where(array, _above(limit), name)
         raise ValueError(f"{position} is {value}, which {dtype} cannot hold")
     return array.astype(dtype)
 
@@ -241,8 +250,12 @@ def _report_stray(arrays: tuple[np.ndarray, ...], fmt: Format) -> None:
     names = ("sign", "exponent", "fraction")
     for array, name, limit in zip(arrays, names, limits, strict=True):
         if array.size and int(array.max()) > limit:
-            position, value = interop.first_where(array, lambda a, limit=limit: a > limit, name)
+            position, value = interop.first_where(array, _above(limit), name)
             raise ValueError(f"{position} is {value}; {name} of {fmt} is at most {limit}")
+
+
+def _above(limit: int) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda array: array > limit
 
 
 def encode(x: Any, format: FormatLike, *, out: Any = None) -> Any:

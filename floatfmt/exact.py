@@ -71,13 +71,12 @@ def significand(code: int, fmt: Format) -> Fraction:
 def unbiased_exponent(code: int, fmt: Format) -> int:
     """Return the exponent of the power of two that multiplies the significand."""
     _, exponent, _ = fields(code, fmt)
-    assert fmt.bias is not None
     return max(exponent, 1) - fmt.bias
 
 
 def decode(code: int, fmt: Format) -> Fraction | float:
     """Return the exact value of a code: a Fraction, or float -0.0, inf, -inf or nan."""
-    sign, _, fraction = fields(code, fmt)
+    sign, _, _ = fields(code, fmt)
     kind = category(code, fmt)
     if kind == "nan":
         return float("nan")
@@ -188,8 +187,8 @@ def simplest_fraction(code: int, fmt: Format) -> Fraction:
     if low <= 0 <= high:
         return Fraction(0)  # a zero: no other finite interval reaches 0
     sign = -1 if high < 0 else 1
-    ends = sorted((sign * low, sign * high))
-    denominator = simplest_between(*ends, closed).denominator
+    nearer, farther = sorted((sign * low, sign * high))
+    denominator = simplest_between(nearer, farther, closed).denominator
     numerator = round_half_even(Fraction(decode(code, fmt)) * denominator)
     for n in (numerator, numerator - 1, numerator + 1):
         x = Fraction(n, denominator)
@@ -206,7 +205,7 @@ def simplest_between(low: Fraction, high: Fraction, closed: bool) -> Fraction:
     whole = low.numerator // low.denominator
     if low == whole and closed:
         return Fraction(whole)
-    if whole + 1 < high or whole + 1 == high and closed:
+    if whole + 1 < high or (whole + 1 == high and closed):
         return Fraction(whole + 1)
     if low == whole:
         room = 1 / (high - whole)
@@ -246,12 +245,14 @@ def zeropoint_parameters(
 ) -> tuple[Fraction, int]:
     """Return (scale, zero point) of zero-point quantisation of values from `low` to `high`.
 
-    A constant c has scale abs(c) (1 for c = 0) and zero point 0.
+    A constant c has scale abs(c) (1 for c = 0) and zero point 0. A zero point beyond 2**62, which
+    takes a scale too large for its format, is limited to it.
     """
     if low == high:
         return (_round_scale(abs(low), scale_format) if low else Fraction(1)), 0
     scale = _round_scale(fl64(fl64(high - low) / (qmax - qmin)), scale_format)
-    return scale, round_half_even(fl64(qmin - fl64(low / scale)))
+    zero_point = round_half_even(fl64(qmin - fl64(low / scale)))
+    return scale, min(max(zero_point, -(2**62)), 2**62)
 
 
 def quantize(x: Fraction, scale: Fraction, zero_point: int, qmin: int, qmax: int) -> int:

@@ -12,7 +12,7 @@ import difflib
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import ml_dtypes
 import numpy as np
@@ -55,7 +55,7 @@ class Format:
     name: str
     exponent_bits: int
     fraction_bits: int
-    bias: int | None = None
+    bias: int = cast(int, None)  # None until __post_init__ fills in IEEE's
     aliases: tuple[str, ...] = ()
     dtype: str | None = None
 
@@ -90,13 +90,11 @@ class Format:
     @property
     def max_exponent(self) -> int:
         """Unbiased exponent of the largest binade (IEEE's emax)."""
-        assert self.bias is not None
         return 2**self.exponent_bits - 2 - self.bias
 
     @property
     def min_exponent(self) -> int:
         """Unbiased exponent of the smallest normal and of all subnormals (IEEE's emin)."""
-        assert self.bias is not None
         return 1 - self.bias
 
     @property
@@ -161,7 +159,7 @@ class Format:
 
     @property
     def value_dtype(self) -> np.dtype:
-        """float32 where it holds every value of the format, and normals as normals; else float64."""
+        """float32 where it holds every value, and normals as normals; else float64."""
         fp32_holds_it = (
             self.fraction_bits <= 23
             and self.max_exponent <= 127
@@ -219,7 +217,7 @@ def format(which: FormatLike) -> Format:
     ----------
     which : Format, str, dtype or scalar type
         A name or alias in any case (``"bf16"``, ``"bfloat16"``), a NumPy, ml_dtypes or torch dtype
-        (``np.float16``, ``ml_dtypes.bfloat16``, ``torch.bfloat16``), or a Format, returned as it is.
+        (``np.float16``, ``ml_dtypes.bfloat16``, ``torch.bfloat16``), or a Format, returned as is.
 
     Raises
     ------
@@ -243,9 +241,8 @@ def format(which: FormatLike) -> Format:
     try:
         dtype = np.dtype(which)  # type: ignore[call-overload]
     except TypeError:
-        raise TypeError(
-            f"a format is a name, a dtype or a floatfmt.Format, got {type(which).__name__} {which!r}"
-        ) from None
+        got = f"{type(which).__name__} {which!r}"
+        raise TypeError(f"a format is a name, a dtype or a floatfmt.Format, got {got}") from None
     if dtype.newbyteorder("=") not in _BY_DTYPE:
         known = ", ".join(str(known) for known in _BY_DTYPE)
         raise ValueError(f"dtype {dtype} is no floating-point format of floatfmt; known: {known}")

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
-FLOAT_DTYPES = tuple(np.dtype(t) for t in (np.float64, np.float32, np.float16)) + (BFLOAT16,)
+FLOAT_DTYPES = (np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.float16), BFLOAT16)
 
 
 def is_torch(x: object) -> bool:
@@ -128,7 +128,7 @@ def first_where(
 
 
 def like(array: np.ndarray, x: object) -> Any:
-    """Return `array` as the kind of x: a torch tensor sharing its memory if x is one, else itself."""
+    """Return `array` as x's kind: a torch tensor sharing its memory if x is one, else itself."""
     if not is_torch(x):
         return array
     torch = sys.modules["torch"]
@@ -208,7 +208,7 @@ def checked_out(
     if out is None:
         return np.empty(shape, dtype)
     array = to_numpy(out)
-    if array.dtype != dtype or not isinstance(out, np.ndarray) and not is_torch(out):
+    if array.dtype != dtype or not (isinstance(out, np.ndarray) or is_torch(out)):
         raise TypeError(f"out= must be an array of {dtype}, got {describe(out)}")
     if array.shape != shape:
         raise ValueError(f"out= must have shape {shape}, got {array.shape}")

@@ -71,7 +71,6 @@ def _type(array: np.ndarray) -> int:
 
 def _within_fp32_binades(fmt: Format) -> bool:
     """Return whether the 32-bit encoder and decoder know the format; the 64-bit ones know all."""
-    assert fmt.bias is not None
     return fmt.bias <= 127 and fmt.fraction_bits <= 23 and fmt.bits <= 32
 
 

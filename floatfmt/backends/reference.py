@@ -124,7 +124,6 @@ def _encode_fp64(patterns: np.ndarray, fmt: Format) -> np.ndarray:
     hidden = (exponent > 0).astype(U64) << U64(52)
     significand = (magnitude & U64(FP64.fraction_mask)) | hidden
     # The target's biased exponent; below 1 the value lies among its subnormals and loses more bits.
-    assert fmt.bias is not None and FP64.bias is not None
     biased = np.maximum(exponent, 1) - FP64.bias + fmt.bias
     dropped = 52 - fmt.fraction_bits + np.maximum(1 - biased, 0)
     rounded = _shift_half_even(significand, np.minimum(dropped, 63).astype(U64))
@@ -153,7 +152,6 @@ def _widen(codes: np.ndarray, fmt: Format) -> np.ndarray:
     code = codes.astype(U64)
     exponent = (code >> U64(fmt.fraction_bits)) & U64(fmt.exponent_mask)
     fraction = code & U64(fmt.fraction_mask)
-    assert fmt.bias is not None and FP64.bias is not None
     wide_exponent = exponent + U64(FP64.bias - fmt.bias)
     wide_fraction = fraction << U64(52 - fmt.fraction_bits)
     wide = (wide_exponent << U64(52)) | wide_fraction
@@ -247,6 +245,8 @@ def zeropoint_parameters(
     constant_scale = np.where(low == 0, 1.0, _round_scale(size, size, 1, scale_format))
     scale = np.where(constant, constant_scale, scale)
     zero_point = np.where(constant, 0.0, np.rint(qmin - low / scale))
+    # Only a scale that overflowed its format needs the limit; int64 has to hold the result.
+    zero_point = np.clip(zero_point, -(2.0**62), 2.0**62)
     return scale, zero_point + 0.0  # + 0.0: never -0
 
 

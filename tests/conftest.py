@@ -1,0 +1,48 @@
+"""Backends as fixtures, hypothesis profiles, and the switch that forbids a silent fallback."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import floatfmt as ff
+
+settings.register_profile(
+    "default", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("ci", settings.get_profile("default"), max_examples=200, print_blob=True)
+settings.register_profile("exhaustive", settings.get_profile("ci"), max_examples=5000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+#: What /proc/cpuinfo must list for a level: asked of the kernel, not of our own detection.
+CPU_FLAGS = {
+    "baseline": set(),
+    "avx2": {"avx2", "f16c", "bmi2", "abm"},
+    "avx512": {"avx2", "f16c", "bmi2", "abm", "avx512f", "avx512bw", "avx512dq", "avx512vl"},
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With FLOATFMT_REQUIRE=native, stop unless every level that the CPU has is built in."""
+    if os.environ.get("FLOATFMT_REQUIRE") != "native":
+        return
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set()
+    required = {level for level, needed in CPU_FLAGS.items() if needed <= flags}
+    missing = required - set(ff.available_backends())
+    if missing:
+        pytest.exit(f"FLOATFMT_REQUIRE=native, but these levels are missing: {missing}", 1)
+
+
+@pytest.fixture(params=ff.available_backends())
+def backend(request: pytest.FixtureRequest) -> str:
+    """Run the test on each backend this machine has, the reference included."""
+    with ff.use_backend(request.param):
+        yield request.param
+
+
+@pytest.fixture(scope="session", params=ff.available_backends()[1:])
+def level(request: pytest.FixtureRequest) -> str:
+    """Each instruction-set level of the C kernel that this machine has."""
+    return request.param

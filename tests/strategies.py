@@ -1,0 +1,105 @@
+"""Hypothesis strategies: bit patterns rather than floats, weighted towards the boundaries.
+
+`st.floats()` alone hardly ever draws NaN payloads, ties or the ends of the subnormals.
+"""
+
+import functools
+
+import ml_dtypes
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import floatfmt as ff
+
+FLOAT_DTYPES = tuple(map(np.dtype, (np.float64, np.float32, np.float16, ml_dtypes.bfloat16)))
+
+#: Formats outside the registry that every conversion has to take too: narrow, wide, odd biases.
+CUSTOM_FORMATS = (
+    ff.Format("e5m2", 5, 2),
+    ff.Format("e2m1", 2, 1),
+    ff.Format("e8m10 with fp32's subnormals as normals", 8, 10, bias=140),
+    ff.Format("e6m20 around 1e10", 6, 20, bias=-3),
+    ff.Format("e11m20", 11, 20),
+    ff.Format("e9m23", 9, 23),
+)
+ALL_FORMATS = (*ff.formats(), *CUSTOM_FORMATS)
+
+
+@functools.cache
+def boundary_codes(fmt: ff.Format) -> tuple[int, ...]:
+    """Codes at and next to every place where something changes, of both signs."""
+    one = fmt.bias << fmt.fraction_bits if 0 < fmt.bias < fmt.exponent_mask else 1
+    places = [
+        0,
+        1 << fmt.fraction_bits,  # the smallest normal
+        one,
+        fmt.infinity_code,
+        fmt.infinity_code | fmt.quiet_bit,
+        fmt.infinity_code | fmt.fraction_mask,
+    ]
+    magnitudes = {place + step for place in places for step in (-2, -1, 0, 1, 2)}
+    magnitudes = {m for m in magnitudes if 0 <= m < fmt.sign_bit}
+    return tuple(sorted(m | sign for m in magnitudes for sign in (0, fmt.sign_bit)))
+
+
+@functools.cache
+def tie_codes(source: ff.Format, target: ff.Format) -> tuple[int, ...]:
+    """Codes of `source` at and one ulp beside midpoints of `target`'s boundary neighbours."""
+    found: set[int] = set()
+    for code in boundary_codes(target):
+        if ff.exact.category(code, target) in ("infinite", "nan"):
+            continue
+        for end in ff.exact.rounding_interval(code, target)[:2]:
+            near = ff.exact.encode(end, source)
+            if near & ~source.sign_bit < source.infinity_code:
+                found |= {
+                    near,
+                    ff.exact.next_up(near, source),
+                    ff.exact.next_down(near, source),
+                }
+    return tuple(sorted(found))
+
+
+def codes(fmt: ff.Format, towards: ff.Format | None = None) -> st.SearchStrategy[int]:
+    """Codes of a format: any bits, boundaries, and ties of the format they are rounded to."""
+    parts = [st.integers(0, 2**fmt.bits - 1), st.sampled_from(boundary_codes(fmt))]
+    if towards is not None and (ties := tie_codes(fmt, towards)):
+        parts.append(st.sampled_from(ties))
+    return st.one_of(parts)
+
+
+def code_arrays(
+    fmt: ff.Format, towards: ff.Format | None = None, max_size: int = 600
+) -> st.SearchStrategy[np.ndarray]:
+    """1-D arrays of codes, long enough for a vector body and a tail."""
+    return hnp.arrays(fmt.code_dtype, st.integers(0, max_size), elements=codes(fmt, towards))
+
+
+def value_arrays(
+    dtype: np.dtype, towards: ff.Format | None = None, max_size: int = 600
+) -> st.SearchStrategy[np.ndarray]:
+    """1-D arrays of any bit patterns of a float dtype."""
+    return code_arrays(ff.format(dtype), towards, max_size).map(lambda bits: bits.view(dtype))
+
+
+@st.composite
+def finite_arrays(
+    draw: st.DrawFn, dtype: np.dtype, min_size: int = 0, max_size: int = 600
+) -> np.ndarray:
+    """1-D arrays of finite values: any bits, or near one magnitude as real weights are."""
+    fmt = ff.format(dtype)
+    size = draw(st.integers(min_size, max_size))
+    if draw(st.booleans()):
+        elements = codes(fmt).map(lambda code: _finite(code, fmt))
+        return draw(hnp.arrays(fmt.code_dtype, size, elements=elements)).view(dtype)
+    low, high = fmt.min_exponent - fmt.fraction_bits, fmt.max_exponent
+    scale = 2.0 ** draw(st.integers(low, high - 8))
+    steps = draw(hnp.arrays(np.int16, size, elements=st.integers(-400, 400)))
+    # Halves and quarters of one scale: ties and near ties of a quantiser by that scale.
+    return (steps * 0.25 * scale).astype(dtype)
+
+
+def _finite(code: int, fmt: ff.Format) -> int:
+    finite = (code & ~fmt.sign_bit) % fmt.infinity_code
+    return finite | (code & fmt.sign_bit)

@@ -1,0 +1,232 @@
+"""The C kernel, every function at every level, against the NumPy reference, bit for bit."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import floatfmt as ff
+from floatfmt.backends import backend_name, native, reference
+from strategies import ALL_FORMATS, FLOAT_DTYPES, code_arrays, finite_arrays, value_arrays
+
+
+def bits(array: np.ndarray) -> bytes:
+    return np.ascontiguousarray(array).tobytes()
+
+
+def on_both(level: str, operation):
+    with ff.use_backend("reference"):
+        expected = operation()
+    with ff.use_backend(level):
+        return operation(), expected
+
+
+def assert_equal_bits(level: str, operation) -> None:
+    result, expected = on_both(level, operation)
+    if not isinstance(result, tuple):
+        result, expected = (result,), (expected,)
+    for got, wanted in zip(result, expected, strict=True):
+        if bits(got) != bits(wanted):
+            kind = np.dtype(f"u{got.dtype.itemsize}")
+            np.testing.assert_array_equal(got.view(kind), wanted.view(kind))
+
+
+@given(st.sampled_from(FLOAT_DTYPES), st.sampled_from(ALL_FORMATS), st.data())
+def test_encode_equals_the_reference(level, dtype, target, data):
+    x = data.draw(value_arrays(dtype, target))
+    assert_equal_bits(level, lambda: ff.encode(x, target))
+
+
+@given(st.sampled_from(ALL_FORMATS), st.sampled_from([None, np.float64]), st.data())
+def test_decode_equals_the_reference(level, fmt, dtype, data):
+    codes = data.draw(code_arrays(fmt))
+    assert_equal_bits(level, lambda: ff.decode(codes, fmt, dtype=dtype))
+
+
+@given(st.sampled_from(FLOAT_DTYPES), st.sampled_from(ALL_FORMATS), st.data())
+def test_round_to_equals_the_reference(level, dtype, target, data):
+    x = data.draw(value_arrays(dtype, target))
+    if ff.arrays.holds(ff.format(dtype), target):
+        assert_equal_bits(level, lambda: ff.round_to(x, target))
+
+
+@given(st.sampled_from(ALL_FORMATS), st.data())
+def test_decompose_and_compose_equal_the_reference(level, fmt, data):
+    codes = data.draw(code_arrays(fmt))
+    fields, expected = on_both(level, lambda: ff.decompose(codes, fmt))
+    assert fields == expected
+    assert_equal_bits(level, lambda: ff.compose(fields))
+    with ff.use_backend(level):
+        np.testing.assert_array_equal(ff.compose(fields), codes)
+
+
+def shaped(data, x: np.ndarray) -> tuple[np.ndarray, int | tuple[int, ...] | None]:
+    """A shape for x, and an axis: rows, columns, middle axes, several axes."""
+    columns = data.draw(st.sampled_from([1, 2, 3, 5, 17]))
+    x = x[: x.size // (2 * columns) * 2 * columns]
+    shapes = [(x.size,), (2, x.size // 2), (x.size // columns, columns), (2, -1, columns)]
+    x = x.reshape(data.draw(st.sampled_from(shapes))) if x.size else x
+    axes = [None, 0, -1, *([(0, x.ndim - 1)] if x.ndim > 2 else [])]
+    return x, data.draw(st.sampled_from(axes))
+
+
+def results(q: ff.Quantized) -> tuple[np.ndarray, ...]:
+    saturated = np.array(q.saturated)
+    return np.asarray(q.codes), q.scale, q.zero_point, saturated, np.asarray(q.dequantize())
+
+
+@given(st.sampled_from(FLOAT_DTYPES), st.sampled_from(["absmax", "zeropoint"]), st.data())
+def test_schemes_equal_the_reference(level, dtype, scheme, data):
+    x, axis = shaped(data, data.draw(finite_arrays(dtype)))
+    scale_dtype = data.draw(st.sampled_from([None, "fp64", "fp32", "fp16", "bf16"]))
+    assert_equal_bits(
+        level, lambda: results(ff.quantize(x, scheme, axis=axis, scale_dtype=scale_dtype))
+    )
+
+
+@given(st.sampled_from(FLOAT_DTYPES), st.integers(-40, 40), st.integers(-3000, 3000), st.data())
+def test_given_scales_equal_the_reference(level, dtype, exponent, zero_point, data):
+    x, axis = shaped(data, data.draw(finite_arrays(dtype)))
+    scale = data.draw(st.sampled_from([1.0, 0.03, 1 / 3])) * 2.0**exponent
+    assert_equal_bits(
+        level,
+        lambda: results(ff.quantize(x, scale=scale, zero_point=zero_point, axis=axis)),
+    )
+
+
+@given(st.integers(0, 2**20), st.integers(0, 255), st.integers(-200, 200))
+def test_ties_and_near_ties_equal_the_reference(level, seed, fraction, zero_point):
+    """Every value within a few ulp of a tie: the guard band's whole purpose."""
+    rng = np.random.default_rng(seed)
+    scale = np.float32(1 + fraction / 256)
+    ties = (rng.integers(-140, 140, 700) + 0.5) * np.float64(scale)
+    x = ties.astype(np.float32)
+    x = (x.view(np.int32) + rng.integers(-2, 3, 700).astype(np.int32)).view(np.float32)
+    assert_equal_bits(level, lambda: results(ff.quantize(x, scale=scale, zero_point=zero_point)))
+
+
+@pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
+def test_long_arrays_equal_the_reference(level, dtype):
+    fmt = ff.format(dtype)
+    rng = np.random.default_rng(7)
+    patterns = rng.integers(0, 2**fmt.bits, 300_007, dtype=np.uint64).astype(fmt.code_dtype)
+    for target in ALL_FORMATS:
+        assert_equal_bits(level, lambda target=target: ff.encode(patterns.view(dtype), target))
+    x = rng.normal(size=300_007).astype(dtype)
+    for scheme in ("absmax", "zeropoint"):
+        assert_equal_bits(level, lambda scheme=scheme: results(ff.quantize(x, scheme)))
+
+
+def test_results_do_not_depend_on_the_length_of_the_array(level):
+    """Vector bodies and scalar tails agree: every prefix has the bits of the whole."""
+    rng = np.random.default_rng(3)
+    x = rng.integers(0, 2**32, 300, dtype=np.uint32).view(np.float32)
+    y = rng.normal(size=300).astype(np.float32)
+    with ff.use_backend(level):
+        whole = ff.encode(x, "fp16"), ff.encode(x, "bf16"), ff.quantize(y, scale=0.01).codes
+        for n in range(300):
+            prefix = (
+                ff.encode(x[:n], "fp16"),
+                ff.encode(x[:n], "bf16"),
+                ff.quantize(y[:n], scale=0.01).codes,
+            )
+            for part, full in zip(prefix, whole, strict=True):
+                np.testing.assert_array_equal(part, full[:n])
+
+
+@pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("at", [0, 5, 255, 256, 299])
+def test_a_value_that_is_not_finite_is_found_wherever_it_stands(backend, dtype, bad, at):
+    x = np.ones(300, dtype)
+    x[at] = bad
+    for arguments in ({"scheme": "absmax"}, {"scheme": "zeropoint"}, {"scale": 0.5}):
+        with pytest.raises(ValueError, match=rf"x\[{at}\] is {bad}"):
+            ff.quantize(x, **arguments)
+        with pytest.raises(ValueError, match=rf"x\[{at // 3}, {at % 3}\] is {bad}"):
+            ff.quantize(x.reshape(100, 3), axis=1, **arguments)
+
+
+# --- choosing -----------------------------------------------------------------------------------
+
+
+def test_every_function_of_the_reference_is_a_function_of_the_kernel():
+    assert all(callable(getattr(native.Native, name)) for name in reference.__all__)
+
+
+def test_use_backend_is_put_back_even_after_an_error():
+    before = backend_name()
+    with pytest.raises(KeyError), ff.use_backend("reference"):
+        assert backend_name() == "reference"
+        raise KeyError
+    assert backend_name() == before
+
+
+def test_use_backend_holds_for_its_own_thread_only():
+    seen = []
+    with ff.use_backend("reference"):
+        thread = threading.Thread(target=lambda: seen.append(backend_name()))
+        thread.start()
+        thread.join()
+        assert backend_name() == "reference"
+    assert seen == [backend_name()]
+
+
+def test_an_unknown_backend_is_a_clear_error():
+    with pytest.raises(ValueError, match="'sse9' is no backend; there are reference, baseline"), (
+        ff.use_backend("sse9")
+    ):
+        pass
+
+
+def test_a_level_this_machine_lacks_is_a_clear_error(monkeypatch):
+    monkeypatch.delitem(ff.backends._BACKENDS, "avx512", raising=False)
+    with pytest.raises(ValueError, match="'avx512' is not available here: this machine has ref"), (
+        ff.use_backend("avx512")
+    ):
+        pass
+
+
+def test_the_environment_variable_chooses_and_is_checked(monkeypatch):
+    monkeypatch.setenv("FLOATFMT_BACKEND", "reference")
+    assert backend_name() == "reference"
+    monkeypatch.setenv("FLOATFMT_BACKEND", "gpu")
+    with pytest.raises(ValueError, match="FLOATFMT_BACKEND: 'gpu' is no backend"):
+        ff.absmax(np.ones(3))
+
+
+WITHOUT_NATIVE = """
+import sys, warnings
+sys.modules["floatfmt._native"] = None
+warnings.simplefilter("always")
+import numpy as np
+with warnings.catch_warnings(record=True) as caught:
+    import floatfmt as ff
+    for _ in range(3):
+        codes = ff.absmax(np.float32([0.1, 3.2])).codes
+print(ff.available_backends(), codes.tolist(), [w.category.__name__ for w in caught])
+"""
+
+
+def test_without_the_kernel_the_reference_runs_and_says_so_once():
+    environment = {k: v for k, v in os.environ.items() if k != "FLOATFMT_BACKEND"}
+    ran = subprocess.run(
+        [sys.executable, "-c", WITHOUT_NATIVE],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    assert ran.stdout == "('reference',) [4, 127] ['NativeMissingWarning']\n"
+
+
+def test_the_header_is_a_cdef():
+    header = (os.path.dirname(__file__) + "/../csrc/floatfmt.h").replace("/", os.sep)
+    with open(header) as file:
+        directives = {line.split()[0] for line in file if line.startswith("#")}
+    assert directives == {"#pragma", "#include"}
