@@ -8,6 +8,7 @@ from .arrays import Category, Fields, compose, decode, decompose, encode, round_
 from .backends import NativeMissingWarning, available_backends, use_backend
 from . import exact
 from .formats import Format, format, formats
+from .inspection import Inspection, inspect
 from .quantize import Quantized, absmax, quantize, zeropoint
 
 __version__ = "0.1.0"
@@ -16,6 +17,7 @@ __all__ = [
     "Category",
     "Fields",
     "Format",
+    "Inspection",
     "NativeMissingWarning",
     "Quantized",
     "absmax",
@@ -26,6 +28,7 @@ __all__ = [
     "encode",
     "format",
     "formats",
+    "inspect",
     "quantize",
     "round_to",
     "use_backend",

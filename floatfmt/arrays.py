@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import interop
-from .backends import backend_name, current_backend
+from .backends import Backend, backend_name, current_backend
 from .formats import Format, FormatLike, format, narrowest_unsigned
 
 _as_format = format  # the public functions have a parameter called format
@@ -101,9 +102,25 @@ class Fields:
         return interop.like(table[row, (fraction != 0).astype(np.uint8)], self.exponent)
 
 
-def _in_one_call() -> bool:
-    """Return whether the backend takes an array of any size without temporaries of its size."""
-    return backend_name() != "reference"
+def _run(
+    kernel: Callable[..., bool | None],
+    inputs: tuple[np.ndarray, ...],
+    outputs: tuple[np.ndarray, ...],
+    *,
+    whole: bool = True,
+) -> bool:
+    """Call ``kernel(backend, *inputs, *outputs)`` over arrays; False if any call returned it.
+
+    The reference makes temporaries of its arguments' size, so it never gets an array whole.
+    """
+    backend = current_backend()
+    with backend.float_environment():
+        return interop.stream(
+            functools.partial(kernel, backend),
+            inputs,
+            outputs,
+            whole=whole and backend_name() != "reference",
+        )
 
 
 def field_dtypes(fmt: Format) -> tuple[np.dtype, np.dtype, np.dtype]:
@@ -157,10 +174,7 @@ def decompose(
         interop.checked_out(one, codes.shape, dtype, codes)
         for one, dtype in zip(outs, dtypes, strict=True)
     )
-    kernel = current_backend().decompose
-    interop.stream(
-        lambda codes, *fields: kernel(codes, fmt, *fields), (codes,), arrays, whole=_in_one_call()
-    )
+    _run(lambda backend, codes, *parts: backend.decompose(codes, fmt, *parts), (codes,), arrays)
     sign, exponent, fraction = (
         interop.like(array, x) if given is None else given
         for array, given in zip(arrays, outs, strict=True)
@@ -223,9 +237,8 @@ def compose(
         shapes = ", ".join(str(array.shape) for array in arrays)
         raise ValueError(f"sign, exponent and fraction must have one shape, got {shapes}")
     codes = interop.checked_out(out, arrays[0].shape, fmt.code_dtype, *arrays)
-    kernel = current_backend().compose
-    fits = interop.stream(
-        lambda s, e, f, codes: kernel(s, e, f, fmt, codes), arrays, (codes,), whole=_in_one_call()
+    fits = _run(
+        lambda backend, *parts: backend.compose(*parts[:3], fmt, parts[3]), arrays, (codes,)
     )
     if not fits:
         _report_stray(arrays, fmt)
@@ -292,10 +305,7 @@ def encode(x: Any, format: FormatLike, *, out: Any = None) -> Any:
     fmt = _as_format(format)
     values = interop.float_array(x)
     codes = interop.checked_out(out, values.shape, fmt.code_dtype, values)
-    kernel = current_backend().encode
-    interop.stream(
-        lambda values, codes: kernel(values, fmt, codes), (values,), (codes,), whole=_in_one_call()
-    )
+    _run(lambda backend, values, codes: backend.encode(values, fmt, codes), (values,), (codes,))
     return interop.like(codes, x) if out is None else out
 
 
@@ -333,10 +343,7 @@ def decode(codes: Any, format: FormatLike, *, dtype: Any = None, out: Any = None
     array = interop.codes_array(codes, fmt)
     wanted = _value_dtype(fmt, dtype)
     values = interop.checked_out(out, array.shape, wanted, array)
-    kernel = current_backend().decode
-    interop.stream(
-        lambda codes, values: kernel(codes, fmt, values), (array,), (values,), whole=_in_one_call()
-    )
+    _run(lambda backend, codes, values: backend.decode(codes, fmt, values), (array,), (values,))
     return interop.like(values, codes) if out is None else out
 
 
@@ -396,13 +403,9 @@ def round_to(x: Any, format: FormatLike, *, out: Any = None) -> Any:
     if holds(fmt, source) and fmt != source:
         rounded[...] = values
     elif holds(source, fmt):
-        kernel = _round_wide if source.value_dtype == source.dtype else _round_narrow
-        interop.stream(
-            lambda values, out: kernel(values, fmt, out),
-            (values,),
-            (rounded,),
-            whole=_in_one_call() and kernel is _round_wide,
-        )
+        wide = source.value_dtype == source.dtype
+        kernel = _round_wide if wide else _round_narrow
+        _run(functools.partial(kernel, fmt=fmt), (values,), (rounded,), whole=wide)
     else:
         raise ValueError(
             f"{source} does not hold every value of {fmt}; cast x to float32 or float64 first"
@@ -410,14 +413,13 @@ def round_to(x: Any, format: FormatLike, *, out: Any = None) -> Any:
     return interop.like(rounded, x) if out is None else out
 
 
-def _round_wide(values: np.ndarray, fmt: Format, out: np.ndarray) -> None:
-    current_backend().round_to(values, fmt, out)
+def _round_wide(backend: Backend, values: np.ndarray, out: np.ndarray, fmt: Format) -> None:
+    backend.round_to(values, fmt, out)
 
 
-def _round_narrow(values: np.ndarray, fmt: Format, out: np.ndarray) -> None:
+def _round_narrow(backend: Backend, values: np.ndarray, out: np.ndarray, fmt: Format) -> None:
     """Round fp16 or bf16 values: the rounded value goes back to their dtype exactly."""
-    backend, source = current_backend(), _as_format(values.dtype)
     codes, wide = np.empty(values.shape, fmt.code_dtype), np.empty(values.shape, np.float32)
     backend.encode(values, fmt, codes)
     backend.decode(codes, fmt, wide)
-    backend.encode(wide, source, out.view(source.code_dtype))
+    backend.encode(wide, _as_format(values.dtype), out.view(_as_format(values.dtype).code_dtype))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -21,7 +21,6 @@ __all__ = ["Quantized", "absmax", "quantize", "zeropoint"]
 
 INT8 = np.dtype(np.int8)
 INT8_MIN, INT8_MAX = -128, 127
-SCHEMES = ("absmax", "zeropoint")
 SCALE_FORMATS = ("fp64", "fp32", "fp16", "bf16")
 
 
@@ -53,7 +52,7 @@ class Quantized:
     >>> q.codes, q.saturated
     (array([  4, -60, 127], dtype=int8), 0)
     >>> q.dequantize()
-    array([ 0.10078741, -1.511811  ,  3.2       ], dtype=float32)
+    array([ 0.1007874, -1.511811 ,  3.2      ], dtype=float32)
     """
 
     codes: Any
@@ -97,15 +96,16 @@ class Quantized:
             raise ValueError(f"no array dtype holds {fmt}; dequantize to fp64, fp32, fp16 or bf16")
         codes = interop.to_numpy(self.codes)
         values = interop.checked_out(out, codes.shape, np.dtype(fmt.dtype), codes)
-        scale, zero_point = (
-            np.ascontiguousarray(interop.to_numpy(part), np.float64)
-            for part in (self.scale, self.zero_point)
-        )
         backend = current_backend()
-        for _, (piece, target), (s, z) in _pieces(
-            (codes, values), self.axis, (scale, zero_point), writes=1
-        ):
-            backend.dequantize(piece, s, z, target)
+        with backend.float_environment():
+            parameters = tuple(
+                interop.to_numpy(part).astype(np.float64).reshape(_kept_shape(codes, self.axis))
+                for part in (self.scale, self.zero_point)
+            )
+            for _, (piece, target), (s, z) in _pieces(
+                (codes, values), self.axis, parameters, writes=1
+            ):
+                backend.dequantize(piece, s, z, target)
         return interop.like(values, self.codes) if out is None else out
 
     def to_dict(self) -> dict[str, Any]:
@@ -183,8 +183,11 @@ def quantize(
     Notes
     -----
     All zeros give codes 0, scale 1. A constant c has scale abs(c), zero point 0 and codes ±1 under
-    zeropoint. An empty array gives an empty result with scale 1. Both schemes never clamp unless a
-    coarse `scale_dtype` makes them; `Quantized.saturated` counts.
+    zeropoint. An empty array gives an empty result with scale 1.
+
+    Unless a value is clamped, it comes back within half a scale. absmax clamps nothing, unless a
+    coarse `scale_dtype` makes it; under zeropoint an end may lie half a step outside the codes.
+    `Quantized.saturated` counts.
 
     Examples
     --------
@@ -206,33 +209,17 @@ def quantize(
     scale_format = _scale_format(scale_dtype, format(values.dtype))
     codes = interop.checked_out(out, values.shape, INT8, values)
     backend = current_backend()
-    qmin = INT8_MIN
-    if scheme == "absmax":
-        qmin = -INT8_MAX
-        amax = _amax(values, axes, backend)
-        wide_scale = backend.absmax_scale(amax.reshape(-1), scale_format).reshape(amax.shape)
-        wide_zero = np.zeros(amax.shape)
-    elif scheme == "zeropoint":
-        low, high = _minmax(values, axes, backend)
-        wide_scale, wide_zero = (
-            part.reshape(low.shape)
-            for part in backend.zeropoint_parameters(
-                low.reshape(-1), high.reshape(-1), scale_format
-            )
-        )
-    else:
-        wide_scale, wide_zero = _given(scale, zero_point, values, axes, scale_format, backend)
-    saturated = 0
-    for _, (piece, target), (s, z) in _pieces(
-        (values, codes), axes, (wide_scale, wide_zero), writes=1
-    ):
-        clamped = backend.quantize(piece, s, z, qmin, INT8_MAX, target)
-        if clamped < 0:
-            _report_not_finite(values)
-        saturated += clamped
-    shape = tuple(n if a in axes else 1 for a, n in enumerate(values.shape)) if axes else ()
-    stored = wide_scale.astype(scale_format.dtype).reshape(shape)
-    zeros = wide_zero.astype(np.int64).reshape(shape)
+    with backend.float_environment():
+        if scheme is None:
+            parameters = _given(scale, zero_point, values, axes, scale_format, backend)
+        else:
+            parameters = SCHEMES[scheme](values, axes, scale_format, backend)
+        # absmax is symmetric: -128 stays unused.
+        qmin = -INT8_MAX if scheme == "absmax" else INT8_MIN
+        saturated = _encode(values, codes, axes, parameters, qmin, backend)
+        shape = tuple(n if a in axes else 1 for a, n in enumerate(values.shape)) if axes else ()
+        stored = parameters[0].astype(scale_format.dtype).reshape(shape)
+        zeros = parameters[1].astype(np.int64).reshape(shape)
     return Quantized(
         codes=interop.like(codes, x) if out is None else out,
         scale=interop.like(stored, x),
@@ -276,7 +263,7 @@ def zeropoint(
     --------
     >>> import floatfmt as ff, numpy as np
     >>> ff.zeropoint(np.float32([0.0, 0.5, 1.0])).codes
-    array([-128,    0,  127], dtype=int8)
+    array([-128,   -1,  127], dtype=int8)
     """
     return quantize(x, "zeropoint", axis=axis, scale_dtype=scale_dtype, out=out)
 
@@ -328,7 +315,7 @@ def _given(
     inexact = wide_zero.astype(object) != zeros.astype(object)
     if np.any(inexact) or np.any(np.abs(wide_zero) >= 2.0**63):
         raise ValueError(f"zero_point {zero_point!r} is no integer that float64 holds exactly")
-    kept = tuple(values.shape[a] for a in axes)
+    kept = _kept_shape(values, axes)
     rounded = backend.absmax_scale(
         _channels(wide_scale, values, axes, "scale").ravel(), scale_format, 1
     )
@@ -339,7 +326,7 @@ def _channels(
     given: np.ndarray, values: np.ndarray, axes: tuple[int, ...], name: str
 ) -> np.ndarray:
     """Return a given parameter, one value or one a channel, in the shape of the kept axes."""
-    kept = tuple(values.shape[a] for a in axes)
+    kept = _kept_shape(values, axes)
     full = tuple(n if a in axes else 1 for a, n in enumerate(values.shape))
     if given.size == 1 or given.shape in (kept, full):
         return np.ascontiguousarray(
@@ -415,15 +402,57 @@ def _minmax(
     low = np.full(_kept_shape(values, axes), np.inf)
     high = np.full(low.shape, -np.inf)
     for cut, (piece,), _ in _pieces((values,), axes):
-        for part, new, pick in zip(
-            (low[cut or ...], high[cut or ...]),
-            backend.minmax(piece),
-            (np.minimum, np.maximum),
-            strict=True,
-        ):
-            pick(part, new.reshape(part.shape), out=part)
+        new_low, new_high = backend.minmax(piece)
+        part = low[cut or ...]
+        np.minimum(part, new_low.reshape(part.shape), out=part)
+        part = high[cut or ...]
+        np.maximum(part, new_high.reshape(part.shape), out=part)
     if values.size == 0:
         return np.zeros_like(low), np.zeros_like(low)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         _report_not_finite(values)
     return low, high
+
+
+# --- schemes: how scale and zero point follow from the values -----------------------------------
+
+Parameters: TypeAlias = tuple[np.ndarray, np.ndarray]
+
+
+def _absmax(
+    values: np.ndarray, axes: tuple[int, ...], scale_format: Format, backend: Backend
+) -> Parameters:
+    amax = _amax(values, axes, backend)
+    scale = backend.absmax_scale(amax.reshape(-1), scale_format)
+    return scale.reshape(amax.shape), np.zeros(amax.shape)
+
+
+def _zeropoint(
+    values: np.ndarray, axes: tuple[int, ...], scale_format: Format, backend: Backend
+) -> Parameters:
+    low, high = (part.reshape(-1) for part in _minmax(values, axes, backend))
+    scale, zero_point = backend.zeropoint_parameters(low, high, scale_format)
+    return scale.reshape(_kept_shape(values, axes)), zero_point.reshape(_kept_shape(values, axes))
+
+
+SCHEMES = {"absmax": _absmax, "zeropoint": _zeropoint}
+
+
+def _encode(
+    values: np.ndarray,
+    codes: np.ndarray,
+    axes: tuple[int, ...],
+    parameters: Parameters,
+    qmin: int,
+    backend: Backend,
+) -> int:
+    """Write the codes and return how many were clamped."""
+    saturated = 0
+    for _, (piece, target), (scale, zero_point) in _pieces(
+        (values, codes), axes, parameters, writes=1
+    ):
+        clamped = backend.quantize(piece, scale, zero_point, qmin, INT8_MAX, target)
+        if clamped < 0:
+            _report_not_finite(values)
+        saturated += clamped
+    return saturated

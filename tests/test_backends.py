@@ -161,9 +161,8 @@ def test_every_function_of_the_reference_is_a_function_of_the_kernel():
 
 def test_use_backend_is_put_back_even_after_an_error():
     before = backend_name()
-    with pytest.raises(KeyError), ff.use_backend("reference"):
-        assert backend_name() == "reference"
-        raise KeyError
+    with pytest.raises(TypeError, match="floating-point"), ff.use_backend("reference"):
+        ff.absmax([1])
     assert backend_name() == before
 
 
@@ -178,16 +177,18 @@ def test_use_backend_holds_for_its_own_thread_only():
 
 
 def test_an_unknown_backend_is_a_clear_error():
-    with pytest.raises(ValueError, match="'sse9' is no backend; there are reference, baseline"), (
-        ff.use_backend("sse9")
+    with (
+        pytest.raises(ValueError, match="'sse9' is no backend; there are reference, baseline"),
+        ff.use_backend("sse9"),
     ):
         pass
 
 
 def test_a_level_this_machine_lacks_is_a_clear_error(monkeypatch):
     monkeypatch.delitem(ff.backends._BACKENDS, "avx512", raising=False)
-    with pytest.raises(ValueError, match="'avx512' is not available here: this machine has ref"), (
-        ff.use_backend("avx512")
+    with (
+        pytest.raises(ValueError, match="'avx512' is not available here: this machine has ref"),
+        ff.use_backend("avx512"),
     ):
         pass
 

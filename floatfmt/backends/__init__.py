@@ -10,7 +10,7 @@ import functools
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
@@ -38,6 +38,7 @@ class NativeMissingWarning(UserWarning):
 class Backend(Protocol):
     """The functions of an implementation; `reference.py` documents them."""
 
+    def float_environment(self) -> AbstractContextManager[None]: ...
     def decompose(
         self,
         codes: np.ndarray,

@@ -1,7 +1,6 @@
 """The C kernel: the only importer of ``floatfmt._native``.
 
-One `Native` an instruction-set level, with the functions of `reference.py`. Scales are the
-reference's NumPy arithmetic, run in the default floating-point environment.
+One `Native` an instruction-set level, with the functions of `reference.py`.
 """
 
 from __future__ import annotations
@@ -40,16 +39,6 @@ def compiler() -> str | None:
     return None if lib is None else ffi.string(lib.ff_compiler()).decode()
 
 
-@contextmanager
-def default_float_environment() -> Iterator[None]:
-    """Run NumPy arithmetic rounding to nearest and with subnormals, whatever the process set."""
-    saved = lib.ff_default_float_environment()
-    try:
-        yield
-    finally:
-        lib.ff_restore_float_environment(saved)
-
-
 def _pointer(array: np.ndarray) -> Any:
     # ml_dtypes arrays have no buffer interface; their bytes do.
     return ffi.from_buffer(array if array.dtype.kind in "fiu" else array.view(np.uint8))
@@ -79,6 +68,15 @@ class Native:
 
     def __init__(self, level: str) -> None:
         self._isa = LEVELS[level]
+
+    @contextmanager
+    def float_environment(self) -> Iterator[None]:
+        """Run NumPy arithmetic with subnormals and to nearest, whatever the process set."""
+        saved = lib.ff_default_float_environment()
+        try:
+            yield
+        finally:
+            lib.ff_restore_float_environment(saved)
 
     def decompose(
         self,
@@ -153,15 +151,9 @@ class Native:
         lib.ff_minmax(self._isa, _type(x), _pointer(x), *x.shape, _doubles(low), _doubles(high))
         return low, high
 
-    def absmax_scale(self, amax: Float64, scale_format: Format, qmax: int = 127) -> Float64:
-        with default_float_environment():
-            return reference.absmax_scale(amax, scale_format, qmax)
-
-    def zeropoint_parameters(
-        self, low: Float64, high: Float64, scale_format: Format, qmin: int = -128, qmax: int = 127
-    ) -> tuple[Float64, Float64]:
-        with default_float_environment():
-            return reference.zeropoint_parameters(low, high, scale_format, qmin, qmax)
+    # Scales are few: NumPy computes them, inside float_environment().
+    absmax_scale = staticmethod(reference.absmax_scale)
+    zeropoint_parameters = staticmethod(reference.zeropoint_parameters)
 
     def quantize(
         self,

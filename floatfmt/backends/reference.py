@@ -1,7 +1,8 @@
 """Every operation in pure NumPy: the oracle the C kernel is checked against, and the fallback.
 
 Arrays are C-contiguous, of native byte order, and written into buffers the caller made; the
-signatures and docstrings here are those of every backend. Float conversions are integer arithmetic
+signatures and docstrings here are those of every backend. Callers work inside
+`float_environment()`. Float conversions are integer arithmetic
 on bit patterns; quantisers compute in float64. Checked against `exact.py`.
 
 `x` of a quantiser is a 3-D array (outer, channels, inner) of fp64, fp32, fp16 or bf16 values; each
@@ -10,9 +11,8 @@ channel has one scale and zero point.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,14 +27,13 @@ __all__ = [
     "decompose",
     "dequantize",
     "encode",
+    "float_environment",
     "minmax",
     "quantize",
     "round_to",
     "zeropoint_parameters",
 ]
 
-P = ParamSpec("P")
-R = TypeVar("R")
 Float64 = NDArray[np.float64]
 
 FP64 = format("fp64")
@@ -53,26 +52,27 @@ def flushes_subnormals() -> bool:
     return smallest_normal * np.float64(0.5) == 0 or subnormal * np.float64(2.0**60) == 0
 
 
-def refuses_flushed_subnormals(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a function raise where FTZ or DAZ would change its results."""
+@contextmanager
+def float_environment() -> Iterator[None]:
+    """Run a block of NumPy arithmetic, on condition that subnormals are kept.
 
-    @functools.wraps(function)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        if flushes_subnormals():
-            raise SubnormalsFlushedError(
-                "this process flushes subnormal numbers to zero (FTZ/DAZ is on), so NumPy's results"
-                " would be wrong; switch it off (torch.set_flush_denormal(False)) or use a native"
-                " backend, which is immune"
-            )
-        return function(*args, **kwargs)
-
-    return guarded
+    Raises
+    ------
+    SubnormalsFlushedError
+        FTZ or DAZ is on: NumPy's results would be wrong.
+    """
+    if flushes_subnormals():
+        raise SubnormalsFlushedError(
+            "this process flushes subnormal numbers to zero (FTZ/DAZ is on), so NumPy's results"
+            " would be wrong; switch it off (torch.set_flush_denormal(False)) or use a native"
+            " backend, which is immune"
+        )
+    yield
 
 
 # --- fields -------------------------------------------------------------------------------------
 
 
-@refuses_flushed_subnormals
 def decompose(
     codes: np.ndarray, fmt: Format, sign: np.ndarray, exponent: np.ndarray, fraction: np.ndarray
 ) -> None:
@@ -82,7 +82,6 @@ def decompose(
     fraction[...] = codes & fmt.fraction_mask
 
 
-@refuses_flushed_subnormals
 def compose(
     sign: np.ndarray, exponent: np.ndarray, fraction: np.ndarray, fmt: Format, codes: np.ndarray
 ) -> bool:
@@ -106,7 +105,6 @@ def compose(
 # --- conversions --------------------------------------------------------------------------------
 
 
-@refuses_flushed_subnormals
 def encode(values: np.ndarray, fmt: Format, codes: np.ndarray) -> None:
     """Round fp64, fp32, fp16 or bf16 values to codes: nearest, ties to even, one rounding.
 
@@ -173,7 +171,6 @@ def _normalised(fraction: np.ndarray, fmt: Format) -> np.ndarray:
     return np.where(fraction == 0, U64(0), patterns - lower)
 
 
-@refuses_flushed_subnormals
 def decode(codes: np.ndarray, fmt: Format, values: np.ndarray) -> None:
     """Write the exact values of codes as float32 or float64, which must hold them all.
 
@@ -191,7 +188,6 @@ def decode(codes: np.ndarray, fmt: Format, values: np.ndarray) -> None:
     values.view(np.uint32)[...] = np.where(signalling, quiet & ~np.uint32(1 << 22), quiet)
 
 
-@refuses_flushed_subnormals
 def round_to(values: np.ndarray, fmt: Format, out: np.ndarray) -> None:
     """Round float32 or float64 values to a format all of whose values their dtype holds."""
     codes, wide = np.empty(values.shape, fmt.code_dtype), np.empty(values.shape)
@@ -203,13 +199,11 @@ def round_to(values: np.ndarray, fmt: Format, out: np.ndarray) -> None:
 # --- int8 quantisation --------------------------------------------------------------------------
 
 
-@refuses_flushed_subnormals
 def amax(x: np.ndarray) -> Float64:
     """Return each channel's largest magnitude; not finite if any of its values is not."""
     return np.abs(x.astype(np.float64)).max(axis=(0, 2), initial=0.0)
 
 
-@refuses_flushed_subnormals
 def minmax(x: np.ndarray) -> tuple[Float64, Float64]:
     """Return each channel's least and greatest value; one is not finite if any value is not.
 
@@ -219,14 +213,12 @@ def minmax(x: np.ndarray) -> tuple[Float64, Float64]:
     return wide.min(axis=(0, 2), initial=np.inf), wide.max(axis=(0, 2), initial=-np.inf)
 
 
-@refuses_flushed_subnormals
 def absmax_scale(amax: Float64, scale_format: Format, qmax: int = 127) -> Float64:
     """Return the scales ``amax / qmax``, rounded to `scale_format`; 1 where amax is 0."""
     scale = _round_scale(amax, amax / qmax, qmax, scale_format)
     return np.where(amax == 0, 1.0, scale)
 
 
-@refuses_flushed_subnormals
 def zeropoint_parameters(
     low: Float64, high: Float64, scale_format: Format, qmin: int = -128, qmax: int = 127
 ) -> tuple[Float64, Float64]:
@@ -263,7 +255,6 @@ def _round_scale(numerator: Float64, quotient: Float64, divisor: int, fmt: Forma
     return np.where(subnormal, up, rounded)
 
 
-@refuses_flushed_subnormals
 def quantize(
     x: np.ndarray, scale: Float64, zero_point: Float64, qmin: int, qmax: int, codes: np.ndarray
 ) -> int:
@@ -283,7 +274,6 @@ def quantize(
     return int(np.count_nonzero((q < qmin) | (q > qmax)))
 
 
-@refuses_flushed_subnormals
 def dequantize(codes: np.ndarray, scale: Float64, zero_point: Float64, out: np.ndarray) -> None:
     """Write ``(codes - zero_point) * scale`` by float64, rounded once to out's dtype, clamped."""
     fmt = format(out.dtype)

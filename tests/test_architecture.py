@@ -1,0 +1,130 @@
+"""Who may import whom, what `import floatfmt` pulls in, and that public names are documented."""
+
+import ast
+import doctest
+import importlib
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import floatfmt as ff
+
+PACKAGE = Path(ff.__file__).parent
+
+#: A module imports only modules that stand above it. `.` separates as in Python; bench/, data/ and
+#: experiment/ are folders whose members may import each other.
+ORDER = (
+    "formats",
+    "exact",
+    "interop",
+    "inspection",
+    "backends.reference",
+    "backends.native",
+    "backends",
+    "arrays",
+    "quantize",
+    "metrics",
+    "checkpoint",
+    "timing",
+    "data",
+    "compare",
+    "bench",
+    "cli",
+)
+FOLDERS = ("bench", "data")
+
+
+def modules() -> dict[str, Path]:
+    names = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        names[".".join(part for part in parts if part != "__init__")] = path
+    return names
+
+
+def room(name: str) -> str:
+    """The entry of ORDER that a module belongs to."""
+    folder = name.split(".")[0]
+    return folder if folder in FOLDERS else name
+
+
+def imports_of(name: str, path: Path) -> set[str]:
+    """The floatfmt modules a file imports anywhere in it, functions included."""
+    known = modules()
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            parts = [*base, *(node.module or "").split(".")]
+            if not node.level and parts[0] != "floatfmt":
+                continue
+            parts = [part for part in parts if part and part != "floatfmt"]
+            for alias in node.names:
+                candidates = (".".join([*parts, alias.name]), ".".join(parts))
+                found.add(next((c for c in candidates if c in known), ""))
+        elif isinstance(node, ast.Import):
+            found |= {a.name.partition(".")[2] for a in node.names if a.name.startswith("floatfmt")}
+    return found - {"", "_native"}
+
+
+@pytest.mark.parametrize("name", sorted(set(modules()) - {"", "__main__"}))
+def test_a_module_imports_only_what_stands_above_it(name):
+    assert room(name) in ORDER, f"{name} has no place in ORDER"
+    for imported in imports_of(name, modules()[name]):
+        if imported in FOLDERS or room(imported) != room(name):
+            same_folder = room(imported) == room(name)
+            assert same_folder or ORDER.index(room(imported)) < ORDER.index(room(name)), imported
+
+
+def test_the_import_scanner_sees_imports():
+    assert imports_of("arrays", modules()["arrays"]) == {"backends", "formats", "interop"}
+
+
+def test_only_native_imports_the_extension():
+    users = {n for n, path in modules().items() if "_native import" in path.read_text()}
+    assert users == {"backends.native"}
+
+
+LOADED = "import sys, floatfmt; print(*{m.partition('.')[0] for m in sys.modules})"
+
+
+def test_importing_floatfmt_loads_nothing_heavy():
+    ran = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
+    heavy = {"torch", "matplotlib", "rich", "click", "safetensors", "transformers", "hypothesis"}
+    assert heavy & set(ran.stdout.split()) == set()
+
+
+def public_objects():
+    for name in ff.__all__:
+        value = getattr(ff, name)
+        yield name, value
+        if inspect.isclass(value):
+            for member, attribute in vars(value).items():
+                if not member.startswith("_") and (
+                    inspect.isfunction(attribute) or isinstance(attribute, property)
+                ):
+                    yield f"{name}.{member}", attribute
+
+
+@pytest.mark.parametrize(("name", "value"), list(public_objects()), ids=lambda v: str(v)[:40])
+def test_public_things_are_documented(name, value):
+    text = inspect.getdoc(value)
+    assert text, f"{name} has no docstring"
+    if inspect.isfunction(value) and "." not in name:
+        assert ">>>" in text, f"{name} has no example"
+
+
+def test_all_is_what_the_package_offers():
+    assert list(ff.__all__) == sorted(ff.__all__)
+    assert all(hasattr(ff, name) for name in ff.__all__)
+
+
+@pytest.mark.parametrize("name", sorted(set(modules()) - {"__main__", "data.train_sample"}))
+def test_the_examples_of_the_docstrings_run(name):
+    module = importlib.import_module(f"floatfmt.{name}".rstrip("."))
+    result = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert result.failed == 0

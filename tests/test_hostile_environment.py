@@ -1,0 +1,102 @@
+"""FTZ/DAZ switched on by somebody else's library, and four threads at once."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import floatfmt as ff
+
+torch = pytest.importorskip("torch")
+
+RNG = np.random.default_rng(11)
+PATTERNS = RNG.integers(0, 2**32, 5000, dtype=np.uint32)
+FLOATS = PATTERNS.view(np.float32)
+SUBNORMALS = (PATTERNS & np.uint32(0x807FFFFF)).view(np.float32)
+DOUBLE_SUBNORMALS = (
+    RNG.integers(0, 2**52, 5000, dtype=np.uint64) | (PATTERNS.astype(np.uint64) >> 31 << 63)
+).view(np.float64)
+FP16 = PATTERNS.astype(np.uint16)
+WEIGHTS = RNG.normal(size=5000).astype(np.float32)
+TINY = ff.Format("fp32 range, subnormals as normals", 8, 10, bias=140)
+
+#: Every operation that could meet a subnormal, as functions of nothing.
+OPERATIONS = {
+    "encode": lambda: ff.encode(FLOATS, "fp16").tobytes(),
+    "encode fp64 subnormals": lambda: ff.encode(DOUBLE_SUBNORMALS, TINY).tobytes(),
+    "encode subnormals to bf16": lambda: ff.encode(SUBNORMALS, "bf16").tobytes(),
+    "decode": lambda: ff.decode(FP16, "fp16").tobytes(),
+    "decode bf16": lambda: ff.decode(FP16, "bf16").tobytes(),
+    "round_to": lambda: ff.round_to(SUBNORMALS, "bf16").tobytes(),
+    "decompose": lambda: ff.decompose(SUBNORMALS).fraction.tobytes(),
+    "compose": lambda: ff.compose(ff.decompose(SUBNORMALS)).tobytes(),
+    "absmax": lambda: _everything(ff.absmax(SUBNORMALS)),
+    "absmax of fp64": lambda: _everything(ff.absmax(DOUBLE_SUBNORMALS)),
+    "absmax by rows": lambda: _everything(ff.absmax(SUBNORMALS.reshape(50, 100), axis=0)),
+    "zeropoint": lambda: _everything(ff.zeropoint(SUBNORMALS)),
+    "zeropoint by columns": lambda: _everything(ff.zeropoint(SUBNORMALS.reshape(50, 100), axis=1)),
+    "given": lambda: _everything(ff.quantize(SUBNORMALS, scale=2.0**-130, zero_point=7)),
+    "weights": lambda: _everything(ff.absmax(WEIGHTS)),
+}
+
+
+def _everything(q: ff.Quantized) -> bytes:
+    parts = (q.codes, q.scale, q.zero_point, q.dequantize())
+    return b"".join(part.tobytes() for part in parts) + str(q.saturated).encode()
+
+
+@pytest.fixture
+def flushed_subnormals():
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this CPU cannot flush subnormals")
+    yield
+    torch.set_flush_denormal(False)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_ftz_and_daz_change_no_bit_of_the_kernels_results(level, name):
+    operation = OPERATIONS[name]
+    with ff.use_backend("reference"):
+        expected = operation()
+    assert torch.set_flush_denormal(True)
+    try:
+        assert np.float32(2.0**-126) * np.float32(0.5) == 0, "nothing is being flushed"
+        with ff.use_backend(level):
+            result = operation()
+        assert np.float32(2.0**-126) * np.float32(0.5) == 0, "the process's flags were not kept"
+    finally:
+        torch.set_flush_denormal(False)
+    assert result == expected
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_the_reference_refuses_under_ftz_and_daz(flushed_subnormals, name):
+    with ff.use_backend("reference"), pytest.raises(RuntimeError, match="flushes subnormal num"):
+        OPERATIONS[name]()
+
+
+def test_four_threads_at_once_get_the_bits_of_one(backend):
+    expected = [operation() for operation in OPERATIONS.values()]
+
+    def all_operations(_: int) -> list[bytes]:
+        with ff.use_backend(backend):
+            return [operation() for operation in OPERATIONS.values()]
+
+    with ThreadPoolExecutor(4) as pool:
+        for results in pool.map(all_operations, range(12)):
+            assert results == expected
+
+
+def test_a_thread_that_flushes_does_not_disturb_the_others(level):
+    expected = OPERATIONS["absmax"]()
+
+    def run(flush: bool) -> bytes:
+        torch.set_flush_denormal(flush)
+        try:
+            with ff.use_backend(level):
+                return OPERATIONS["absmax"]()
+        finally:
+            torch.set_flush_denormal(False)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(run, [True, False] * 8)) == {expected}

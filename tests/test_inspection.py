@@ -1,0 +1,811 @@
+"""What `inspect` reads, what it says about a code, and how its card looks to people."""
+
+import copy
+import doctest
+import io
+import itertools
+import json
+import math
+import pickle
+import re
+import struct
+import subprocess
+import sys
+from decimal import Decimal
+from fractions import Fraction
+from html.parser import HTMLParser
+
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+from rich.console import Console
+
+import floatfmt
+from floatfmt import exact, inspection
+from floatfmt.formats import Format, format, formats
+from floatfmt.inspection import Inspection, inspect
+
+FP64, FP32, FP16, BF16 = (format(name) for name in ("fp64", "fp32", "fp16", "bf16"))
+SIXTEEN_BITS = (FP16, BF16)
+E5M2 = Format("e5m2", exponent_bits=5, fraction_bits=2)
+
+codes = st.sampled_from([*formats(), E5M2]).flatmap(
+    lambda fmt: st.tuples(st.integers(0, 2**fmt.bits - 1), st.just(fmt))
+)
+
+#: One of every kind of card: finite ones of every size, rounded every way, and the rest.
+CARDS = [
+    inspect("0.0319", "bf16"),
+    inspect(0.0319, "bf16"),
+    inspect(math.pi),
+    inspect(math.pi, "fp32"),
+    inspect(Fraction(1, 3), "fp16"),
+    inspect(code=0x3C00, format="fp16"),
+    inspect(70000, "fp16"),
+    inspect(-70000, "fp16"),
+    inspect(1 + Fraction(1, 2**11), "fp16"),
+    inspect("1e-400"),
+    inspect("-1e-999999999", "fp32"),
+    inspect("1e999999999"),
+    inspect(0),
+    inspect(-0.0, "tf32"),
+    inspect(-5e-324),
+    inspect(1e300),
+    inspect("-inf", "fp16"),
+    inspect(math.nan, "bf16"),
+    inspect(code=0x7F800001, format="fp32"),
+    inspect(1.75, E5M2),
+]
+each_card = pytest.mark.parametrize("card", CARDS, ids=repr)
+
+
+def fp64_bits(x: float) -> int:
+    return struct.unpack("<Q", struct.pack("<d", x))[0]
+
+
+# --- known facts --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "simplest"),
+    [
+        ("fp64", Fraction(319, 10000)),
+        ("fp32", Fraction(319, 10000)),
+        ("fp16", Fraction(11, 345)),
+        ("bf16", Fraction(3, 94)),
+    ],
+)
+@pytest.mark.parametrize("asked", [0.0319, "0.0319", "319/10000", Decimal("0.0319")])
+def test_the_simplest_fraction_of_0_0319_is(name, simplest, asked):
+    assert inspect(asked, name).simplest == simplest
+
+
+@pytest.mark.parametrize(
+    ("name", "bits"),
+    [
+        ("fp32", "0 10000000 10010010000111111011011"),
+        ("fp16", "0 10000 1001001000"),
+        ("bf16", "0 10000000 1001001"),
+    ],
+)
+def test_the_bits_of_pi_are(name, bits):
+    x = inspect(math.pi, name)
+    assert x.bits == bits.replace(" ", "")
+    assert bits.replace(" ", "|") in str(x)
+
+
+def test_0_0319_in_bf16_is():
+    x = inspect("0.0319", "bf16")
+    assert (x.sign, x.exponent, x.fraction) == (0, 122, 3)
+    assert (x.hex, x.bits, x.category) == ("0x3D03", "0011110100000011", "normal")
+    assert (x.unbiased_exponent, x.significand) == (-5, Fraction(131, 128))
+    assert (x.value, x.decimal) == (Fraction(131, 4096), "0.031982421875")
+    assert (x.dyadic, x.hexfloat) == ("131 × 2^-12", "0x1.06p-5")
+    assert x.requested == Fraction(319, 10000)
+    assert x.error == Fraction(131, 4096) - Fraction(319, 10000)
+    assert x.relative_error == x.error / Fraction(319, 10000)
+    assert x.error_ulps == x.error * 2**12
+    assert x.ulp == Fraction(1, 2**12)
+    assert (x.next_up.hex, x.next_down.hex) == ("0x3D04", "0x3D02")
+    assert (x.payload, x.is_quiet, x.is_finite, x.remark) == (None, False, True, None)
+
+
+def test_the_examples_of_the_docstrings_hold(monkeypatch):
+    monkeypatch.setattr(floatfmt, "inspect", inspect, raising=False)
+    assert doctest.testmod(inspection).failed == 0
+
+
+# --- every code of the 16-bit formats -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("fmt", SIXTEEN_BITS, ids=str)
+def test_every_code_comes_back_from_its_bits_its_hex_and_its_fields(fmt):
+    for code in range(1 << 16):
+        x = inspect(code=code, format=fmt)
+        assert (x.code, x.requested) == (code, None)
+        assert int(x.bits, 2) == int(x.hex, 16) == code
+        assert (len(x.bits), len(x.hex)) == (16, 6)
+        assert x.sign << 15 | x.exponent << fmt.fraction_bits | x.fraction == code
+
+
+@pytest.mark.parametrize("fmt", SIXTEEN_BITS, ids=str)
+def test_every_value_is_the_one_numpy_has_in_decimal_and_in_hexadecimal(fmt):
+    with np.errstate(invalid="ignore"):  # signalling NaNs
+        values = np.arange(1 << 16, dtype=np.uint16).view(fmt.dtype).astype(np.float64).tolist()
+    for code, expected in enumerate(values):
+        x = inspect(code=code, format=fmt)
+        value, digits, hexfloat = x.value, x.decimal, x.hexfloat
+        if math.isnan(expected):
+            assert (x.category, value, hexfloat) == ("nan", None, "nan")
+            assert inspect(digits, fmt).code == x.sign << 15 | fmt.infinity_code | fmt.quiet_bit
+            continue
+        assert inspect(digits, fmt).code == inspect(hexfloat, fmt).code == code
+        assert fp64_bits(float.fromhex(hexfloat)) == fp64_bits(expected)
+        if math.isinf(expected):
+            assert (x.category, value, digits) == ("infinite", None, str(expected))
+        else:
+            assert value == expected
+            assert Decimal(digits) == Decimal(expected)
+
+
+@pytest.mark.parametrize("fmt", SIXTEEN_BITS, ids=str)
+def test_the_neighbours_of_every_code_are_numpy_s(fmt):
+    all_codes = np.arange(1 << 16, dtype=np.uint16)
+    values = all_codes.view(fmt.dtype)
+    infinity = values.dtype.type(np.inf)
+    for name, end in (("next_up", infinity), ("next_down", -infinity)):
+        with np.errstate(all="ignore"):
+            expected = np.nextafter(values, np.full_like(values, end)).view(np.uint16).tolist()
+        for code in all_codes.tolist():
+            x = inspect(code=code, format=fmt)
+            neighbour = getattr(x, name)
+            if x.category == "nan" or values[code] == end:
+                assert neighbour is None
+            else:
+                assert (neighbour.code, neighbour.format) == (expected[code], fmt)
+
+
+@pytest.mark.parametrize("fmt", SIXTEEN_BITS, ids=str)
+def test_the_categories_of_all_codes_count_up_to_the_format_s(fmt):
+    counted = dict.fromkeys(fmt.counts, 0)
+    for code in range(1 << 16):
+        counted[inspect(code=code, format=fmt).category] += 1
+    assert counted == fmt.counts
+
+
+# --- properties of any code, and of any value ---------------------------------------------------
+
+
+@given(st.integers(0, 2**64 - 1))
+@example(0)
+@example(1)
+@example(1 << 63)
+@example(0x000FFFFFFFFFFFFF)
+@example(0x7FF0000000000000)
+@example(0xFFF8000000000001)
+def test_hexfloat_is_float_hex_in_fp64(code):
+    assert (
+        inspect(code=code, format="fp64").hexfloat
+        == struct.unpack("<d", code.to_bytes(8, "little"))[0].hex()
+    )
+
+
+@given(codes)
+def test_a_code_comes_back_from_its_decimal_its_hexfloat_and_its_bits(code_and_format):
+    code, fmt = code_and_format
+    x = inspect(code=code, format=fmt)
+    assert inspect(f"0b{x.bits}", fmt) == inspect(code=x.hex, format=fmt) == x
+    if x.category == "nan":
+        return
+    notations = [x.decimal, x.hexfloat]
+    if x.value:
+        notations += [str(x.simplest), x.simplest, x.value]
+    assert {inspect(notation, fmt).code for notation in notations} == {code}
+
+
+@given(codes)
+def test_dyadic_is_an_odd_integer_times_a_power_of_two(code_and_format):
+    x = inspect(code=code_and_format[0], format=code_and_format[1])
+    if not x.value:
+        assert x.dyadic == {"infinite": None, "nan": None, "zero": x.decimal}[x.category]
+        return
+    odd, exponent = re.fullmatch(r"(-?\d+) × 2\^(-?\d+)", x.dyadic).groups()
+    assert int(odd) % 2 == 1
+    assert int(odd) * Fraction(2) ** int(exponent) == x.value
+
+
+@given(
+    st.fractions() | st.decimals(allow_nan=False, allow_infinity=False), st.sampled_from(formats())
+)
+@example(Fraction(65520), FP16)
+@example(Decimal("0.0319"), BF16)
+def test_the_error_is_exact_and_at_most_half_an_ulp(asked, fmt):
+    x = inspect(asked, fmt)
+    if x.category == "infinite":
+        assert x.error is x.relative_error is x.error_ulps is None
+        assert abs(asked) > fmt.max_finite
+        return
+    assert x.requested == Fraction(asked)
+    assert x.error == x.value - Fraction(asked)
+    assert abs(x.error_ulps) <= Fraction(1, 2)
+    assert x.error_ulps * x.ulp == x.error == x.relative_error * abs(x.requested)
+
+
+@given(st.integers(0, 2**64 - 1), st.sampled_from([np.float32, np.float16]))
+def test_a_double_is_rounded_as_numpy_rounds_it(code, dtype):
+    value = struct.unpack("<d", code.to_bytes(8, "little"))[0]
+    if not math.isnan(value):
+        with np.errstate(all="ignore"):
+            expected = np.float64(value).astype(dtype)
+        assert inspect(value, dtype).code == inspect(expected).code
+
+
+# --- what it takes ------------------------------------------------------------------------------
+
+HALF_AS_ANY_FLOAT = [
+    (0.5, "fp64"),
+    (Fraction(1, 2), "fp64"),
+    (Decimal("0.5"), "fp64"),
+    ("0.5", "fp64"),
+    (np.float64(0.5), "fp64"),
+    (np.float32(0.5), "fp32"),
+    (np.float16(0.5), "fp16"),
+    (ml_dtypes.bfloat16(0.5), "bf16"),
+    (ml_dtypes.float8_e4m3fn(0.5), "fp64"),
+    (np.longdouble(0.5), "fp64"),
+    (np.array(0.5, dtype=np.float32), "fp32"),
+    (np.array(0.5, dtype=">f4"), "fp32"),
+    (np.array(0.5, dtype=ml_dtypes.bfloat16), "bf16"),
+    (np.array(0.5, dtype=np.longdouble), "fp64"),
+    (np.array(Fraction(1, 2), dtype=object), "fp64"),
+    (np.str_("0.5"), "fp64"),
+    (torch.tensor(0.5, dtype=torch.float64), "fp64"),
+    (torch.tensor(0.5), "fp32"),
+    (torch.tensor(0.5, dtype=torch.float16), "fp16"),
+    (torch.tensor(0.5, dtype=torch.bfloat16), "bf16"),
+    (torch.tensor(0.5, dtype=torch.float8_e4m3fn), "fp64"),
+    (torch.tensor(0.5, requires_grad=True), "fp32"),
+    (torch.nn.Parameter(torch.tensor(0.5, dtype=torch.bfloat16)), "bf16"),
+    (torch.tensor([0.25, 0.5])[1], "fp32"),
+]
+
+
+@pytest.mark.parametrize(("value", "own"), HALF_AS_ANY_FLOAT, ids=lambda x: f"{type(x)}{x}"[:60])
+def test_a_number_of_any_kind_is_looked_at_in_its_own_format_unless_told_otherwise(value, own):
+    assert inspect(value).format.name == own
+    assert inspect(value).value == inspect(value).requested == Fraction(1, 2)
+    assert inspect(value, "fp16") == inspect(value, np.float16) == inspect("0.5", FP16)
+
+
+@pytest.mark.parametrize(
+    "seven",
+    [
+        7,
+        np.int64(7),
+        np.uint8(7),
+        np.array(7),
+        ml_dtypes.int4(7),
+        torch.tensor(7),
+        torch.tensor(7, dtype=torch.uint8),
+        "7",
+        "0x7",
+    ],
+    ids=lambda x: f"{type(x)}{x}"[:60],
+)
+def test_integers_of_any_kind_are_taken_exactly(seven):
+    assert inspect(seven) == inspect(Fraction(7), "fp64")
+    assert inspect(seven, "bf16").value == 7
+
+
+def test_integers_of_any_size_are_taken_exactly():
+    assert inspect(2**53 + 1).requested == 2**53 + 1
+    assert inspect(2**53 + 1).remark.startswith("a tie: halfway between 0x4340000000000000 and")
+    assert inspect(np.uint64(2**64 - 1), "fp32").error == 1
+    assert inspect(10**5000).category == "infinite"
+    enormous = inspect(-(10**1000000), "fp16")
+    assert enormous.code == 0xFC00
+    assert "asked for    ~-2^3321928\n" in str(enormous)
+    assert int(enormous.to_dict()["requested"], 16) == -(10**1000000)
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant < 60, reason="long double is double here")
+def test_a_long_double_is_taken_exactly():
+    third = np.longdouble(1) / 3
+    assert inspect(third).requested == Fraction(*third.as_integer_ratio()) != float(third)
+    assert inspect(np.finfo(np.longdouble).max).category == "infinite"
+    least = np.finfo(np.longdouble).smallest_subnormal
+    assert inspect(least).error == -Fraction(*least.as_integer_ratio())
+    assert "~-3.6452e-4951" in str(inspect(least))
+    assert inspect(-np.longdouble(0)).decimal == "-0"
+    assert inspect(np.longdouble("nan")).category == "nan"
+
+
+BIT_PATTERNS = [
+    (np.float64, np.uint64, torch.float64, 0xFFF0000000000123),
+    (np.float32, np.uint32, torch.float32, 0x7F800001),
+    (np.float16, np.uint16, torch.float16, 0xFC01),
+    (ml_dtypes.bfloat16, np.uint16, torch.bfloat16, 0x7F81),
+]
+
+
+@pytest.mark.parametrize(("dtype", "integer", "torch_dtype", "code"), BIT_PATTERNS)
+def test_a_signalling_nan_stays_as_it_is_in_its_own_format(dtype, integer, torch_dtype, code):
+    array = np.array(code, dtype=integer).view(dtype)
+    signed = np.array(code, dtype=integer).view(f"i{array.itemsize}")
+    tensor = torch.from_numpy(signed).view(torch_dtype)
+    for value in (array, array[()], array.astype(array.dtype), tensor):
+        x = inspect(value)
+        assert (x.code, x.is_quiet) == (code, False)
+        assert math.isnan(x.requested)
+
+
+def test_a_nan_converted_to_another_format_is_quiet_and_keeps_its_sign_and_leading_payload():
+    signalling = np.uint32(0xFFA00001).view(np.float32)
+    assert inspect(signalling, "fp64").code == 0xFFFC000020000000
+    assert inspect(signalling, "bf16").code == 0xFFE0
+    assert inspect(signalling, "bf16").payload == 0x20
+    assert inspect(math.nan, "fp16").code == 0x7E00
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        (Decimal("NaN"), 0x7E00),
+        (Decimal("-NaN123"), 0xFE00),
+        (Decimal("sNaN"), 0x7E00),
+        (Decimal("Infinity"), 0x7C00),
+        (Decimal("-Infinity"), 0xFC00),
+        (Decimal("-0"), 0x8000),
+        (Decimal("-0e99999"), 0x8000),
+        (Decimal("0"), 0x0000),
+        (0.0, 0x0000),
+        (-0.0, 0x8000),
+        (math.inf, 0x7C00),
+    ],
+)
+def test_zeros_infinities_and_nans_keep_their_sign(value, code):
+    assert inspect(value, "fp16").code == code
+
+
+STRINGS = [
+    ("0.0319", Fraction(319, 10000)),
+    (" +.5 ", Fraction(1, 2)),
+    ("5.", 5),
+    ("1_000.000_5", Fraction(10000005, 10000)),
+    ("1E3", 1000),
+    ("1e-400", Fraction(1, 10**400)),
+    ("-1e00000000000000000000000002", -100),
+    ("319/10000", Fraction(319, 10000)),
+    ("-1_0 / 4", Fraction(-5, 2)),
+    ("0x10", 16),
+    ("0x3C00", 15360),
+    ("0x1.8", Fraction(3, 2)),
+    ("0x.8", Fraction(1, 2)),
+    ("0x1.8p-3", Fraction(3, 16)),
+    ("-0X.8P+4", -8),
+    ("0xff_ff", 65535),
+    ("0x1p-2000", Fraction(1, 2**2000)),
+    ("0x1p" + "0" * 5000 + "1", 2),
+    ("1" + "0" * 19_000, 10**19_000),
+    ("1/1" + "0" * 19_000, Fraction(1, 10**19_000)),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), STRINGS, ids=lambda x: str(x)[:20] if isinstance(x, str) else ""
+)
+def test_a_string_is_taken_for_the_number_it_spells(text, number):
+    assert inspect(text).requested == number
+    assert inspect(text).code == inspect(Fraction(number)).code
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("nan", 0x7E00),
+        ("-nan", 0xFE00),
+        ("NaN", 0x7E00),
+        ("inf", 0x7C00),
+        ("-inf", 0xFC00),
+        ("+Infinity", 0x7C00),
+        ("-infinity", 0xFC00),
+        ("0", 0x0000),
+        ("-0", 0x8000),
+        ("-0.0e5", 0x8000),
+        ("-0/7", 0x8000),
+        ("-0x0", 0x8000),
+    ],
+)
+def test_the_words_and_the_zeros_have_these_codes(text, code):
+    assert inspect(text, "fp16").code == code
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0b0011110000000000",
+        "0B0011110000000000",
+        "0b0011_1100_0000_0000",
+        "0b0 01111 0000000000",
+        "0b0|01111|0000000000",
+        "0|01111|0000000000",
+        " 0 | 01111 | 00000_00000 ",
+    ],
+)
+def test_a_bit_pattern_is_the_code_itself(text):
+    assert inspect(text, "fp16") == inspect(code=0x3C00, format="fp16")
+    assert inspect(code=text, format="fp16") == inspect(code=0x3C00, format="fp16")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "0x3C00",
+        "0x3c00",
+        " 0X3C_00 ",
+        0x3C00,
+        np.uint16(0x3C00),
+        np.array(0x3C00),
+        torch.tensor(0x3C00),
+    ],
+)
+def test_a_code_is_an_integer_or_hexadecimal(code):
+    assert inspect(code=code, format="fp16").value == 1
+
+
+def test_python_s_float_is_the_double_but_a_string_is_the_decimal():
+    assert inspect(0.0319, "bf16").code == inspect("0.0319", "bf16").code
+    assert inspect(0.0319, "bf16").requested == Fraction(0.0319) != Fraction(319, 10000)
+    assert inspect(0.0319).error == 0 != inspect("0.0319").error
+
+
+# --- beyond the range ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "asked", ["1e999999999", "1e400", Decimal("1e99999"), "0x1p2000", 10**400, 65520]
+)
+def test_what_overflows_says_so(asked):
+    for sign, code in ((1, 0x7C00), (-1, 0xFC00)):
+        asked = asked if sign > 0 else f"-{asked}"
+        x = inspect(asked, "fp16")
+        assert x.code == code
+        assert x.error is x.relative_error is x.error_ulps is None
+        assert x.remark == (
+            "overflows: the largest finite value is 65504, and magnitudes from 65520 on "
+            "round to inf"
+        )
+        assert "note         overflows" in str(x)
+
+
+@pytest.mark.parametrize(
+    "asked", ["1e-999999999", "1e-400", Decimal("1e-99999"), Fraction(1, 2**25)]
+)
+def test_what_underflows_says_so(asked):
+    for sign, code in (("", 0), ("-", 0x8000)):
+        x = inspect(sign + str(asked), "fp16")
+        assert x.code == code
+        asked_for = x.requested
+        negated = asked_for.copy_negate() if isinstance(asked_for, Decimal) else -asked_for
+        assert x.error == negated
+        assert x.relative_error == (1 if sign else -1)
+        assert x.remark == (
+            "underflows: the smallest positive value is 0.000000059604644775390625, and magnitudes "
+            "up to half of it round to zero"
+        )
+
+
+def test_a_value_too_small_for_a_fraction_has_its_error_as_a_decimal():
+    x = inspect("-1e-999999999", "fp32")
+    assert x.error == Decimal("1e-999999999")
+    assert x.error_ulps is None
+    assert x.to_dict()["requested"] == "-1e-999999999"
+    assert "error        +1e-999999999, relative +1" in str(x)
+
+
+def test_the_last_value_that_does_not_overflow_has_no_remark():
+    x = inspect(65520 - Fraction(1, 10**30), "fp16")
+    assert (x.value, x.remark) == (65504, None)
+    assert (x.next_up.decimal, x.next_up.next_up) == ("inf", None)
+
+
+def test_a_tie_says_between_which_codes_and_goes_to_the_even_one():
+    for asked, code, other in ((2049, 0x6800, 0x6801), (-2051, 0xE802, 0xE801)):
+        x = inspect(asked, "fp16")
+        assert x.code == code
+        assert (
+            x.remark
+            == f"a tie: halfway between {x.hex} and 0x{other:X}, and the even code is taken"
+        )
+    assert inspect(2049, "fp32").remark is None
+
+
+def test_the_caller_s_decimal_context_changes_nothing():
+    import decimal
+
+    with decimal.localcontext() as context:
+        context.prec = 1
+        context.clear_traps()
+        assert inspect("0.0319").requested == Fraction(319, 10000)
+        assert inspect("0.0319", "bf16").decimal == "0.031982421875"
+        assert str(inspect("0.0319", "bf16")) == str(CARDS[0])
+        with pytest.raises(ValueError, match="exponent beyond"):
+            inspect("1e9999999999999999999")
+
+
+# --- what it refuses ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({}, TypeError, "either a value, as in .* or a code, as in .*; got neither"),
+        ({"value": 1, "code": 1, "format": "fp16"}, TypeError, "got both"),
+        ({"code": 0x3C00}, TypeError, r"a code means nothing without its format: code=15360"),
+        ({"value": None}, TypeError, "got neither"),
+        ({"value": True}, TypeError, r"a bool is not taken for a number; pass int\(True\)"),
+        ({"value": np.bool_(False)}, TypeError, r"pass int\(False\) to mean 0"),
+        ({"value": torch.tensor(True)}, TypeError, "a bool is not taken"),
+        ({"value": 1j}, TypeError, r"expected a real number .* got complex 1j"),
+        ({"value": np.complex64(1)}, TypeError, "got numpy.complex64 of complex64"),
+        ({"value": np.clongdouble(1)}, TypeError, "got numpy.clongdouble of"),
+        ({"value": np.datetime64(1, "ns")}, TypeError, "got numpy.datetime64"),
+        ({"value": b"1"}, TypeError, "or a string, got bytes b'1'"),
+        ({"value": np.float32}, TypeError, "or a string, got type"),
+        ({"value": [1.0]}, TypeError, r"or a string, got list \[1.0\]"),
+        ({"value": np.array([1.0])}, TypeError, r"one number, got numpy.ndarray .*shape \(1,\)"),
+        ({"value": torch.zeros(2, 3)}, TypeError, r"one number, got torch.Tensor .*shape \(2, 3\)"),
+        ({"value": torch.tensor(1j)}, TypeError, "got complex"),
+        ({"value": torch.tensor(1.0, device="meta")}, ValueError, "on device meta"),
+        ({"value": Decimal("1" * 20_001)}, ValueError, "20,000 digits"),
+        ({"value": 1, "format": "fp17"}, ValueError, "no format is called 'fp17'"),
+        ({"value": 1, "format": 16}, TypeError, "a format is a name"),
+        ({"code": 1.0, "format": "fp16"}, TypeError, "a code is an integer or a string, got float"),
+        ({"code": True, "format": "fp16"}, TypeError, "got bool True"),
+        ({"code": np.bool_(1), "format": "fp16"}, TypeError, "got numpy.bool_? of bool"),
+        ({"code": torch.tensor(True), "format": "fp16"}, TypeError, "got torch.Tensor of bool"),
+        ({"code": np.array([1]), "format": "fp16"}, TypeError, "got numpy.ndarray of int64"),
+        ({"code": torch.tensor(1.0), "format": "fp16"}, TypeError, "got torch.Tensor of float32"),
+        ({"code": 0x10000, "format": "fp16"}, ValueError, "lies in 0x0 to 0xffff, got 0x10000"),
+        ({"code": -1, "format": "bf16"}, ValueError, "bf16 lies in 0x0 to 0xffff, got -0x1"),
+        ({"code": "0x10000", "format": "fp16"}, ValueError, "got 0x10000"),
+        ({"code": "3C00", "format": "fp16"}, ValueError, "'3C00' as a code; .*'0x3C00'"),
+        ({"code": "0b11", "format": "fp16"}, ValueError, "'0b11' has 2 bits, but fp16 has 16"),
+    ],
+)  # fmt: skip
+def test_it_refuses_in_words_that_help(arguments, error, message):
+    with pytest.raises(error, match=message):
+        inspect(**arguments)
+
+
+NO_NUMBERS = """abc|0,0319|1__0|_1|1e|0x|0x1.8q3|--1|3C00|1/2/3|1.5/2|nan123|-0b1|٣|1e5p3|∞"""
+
+
+@pytest.mark.parametrize("text", ["", "0 01111 0000000000", *NO_NUMBERS.split("|")])
+def test_a_string_that_is_no_number_is_quoted_and_told_what_is_accepted(text):
+    message = f"cannot read {text!r} as a number; accepted: a decimal ('0.0319', '1e-400', '1_000')"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        inspect(text, "fp16")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1/0", "'1/0' divides by zero"),
+        ("1e9999999999999999999", "'1e9999999999999999999' has an exponent beyond 999,999"),
+        ("0x1p-100001", "'0x1p-100001' has an exponent beyond 100,000"),
+        ("0x1p" + "9" * 9999, "has an exponent beyond 100,000"),
+        ("9" * 20_001, r"20,000 characters, '9{40}\.\.\.9{10}' has 20,001"),
+        ("0b012", "written with 0 and 1, .* got '0b012'"),
+        ("|", "written with 0 and 1"),
+        ("0b0011", "'0b0011' has 4 bits, but fp16 has 16"),
+        ("0|10000000|1001001", "fields of 1, 8, 7 bits; those of fp16 have 1, 5, 10"),
+        ("00|1111|0000000000", "fields of 2, 4, 10 bits; those of fp16 have 1, 5, 10"),
+    ],
+    ids=lambda x: x[:20],
+)
+def test_a_string_that_is_almost_a_number_or_a_code_is_told_why_not(text, message):
+    with pytest.raises(ValueError, match=message):
+        inspect(text, "fp16")
+
+
+# --- the result as a value ----------------------------------------------------------------------
+
+
+@each_card
+def test_an_inspection_equals_itself_its_copy_and_its_pickle(card):
+    assert card == copy.deepcopy(card) == pickle.loads(pickle.dumps(card))
+
+
+def test_inspections_differ_by_format_by_code_and_by_what_was_asked_for():
+    assert inspect(math.nan) == inspect("nan")
+    different = [
+        inspect(1.0),
+        inspect(1.0, "fp32"),
+        inspect(2.0),
+        inspect("1.0000000000000000001"),
+        inspect(code=0x3FF0000000000000, format="fp64"),
+        inspect(math.nan),
+        inspect(-math.nan),
+        1.0,
+    ]
+    assert all(a != b for a, b in itertools.combinations(different, 2))
+
+
+def test_an_inspection_is_frozen_small_and_not_hashable():
+    x = inspect(1.0)
+    with pytest.raises(AttributeError):
+        x.code = 2
+    assert Inspection.__slots__ == ("format", "code", "requested")
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(x)
+
+
+@each_card
+def test_to_dict_is_json_with_every_documented_key_and_no_other(card):
+    card_dict = card.to_dict()
+    assert json.loads(json.dumps(card_dict, allow_nan=False)) == card_dict
+    documented = re.findall(r"``(\w+)``", Inspection.to_dict.__doc__.partition("Examples")[0])
+    assert set(documented) == set(card_dict)
+    assert card_dict["bits"] == card.bits
+    for key in ("value", "error", "significand", "simplest", "ulp", "relative_error", "error_ulps"):
+        number = getattr(card, key)
+        if not isinstance(number, Fraction):
+            assert card_dict[key] == (number if number is None else str(number).lower())
+        else:
+            assert Fraction(card_dict[key]) == number
+
+
+def test_to_dict_has_all_digits_and_words_for_what_is_not_finite():
+    assert len(inspect(5e-324).to_dict()["decimal"]) == 1076
+    assert inspect(math.inf).to_dict()["requested"] == "inf"
+    assert inspect(math.nan).to_dict()["requested"] == "nan"
+    assert inspect(-0.0).to_dict()["requested"] == "-0"
+    assert inspect(math.nan).to_dict()["value"] is None
+    assert inspect(65504, "fp16").to_dict()["next_up"] == {"hex": "0x7C00", "decimal": "inf"}
+    assert inspect(math.inf).to_dict()["next_up"] is None
+
+
+# --- how it looks -------------------------------------------------------------------------------
+
+
+def test_repr_is_one_line():
+    assert repr(inspect("0.0319", "bf16")) == "<bf16 0x3D03 0|01111010|0000011 = 0.031982421875>"
+    assert repr(inspect(math.pi, "fp32")).endswith(" = 3.1415927410125732421875>")
+    assert repr(inspect(5e-324)).endswith(" ~ 4.9406564584124654e-324>")
+    assert repr(inspect("-nan", "fp16")) == "<fp16 0xFE00 1|11111|1000000000 = -nan>"
+
+
+@each_card
+def test_the_text_is_aligned_in_80_columns_and_loses_nothing(card):
+    lines = str(card).splitlines()
+    assert lines[0].startswith(f"{card.format} {card.hex}, ")
+    assert all(len(line) <= 80 and line == line.rstrip() for line in lines)
+    assert all(re.match(r"(\w[\w ]{11}| {12}) \S", line) for line in lines[1:])
+    digits = "".join(line[13:] for line in lines)
+    assert card.decimal in digits
+    assert not any(text in digits for text in ("…", "None", "\N{NO-BREAK SPACE}"))
+
+
+@pytest.mark.parametrize("code", [0x7E01, 0xFC05, 0x7C00, 0xFC00])
+def test_the_card_of_inf_and_nan_says_what_they_are(code):
+    text = str(inspect(code=code, format="fp16"))
+    expected = {
+        0x7E01: ["a quiet NaN", "payload      0x1; the fraction's leading bit is 1: quiet"],
+        0xFC05: ["a signalling NaN", "payload      0x5; the fraction's leading bit is 0", "-nan"],
+        0x7C00: [
+            "infinity",
+            "next up      none: nothing lies above",
+            "next down    0x7BFF = 65504",
+        ],
+        0xFC00: [
+            "infinity",
+            "next up      0xFBFF = -65504",
+            "next down    none: nothing lies below",
+        ],
+    }
+    for piece in expected[code]:
+        assert piece in text
+    assert ("next up" in text) == (code in (0x7C00, 0xFC00))
+
+
+def render(card: Inspection, width: int, **options: object) -> str:
+    console = Console(file=io.StringIO(), width=width, **options)
+    console.print(card)
+    return console.file.getvalue()
+
+
+def without_space(text: str) -> str:
+    return "".join(text.split())
+
+
+@each_card
+@pytest.mark.parametrize("width", [80, 40, 20])
+@pytest.mark.parametrize("colour", [True, False])
+def test_rich_shows_the_same_card_within_the_terminal(card, width, colour):
+    options = {"force_terminal": True, "color_system": "standard"} if colour else {}
+    shown = render(card, width, **options)
+    plain = re.sub(r"\x1b\[[\d;]*m", "", shown)
+    assert (shown != plain) == colour
+    assert all(len(line) <= width for line in plain.splitlines())
+    assert without_space(plain) == without_space(str(card))
+    if width == 80:
+        assert plain == f"{card}\n"
+
+
+def test_each_field_has_one_colour_in_the_bits_the_label_and_the_significand():
+    shown = render(inspect("0.0319", "bf16"), 80, force_terminal=True, color_system="standard")
+    sign, exponent, fraction = "\x1b[1;35m", "\x1b[1;36m", "\x1b[1;32m"
+    end = "\x1b[0m"
+    assert f"{sign}0{end}|{exponent}01111010{end}|{fraction}0000011{end}" in shown
+    for style, label in ((sign, "sign"), (exponent, "exponent"), (fraction, "fraction")):
+        assert f"{style}{label}{end}" in shown
+    assert f"{exponent}1{end}.{fraction}0000011{end} in binary" in shown
+
+
+def test_no_color_and_pipes_get_plain_text(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    shown = render(CARDS[0], 80, force_terminal=True)
+    assert not re.search(r"\x1b\[(1;)?3\dm", shown)
+    monkeypatch.delenv("NO_COLOR")
+    assert render(CARDS[0], 80) == f"{CARDS[0]}\n"
+
+
+class Page(HTMLParser):
+    """Collects a page's text, and checks that every tag that opens also closes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.attributes: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.open.append(tag)
+        self.attributes += [name for name, _ in attrs]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@each_card
+def test_the_html_is_the_same_card_and_needs_nothing_from_outside(card):
+    source = card._repr_html_()
+    page = Page()
+    page.feed(source)
+    page.close()
+    assert page.open == []
+    assert set(page.attributes) <= {"style", "scope"}
+    assert not re.search(r"http|url\(", source)
+    assert without_space("".join(page.text)) == without_space(str(card))
+
+
+def test_the_html_escapes_what_it_shows():
+    fmt = Format('<script>"&', exponent_bits=5, fraction_bits=2)
+    source = inspect(1, fmt)._repr_html_()
+    assert "&lt;script&gt;&quot;&amp; 0x3C" in source
+    assert "<script" not in source
+
+
+# --- what it costs ------------------------------------------------------------------------------
+
+
+def test_importing_and_inspecting_imports_neither_torch_nor_rich():
+    script = (
+        "import sys; from floatfmt.inspection import inspect; print(inspect(0.1));"
+        "inspect(1)._repr_html_(); sys.exit(' '.join({'torch', 'rich'} & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stderr.strip() == ""
+
+
+def test_exact_and_inspect_agree_on_the_code_of_a_float():
+    for value in (0.1, 1e-8, 65519.99, -3.0):
+        for fmt in formats():
+            assert inspect(value, fmt).code == exact.encode(value, fmt)
