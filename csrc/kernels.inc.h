@@ -115,8 +115,9 @@ static int compose(const struct ff_format *f, const uint8_t *sign, const void *e
     for (size_t i = 0; i < n; i++)                                                                 \
         ((CODE *)codes)[i] = (CODE)CORE(load_##T(values, i), FORMAT)
 
-/* A format known to the compiler drops the shifts and selects that it does not need. */
-#define FF_DEFINE_ENCODE_KERNEL(T, CORE, WIDEST_CASE)                                              \
+/* A format known to the compiler drops what it does not need: CORE takes any format, ALIKE those
+ * with binary32's binades. */
+#define FF_DEFINE_ENCODE_KERNEL(T, CORE, ALIKE, WIDEST_CASE)                                              \
     static void encode_##T(const struct ff_format *format, const void *restrict values,            \
                            void *restrict codes, size_t n)                                         \
     {                                                                                              \
@@ -124,11 +125,11 @@ static int compose(const struct ff_format *f, const uint8_t *sign, const void *e
         if (is_format(f, FP16))                                                                    \
             FF_ENCODE_##T##_FP16;                                                                  \
         else if (is_format(f, BF16))                                                               \
-            FF_ENCODE_LOOP(T, CORE, uint16_t, BF16);                                               \
+            FF_ENCODE_LOOP(T, ALIKE, uint16_t, BF16);                                               \
         else if (is_format(f, TF32))                                                               \
-            FF_ENCODE_LOOP(T, CORE, uint32_t, TF32);                                               \
+            FF_ENCODE_LOOP(T, ALIKE, uint32_t, TF32);                                               \
         else if (is_format(f, FP32))                                                               \
-            FF_ENCODE_LOOP(T, CORE, uint32_t, FP32);                                               \
+            FF_ENCODE_LOOP(T, ALIKE, uint32_t, FP32);                                               \
         else                                                                                       \
             switch (code_bytes(f)) {                                                               \
             case 1: FF_ENCODE_LOOP(T, CORE, uint8_t, f); break;                                    \
@@ -137,7 +138,7 @@ static int compose(const struct ff_format *f, const uint8_t *sign, const void *e
                 WIDEST_CASE                                                                        \
             }                                                                                      \
     }
-#define FF_ENCODE_f64_FP16 FF_ENCODE_LOOP(f64, encode64, uint16_t, FP16)
+#define FF_ENCODE_f64_FP16 FF_ENCODE_LOOP(f64, encode64_inside, uint16_t, FP16)
 #define FF_ENCODE_f16_FP16 FF_ENCODE_LOOP(f16, encode32, uint16_t, FP16)
 #define FF_ENCODE_bf16_FP16 FF_ENCODE_LOOP(bf16, encode32, uint16_t, FP16)
 #ifdef FF_ENCODE_F32_FP16
@@ -145,10 +146,12 @@ static int compose(const struct ff_format *f, const uint8_t *sign, const void *e
 #else
 #define FF_ENCODE_f32_FP16 FF_ENCODE_LOOP(f32, encode32, uint16_t, FP16)
 #endif
-FF_DEFINE_ENCODE_KERNEL(f64, encode64, case 8 : FF_ENCODE_LOOP(f64, encode64, uint64_t, f); break;)
-FF_DEFINE_ENCODE_KERNEL(f32, encode32, )
-FF_DEFINE_ENCODE_KERNEL(f16, encode32, )
-FF_DEFINE_ENCODE_KERNEL(bf16, encode32, )
+FF_DEFINE_ENCODE_KERNEL(f64, encode64, encode64_inside,
+                        case 8 : FF_ENCODE_LOOP(f64, encode64, uint64_t, f);
+                        break;)
+FF_DEFINE_ENCODE_KERNEL(f32, encode32, encode32_alike, )
+FF_DEFINE_ENCODE_KERNEL(f16, encode32, encode32_alike, )
+FF_DEFINE_ENCODE_KERNEL(bf16, encode32, encode32_alike, )
 
 /* --- decode, round_to -------------------------------------------------------------------------- */
 
@@ -464,12 +467,12 @@ FF_INLINE void store_f32(void *out, size_t i, double x)
 }
 FF_INLINE void store_f16(void *out, size_t i, double x)
 {
-    ((uint16_t *)out)[i] = (uint16_t)encode64(bits_of_double(clamp(x, 65504.0)), FP16);
+    ((uint16_t *)out)[i] = (uint16_t)encode64_inside(bits_of_double(clamp(x, 65504.0)), FP16);
 }
 FF_INLINE void store_bf16(void *out, size_t i, double x)
 {
     const double largest = 0x1.fep127;
-    ((uint16_t *)out)[i] = (uint16_t)encode64(bits_of_double(clamp(x, largest)), BF16);
+    ((uint16_t *)out)[i] = (uint16_t)encode64_inside(bits_of_double(clamp(x, largest)), BF16);
 }
 
 #define FF_DEFINE_DEQUANTIZE(T)                                                                    \

@@ -36,6 +36,13 @@ FF_INLINE double double_of_bits(uint64_t bits)
     return x;
 }
 
+/* Returns 2^e for -1074 <= e <= 1023. */
+FF_INLINE double power_of_two(int e)
+{
+    return e >= -1022 ? double_of_bits((uint64_t)(e + 1023) << 52)
+                      : double_of_bits(UINT64_C(1) << (e + 1074));
+}
+
 /* Rounds a binary32 or binary64 pattern to a code of format f: nearest, ties to even.
  *
  *   biased   the value's exponent field in f; below 1 it lies among f's subnormals
@@ -73,6 +80,46 @@ FF_INLINE double double_of_bits(uint64_t bits)
 FF_DEFINE_ENCODE(encode32, uint32_t, int32_t, 23, 8)
 FF_DEFINE_ENCODE(encode64, uint64_t, int64_t, 52, 11)
 
+/* The same codes from a format whose binades lie well inside binary64's (max_exponent + 53 below
+ * 1023, fraction_bits <= 50): no shift by a count that varies, which compilers do not vectorise.
+ *
+ *   binade   the power of two at or below |x|, kept within f's range
+ *   magic    the binade whose ulp is f's spacing at x: |x| + magic rounds to that spacing, ties to
+ *            even, and the sum's pattern less magic's is the rounded significand */
+FF_INLINE uint64_t encode64_inside(uint64_t bits, struct ff_format f)
+{
+    const int m = f.fraction_bits, first = 1 - f.bias, last = (1 << f.exponent_bits) - 2 - f.bias;
+    const uint64_t infinity = (((uint64_t)1 << f.exponent_bits) - 1) << m;
+    const uint64_t source_infinity = UINT64_C(0x7ff0000000000000);
+    const uint64_t magnitude = bits & UINT64_C(0x7fffffffffffffff);
+    const double lowest = power_of_two(first), beyond = power_of_two(last + 1);
+    double binade = double_of_bits(magnitude & source_infinity);
+    binade = binade > lowest ? binade : lowest;
+    binade = binade < beyond ? binade : beyond;
+    const double magic = binade * power_of_two(52 - m);
+    const uint64_t rounded =
+        bits_of_double(double_of_bits(magnitude) + magic) - bits_of_double(magic);
+    const uint64_t exponent = (bits_of_double(binade) - bits_of_double(lowest)) >> 52;
+    uint64_t code = rounded + (exponent << m);
+    code = code < infinity ? code : infinity;
+    const uint64_t payload = (magnitude & UINT64_C(0x000fffffffffffff)) >> (52 - m);
+    const uint64_t nan = infinity | ((uint64_t)1 << (m - 1)) | payload;
+    code = magnitude > source_infinity ? nan : code;
+    return code | ((bits >> 63) << (f.exponent_bits + m));
+}
+
+/* The same codes for a format with binary32's own binades (its exponent_bits and bias). */
+FF_INLINE uint32_t encode32_alike(uint32_t bits, struct ff_format f)
+{
+    const int drop = 23 - f.fraction_bits;
+    const uint32_t magnitude = bits & 0x7fffffff, half = (1u << drop) >> 1;
+    const uint32_t odd = (magnitude >> drop) & (half != 0);
+    const uint32_t rounded = (magnitude + (half - (half != 0)) + odd) >> drop;
+    const uint32_t nan = (magnitude >> drop) | (1u << (f.fraction_bits - 1));
+    const uint32_t code = magnitude > 0x7f800000 ? nan : rounded;
+    return code | ((bits >> 31) << (8 + f.fraction_bits));
+}
+
 /* Returns the pattern of a code's value. `tiny` is f's smallest subnormal as a value of the wide
  * type: subnormals are fraction * tiny, exactly. Where both formats have the same binades (f.bias
  * is the wide bias) subnormals only shift, and no lane pays for subnormal products.
@@ -100,13 +147,6 @@ FF_DEFINE_DECODE(decode32, uint32_t, float, 23, 8, UINT32_C(0x4B000000), bits_of
                  float_of_bits)
 FF_DEFINE_DECODE(decode64, uint64_t, double, 52, 11, UINT64_C(0x4330000000000000), bits_of_double,
                  double_of_bits)
-
-/* Returns 2^e for -1074 <= e <= 1023. */
-FF_INLINE double power_of_two(int e)
-{
-    return e >= -1022 ? double_of_bits((uint64_t)(e + 1023) << 52)
-                      : double_of_bits(UINT64_C(1) << (e + 1074));
-}
 
 FF_INLINE double smallest_subnormal(struct ff_format f)
 {
