@@ -121,6 +121,20 @@ void ff_minmax(enum ff_isa isa, enum ff_type type, const void *x, size_t outer, 
     IN_DEFAULT_ENVIRONMENT(table(isa)->minmax[type](x, outer, channels, inner, low, high));
 }
 
+void ff_absmax_scale(enum ff_isa isa, const struct ff_format *format, const double *amax, int qmax,
+                     double *scale, size_t n)
+{
+    IN_DEFAULT_ENVIRONMENT(table(isa)->absmax_scale(format, amax, qmax, scale, n));
+}
+
+void ff_zeropoint_parameters(enum ff_isa isa, const struct ff_format *format, const double *low,
+                             const double *high, int qmin, int qmax, double *scale,
+                             double *zero_point, size_t n)
+{
+    IN_DEFAULT_ENVIRONMENT(table(isa)->zeropoint_parameters(format, low, high, qmin, qmax, scale,
+                                                            zero_point, n));
+}
+
 int64_t ff_quantize(enum ff_isa isa, enum ff_type type, const void *x, size_t outer,
                     size_t channels, size_t inner, const double *scale, const double *zero_point,
                     int qmin, int qmax, int8_t *codes)

@@ -76,6 +76,18 @@ void ff_amax(enum ff_isa isa, enum ff_type type, const void *x, size_t outer, si
 void ff_minmax(enum ff_isa isa, enum ff_type type, const void *x, size_t outer, size_t channels,
                size_t inner, double *low, double *high);
 
+/* Writes n scales amax / qmax, rounded to format: to nearest, but up where that is subnormal, and to
+ * the largest finite value where it would be Inf; 1 where amax is 0. amax: finite, >= 0. */
+void ff_absmax_scale(enum ff_isa isa, const struct ff_format *format, const double *amax, int qmax,
+                     double *scale, size_t n);
+
+/* Writes n scales (high - low) / (qmax - qmin), rounded as above, and zero points
+ * rint(qmin - low / scale), within +-2^62. Where high = low: abs(low), or 1 for 0, and 0.
+ * low, high: finite. */
+void ff_zeropoint_parameters(enum ff_isa isa, const struct ff_format *format, const double *low,
+                             const double *high, int qmin, int qmax, double *scale,
+                             double *zero_point, size_t n);
+
 /* Writes clamp(rint(x / scale) + zero_point, qmin, qmax), the quotient rounded in double, rint to
  * even. scale: finite, > 0. zero_point: integers. -128 <= qmin <= qmax <= 127.
  * Returns how many values were clamped, or -1 if any is NaN or Inf; then codes means nothing. */

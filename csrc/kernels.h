@@ -17,6 +17,9 @@ struct ff_kernels {
     void (*round_to[2])(const struct ff_format *, const void *, void *, size_t);
     void (*amax[FF_TYPES])(const void *, size_t, size_t, size_t, double *);
     void (*minmax[FF_TYPES])(const void *, size_t, size_t, size_t, double *, double *);
+    void (*absmax_scale)(const struct ff_format *, const double *, int, double *, size_t);
+    void (*zeropoint_parameters)(const struct ff_format *, const double *, const double *, int, int,
+                                 double *, double *, size_t);
     int64_t (*quantize[FF_TYPES])(const void *, size_t, size_t, size_t, const double *,
                                   const double *, int, int, int8_t *);
     void (*dequantize[FF_TYPES])(const int8_t *, size_t, size_t, size_t, const double *,

@@ -305,6 +305,58 @@ FF_DEFINE_REDUCTIONS(f32, int32_t, INT32_MAX, INT32_C(0x7f800000))
 FF_DEFINE_REDUCTIONS(f16, int16_t, INT16_MAX, 0x7c00)
 FF_DEFINE_REDUCTIONS(bf16, int16_t, INT16_MAX, 0x7f80)
 
+/* --- scales ------------------------------------------------------------------------------------ */
+
+/* Rounds numerator / divisor, of which quotient is the double: to nearest if normal in f, up if
+ * subnormal, to the largest finite value beyond. ceil(x / d) of a real x and an integer d is
+ * ceil(ceil(x) / d), here in units of f's smallest subnormal. */
+static double round_scale(double numerator, double quotient, int divisor, struct ff_format f)
+{
+    const uint64_t infinity = ((UINT64_C(1) << f.exponent_bits) - 1) << f.fraction_bits;
+    const double tiny = smallest_subnormal(f);
+    uint64_t code = encode64(bits_of_double(quotient), f);
+    code = code < infinity ? code : infinity - 1;
+    if (code < UINT64_C(1) << f.fraction_bits) {
+        /* Two factors: 1 / tiny alone may be beyond double. Neither product is inexact. */
+        const int k = f.fraction_bits + f.bias - 1;
+        const double units = numerator * power_of_two(k / 2) * power_of_two(k - k / 2);
+        const int64_t whole = (int64_t)units;
+        const int64_t steps = whole + (units > (double)whole);
+        code = (uint64_t)((steps + divisor - 1) / divisor);
+    }
+    return double_of_bits(decode64(code, f, tiny));
+}
+
+static void absmax_scale(const struct ff_format *f, const double *amax, int qmax, double *scale,
+                         size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        scale[i] = amax[i] == 0 ? 1 : round_scale(amax[i], amax[i] / qmax, qmax, *f);
+}
+
+static void zeropoint_parameters(const struct ff_format *f, const double *low, const double *high,
+                                 int qmin, int qmax, double *scale, double *zero_point, size_t n)
+{
+    const int levels = qmax - qmin;
+    const double limit = 0x1p62; /* only a scale that overflowed its format needs it */
+    for (size_t i = 0; i < n; i++) {
+        if (low[i] == high[i]) {
+            const double size = low[i] < 0 ? -low[i] : low[i];
+            scale[i] = size == 0 ? 1 : round_scale(size, size, 1, *f);
+            zero_point[i] = 0;
+            continue;
+        }
+        const double spread = high[i] - low[i];
+        /* A spread beyond double is divided first: halving changes no bit of the quotient. */
+        const double quotient = spread > DBL_MAX ? (high[i] / 2 - low[i] / 2) / (levels / 2.0)
+                                                 : spread / levels;
+        scale[i] = round_scale(spread, quotient, levels, *f);
+        double zero = round_half_even(qmin - low[i] / scale[i]);
+        zero = zero < -limit ? -limit : zero;
+        zero_point[i] = (zero > limit ? limit : zero) + 0.0; /* never -0 */
+    }
+}
+
 /* --- quantize ---------------------------------------------------------------------------------- */
 
 /* What each channel of a block needs. `reciprocal` is 0 where float32 cannot decide. */
@@ -381,7 +433,7 @@ FF_INLINE int not_finite64(uint64_t bits)
         const float shift = 12582912.0f; /* 1.5 * 2^23 */                                          \
         int32_t clamped = 0, near = 0, bad = 0;                                                    \
         for (size_t i = 0; i < n; i++) {                                                           \
-            const size_t c = i * each;                                                             \
+            const size_t c = each ? i : 0;                                                         \
             const uint32_t bits = load_##T(x, i);                                                  \
             bad |= not_finite32(bits);                                                             \
             float t = float_of_bits(bits) * p->reciprocal[c];                                      \
@@ -475,7 +527,7 @@ FF_INLINE void store_bf16(void *out, size_t i, double x)
     ((uint16_t *)out)[i] = (uint16_t)encode64_inside(bits_of_double(clamp(x, largest)), BF16);
 }
 
-#define FF_DEFINE_DEQUANTIZE(T)                                                                    \
+#define FF_DEFINE_DEQUANTIZE_RUN(T)                                                                \
     FF_INLINE void dequantize_run_##T(const int8_t *restrict codes, size_t at, size_t n,           \
                                       const double *restrict scale,                                \
                                       const double *restrict zero_point, size_t each,              \
@@ -483,7 +535,37 @@ FF_INLINE void store_bf16(void *out, size_t i, double x)
     {                                                                                              \
         for (size_t i = 0; i < n; i++)                                                             \
             store_##T(out, at + i, (codes[at + i] - zero_point[i * each]) * scale[i * each]);      \
-    }                                                                                              \
+    }
+FF_DEFINE_DEQUANTIZE_RUN(f64)
+FF_DEFINE_DEQUANTIZE_RUN(f16)
+FF_DEFINE_DEQUANTIZE_RUN(bf16)
+
+/* One scale for all, and both parameters exact in float32: the difference is exact, and rounding
+ * its product with the scale once to float32 is what going through double does. */
+static void dequantize_float(const int8_t *restrict codes, size_t n, float scale, float zero_point,
+                             float *restrict out)
+{
+    for (size_t i = 0; i < n; i++) {
+        float x = ((float)codes[i] - zero_point) * scale;
+        x = x > FLT_MAX ? FLT_MAX : x;
+        out[i] = x < -FLT_MAX ? -FLT_MAX : x;
+    }
+}
+
+FF_INLINE void dequantize_run_f32(const int8_t *restrict codes, size_t at, size_t n,
+                                  const double *restrict scale, const double *restrict zero_point,
+                                  size_t each, void *restrict out)
+{
+    const float narrow = (float)clamp(scale[0], (double)FLT_MAX);
+    if (each == 0 && narrow == scale[0] && zero_point[0] >= -0x1p22 && zero_point[0] <= 0x1p22) {
+        dequantize_float(codes + at, n, narrow, (float)zero_point[0], (float *)out + at);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        store_f32(out, at + i, (codes[at + i] - zero_point[i * each]) * scale[i * each]);
+}
+
+#define FF_DEFINE_DEQUANTIZE(T)                                                                    \
     static void dequantize_##T(const int8_t *codes, size_t outer, size_t channels, size_t inner,   \
                                const double *scale, const double *zero_point, void *out)           \
     {                                                                                              \
@@ -512,6 +594,8 @@ const struct ff_kernels FF_TABLE = {
     .round_to = {round_to_f64, round_to_f32},
     .amax = {amax_f64, amax_f32, amax_f16, amax_bf16},
     .minmax = {minmax_f64, minmax_f32, minmax_f16, minmax_bf16},
+    .absmax_scale = absmax_scale,
+    .zeropoint_parameters = zeropoint_parameters,
     .quantize = {quantize_f64, quantize_f32, quantize_f16, quantize_bf16},
     .dequantize = {dequantize_f64, dequantize_f32, dequantize_f16, dequantize_bf16},
 };

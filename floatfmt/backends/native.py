@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from ..formats import Format, format
-from . import reference
 from .reference import Float64
 
 try:
@@ -151,9 +150,29 @@ class Native:
         lib.ff_minmax(self._isa, _type(x), _pointer(x), *x.shape, _doubles(low), _doubles(high))
         return low, high
 
-    # Scales are few: NumPy computes them, inside float_environment().
-    absmax_scale = staticmethod(reference.absmax_scale)
-    zeropoint_parameters = staticmethod(reference.zeropoint_parameters)
+    def absmax_scale(self, amax: Float64, scale_format: Format, qmax: int = 127) -> Float64:
+        scale = np.empty_like(amax)
+        lib.ff_absmax_scale(
+            self._isa, _c_format(scale_format), _doubles(amax), qmax, _doubles(scale), amax.size
+        )
+        return scale
+
+    def zeropoint_parameters(
+        self, low: Float64, high: Float64, scale_format: Format, qmin: int = -128, qmax: int = 127
+    ) -> tuple[Float64, Float64]:
+        scale, zero_point = np.empty_like(low), np.empty_like(low)
+        lib.ff_zeropoint_parameters(
+            self._isa,
+            _c_format(scale_format),
+            _doubles(low),
+            _doubles(high),
+            qmin,
+            qmax,
+            _doubles(scale),
+            _doubles(zero_point),
+            low.size,
+        )
+        return scale, zero_point
 
     def quantize(
         self,

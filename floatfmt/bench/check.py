@@ -1,0 +1,116 @@
+"""Whether contenders agree, found out before anything is timed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import interop
+from ..arrays import Fields
+from ..quantize import Quantized
+
+__all__ = ["IDENTICAL", "DisagreementError", "Relation", "arrays_of", "count_differing"]
+
+
+class DisagreementError(RuntimeError):
+    """Two contenders gave results that do not stand in the stated relation; nothing was timed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """How far a contender's codes may be from floatfmt's, and why.
+
+    Attributes
+    ----------
+    codes_apart : int
+        The largest accepted difference of two codes; 0 asks for the same bits.
+    because : str
+        What the contender does differently.
+    """
+
+    codes_apart: int
+    because: str = ""
+
+
+IDENTICAL = Relation(0)
+
+
+def arrays_of(result: Any) -> tuple[np.ndarray, ...]:
+    """Return a contender's result as arrays: codes or values first, then scale and zero point."""
+    if isinstance(result, Fields):
+        result = (result.sign, result.exponent, result.fraction)
+    elif isinstance(result, Quantized):
+        result = (result.codes, result.scale, result.zero_point)
+    parts = result if isinstance(result, tuple) else (result,)
+    return tuple(
+        interop.to_numpy(part.int_repr() if getattr(part, "is_quantized", False) else part)
+        for part in parts
+    )
+
+
+def count_differing(
+    who: str,
+    got: tuple[np.ndarray, ...],
+    expected: tuple[np.ndarray, ...],
+    names: tuple[str, ...],
+    relation: Relation = IDENTICAL,
+) -> int:
+    """Return how many elements differ within what the relation accepts.
+
+    Parameters
+    ----------
+    who : str
+        The contender, for the message.
+    got, expected : tuple of arrays
+        `got` may have fewer arrays than `expected`, but has one.
+    names : tuple of str
+        What the arrays are, for the message.
+    relation : Relation
+        How they have to stand to each other.
+
+    Raises
+    ------
+    DisagreementError
+        Naming the first element that is not as it has to be.
+    """
+    if not 1 <= len(got) <= len(expected):
+        raise DisagreementError(f"{who}: {len(got)} arrays, expected {len(expected)}")
+    return sum(
+        _count_in_array(f"{who}: {name}", ours, theirs, relation)
+        for name, theirs, ours in zip(names, got, expected, strict=False)
+    )
+
+
+def _count_in_array(what: str, expected: np.ndarray, got: np.ndarray, relation: Relation) -> int:
+    if got.shape != expected.shape or got.itemsize != expected.itemsize:
+        raise DisagreementError(
+            f"{what} are {got.dtype} of shape {got.shape}, "
+            f"expected {expected.dtype} of shape {expected.shape}"
+        )
+    places = np.flatnonzero(_bits(got) != _bits(expected))
+    too_far = places
+    if relation.codes_apart:
+        apart = np.abs(_order(got, places) - _order(expected, places))
+        too_far = places[apart > relation.codes_apart]
+    if len(too_far):
+        at = np.unravel_index(int(too_far[0]), got.shape)
+        index = f"[{', '.join(str(int(i)) for i in at)}]" if at else ""
+        allowed = f"at most {relation.codes_apart} apart" if relation.codes_apart else "the same"
+        raise DisagreementError(
+            f"{what}{index} is {got[at]!r}, expected {expected[at]!r} ({allowed}); "
+            f"{len(too_far):,} of {got.size:,} elements are wrong"
+        )
+    return len(places)
+
+
+def _bits(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array).reshape(-1).view(f"u{array.itemsize}")
+
+
+def _order(array: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return the chosen elements as integers in which neighbouring codes are 1 apart."""
+    if array.dtype.kind == "i":
+        return array.reshape(-1)[places].astype(np.int64)
+    return _bits(array)[places].astype(np.int64)

@@ -1,0 +1,88 @@
+"""Where measurements were made: processor, caches, compiler, versions."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from ..backends import available_backends, native
+from .peers import PEERS
+
+__all__ = ["commit", "environment"]
+
+
+def environment() -> dict[str, Any]:
+    """Return what a measurement depends on, for JSON."""
+    load = os.getloadavg() if hasattr(os, "getloadavg") else None
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "commit": commit(Path(__file__).parents[2]),
+        "machine": {
+            "cpu": _cpu(),
+            "cores": _cores(),
+            "caches": _caches(),
+            "load_average": load[0] if load else None,
+            "platform": platform.platform(),
+        },
+        "software": {
+            "floatfmt": importlib.metadata.version("floatfmt"),
+            "compiler": native.compiler(),
+            "backends": list(available_backends()),
+            "python": platform.python_version(),
+        },
+        "peers": {peer.name: peer.version for peer in PEERS},
+    }
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, "") or platform.processor() or platform.machine()
+
+
+def _cores() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _caches() -> dict[str, str]:
+    """Return the sizes of the first processor's caches, such as ``{"L1d": "48K"}``."""
+    caches = {}
+    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        level, kind, size = (_text(index / name) for name in ("level", "type", "size"))
+        suffix = {"Data": "d", "Instruction": "i"}.get(kind, "")
+        caches[f"L{level}{suffix}"] = size
+    return caches
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def commit(root: Path) -> str | None:
+    """Return the commit that a source tree is at, None if it is no Git checkout.
+
+    Read from Git's files, so that nothing depends on Git being installed.
+    """
+    git = root / ".git"
+    if git.is_file():  # a worktree: "gitdir: <path>"
+        git = (root / _text(git).removeprefix("gitdir:").strip()).resolve()
+    head = _text(git / "HEAD")
+    if not head.startswith("ref:"):
+        return head or None
+    ref = head.removeprefix("ref:").strip()
+    common = git / (_text(git / "commondir") or ".")
+    packed = (line.split() for line in _text(common / "packed-refs").splitlines())
+    return _text(common / ref) or next((p[0] for p in packed if p[1:] == [ref]), None)

@@ -1,0 +1,79 @@
+"""The libraries that floatfmt is measured against: a row each.
+
+A library that is not installed stays in the list and is reported as missing.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+
+__all__ = ["PEERS", "Peer", "installed", "missing", "on_one_thread"]
+
+
+@contextmanager
+def _torch_on_one_thread() -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A library.
+
+    Attributes
+    ----------
+    name : str
+        The module to import, and the distribution it comes in.
+    on_one_thread : function
+        Gives a context in which the library computes on one thread.
+    """
+
+    name: str
+    on_one_thread: Callable[[], AbstractContextManager[None]] = nullcontext
+
+    @property
+    def installed(self) -> bool:
+        """Whether the library can be imported; it is not imported to find out."""
+        return importlib.util.find_spec(self.name) is not None
+
+    @property
+    def version(self) -> str | None:
+        """The installed version, None where it is missing."""
+        return importlib.metadata.version(self.name) if self.installed else None
+
+
+PEERS = (
+    Peer("numpy"),  # its element-wise loops and casts run on the caller's thread
+    Peer("ml_dtypes"),  # likewise
+    Peer("torch", _torch_on_one_thread),
+)
+
+
+def installed() -> frozenset[str]:
+    """Return the names of the peers that are installed."""
+    return frozenset(peer.name for peer in PEERS if peer.installed)
+
+
+def missing() -> tuple[str, ...]:
+    """Return the names of the peers that are not installed."""
+    return tuple(peer.name for peer in PEERS if not peer.installed)
+
+
+@contextmanager
+def on_one_thread() -> Iterator[None]:
+    """Keep every installed peer to one thread inside the ``with`` block."""
+    with ExitStack() as stack:
+        for peer in PEERS:
+            if peer.installed:
+                stack.enter_context(peer.on_one_thread())
+        yield

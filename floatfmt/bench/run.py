@@ -1,0 +1,150 @@
+"""Checks, then times: cases × sizes × kinds of input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..timing import Timing, interleaved
+from . import machine, peers
+from .cases import CASES, ROW, Case, expanded
+from .check import DisagreementError, arrays_of, count_differing
+from .contenders import Contender, Run, Work
+from .inputs import KINDS, touched
+from .results import Report, Result, Row
+
+__all__ = ["Task", "measure", "plan", "run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One case at one size on one kind of input."""
+
+    case: Case
+    size: int
+    kind: str
+
+    def __str__(self) -> str:
+        return f"{self.case.name}, {self.size:,} elements, {KINDS[self.kind].about}"
+
+
+def plan(
+    sizes: Sequence[int], cases: Iterable[str] = (), *, kinds: str = "usual"
+) -> tuple[Task, ...]:
+    """Return what is to be measured.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Positive multiples of 1024.
+    cases : iterable of str
+        Names; all cases if empty.
+    kinds : {"usual", "all"}
+        Measure on each case's most usual kind of input, or on all it has.
+
+    Raises
+    ------
+    ValueError
+        An unknown case, or a size that is no multiple of 1024.
+    """
+    names = tuple(cases) or tuple(CASES)
+    for name in names:
+        if name not in CASES:
+            raise ValueError(f"no case is called {name!r}; there are {', '.join(CASES)}")
+    for size in sizes:
+        if size < ROW or size % ROW:
+            raise ValueError(f"a size is a positive multiple of {ROW}, got {size}")
+    return tuple(
+        Task(CASES[name], size, kind)
+        for name in names
+        for kind in CASES[name].kinds[: None if kinds == "all" else 1]
+        for size in sizes
+    )
+
+
+def run(
+    tasks: Sequence[Task], *, budget_s: float, progress: Callable[[str], None] = lambda text: None
+) -> Report:
+    """Measure tasks, every library on one thread.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+        From `plan`.
+    budget_s : float
+        Seconds of timing for each task; at least three rounds are measured.
+    progress : function
+        Called with a line before each task.
+
+    Raises
+    ------
+    DisagreementError
+        A contender's result is not what it has to be; nothing more was timed.
+    """
+    results = []
+    environment = machine.environment()
+    with peers.on_one_thread():
+        for number, task in enumerate(tasks, 1):
+            progress(f"[{number}/{len(tasks)}] {task}")
+            results.append(measure(task, budget_s=budget_s))
+    return Report(environment, budget_s, tuple(results))
+
+
+def measure(task: Task, *, budget_s: float) -> Result:
+    """Check that a task's contenders agree, then time them and a copy against each other."""
+    case, size = task.case, task.size
+    contenders = expanded(case, size)
+    present = peers.installed() | {"floatfmt"}
+    missing = tuple(dict.fromkeys(c.name for c in contenders if c.peer not in present))
+    contenders = tuple(c for c in contenders if c.peer in present)
+    work = case.prepare(task.kind, size)
+    runs = [contender.prepared(work) for contender in contenders]
+    differing = _checked(task, work, contenders, runs)
+    timed: dict[str, Run] = {"copy": _copy(size * case.bytes_per_element // 2)}
+    timed |= {f"{c.name}, {c.allocation}": run for c, run in zip(contenders, runs, strict=True)}
+    copy, *timings = interleaved(timed, budget_s=budget_s).values()
+    return Result(
+        case.name,
+        case.about,
+        task.kind,
+        size,
+        case.bytes_per_element,
+        copy,
+        _rows(contenders, timings, differing),
+        missing,
+    )
+
+
+def _rows(
+    contenders: tuple[Contender, ...], timings: list[Timing], differing: list[int]
+) -> tuple[Row, ...]:
+    return tuple(
+        Row(c.name, c.peer, c.allocation, timing, count, c.relation.because)
+        for c, timing, count in zip(contenders, timings, differing, strict=True)
+    )
+
+
+def _checked(
+    task: Task, work: Work, contenders: tuple[Contender, ...], runs: list[Run]
+) -> list[int]:
+    """Return how many elements of each result differ from the first contender's, as accepted.
+
+    The first is floatfmt's slowest backend that takes part: the reference at small sizes.
+    """
+    expected = tuple(array.copy() for array in arrays_of(runs[0]()))
+    counts = []
+    for contender, perform in zip(contenders, runs, strict=True):
+        work.spoil()
+        name = f"{task}: {contender.name} ({contender.allocation})"
+        got = arrays_of(perform())
+        if contender.peer == "floatfmt" and len(got) != len(expected):
+            raise DisagreementError(f"{name}: {len(got)} arrays, expected {len(expected)}")
+        counts.append(count_differing(name, got, expected, task.case.parts, contender.relation))
+    return counts
+
+
+def _copy(nbytes: int) -> Run:
+    source, target = touched((nbytes,), np.uint8), touched((nbytes,), np.uint8)
+    return lambda: np.copyto(target, source)

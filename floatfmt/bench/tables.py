@@ -1,0 +1,171 @@
+"""Results as tables: colours on a terminal, plain aligned text where piped."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable
+from typing import IO, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from ..timing import percent
+from .cases import ACCEPTANCE
+from .inputs import KINDS
+from .results import Report, Result, Row
+
+__all__ = ["acceptance_table", "console", "print_report", "result_table", "show", "size_text"]
+
+#: Wide enough for every table; a pipe has no width of its own.
+PIPED_WIDTH = 160
+
+
+def console(file: IO[str] | None = None) -> Console:
+    """Return a console that does not fold tables where its output is piped."""
+    file = file or sys.stdout
+    return Console(file=file, width=None if file.isatty() else PIPED_WIDTH, highlight=False)
+
+
+def size_text(size: int) -> str:
+    """Return 2^k for a power of two, else the number.
+
+    Examples
+    --------
+    >>> from floatfmt.bench.tables import size_text
+    >>> size_text(1024), size_text(3072)
+    ('2^10', '3,072')
+    """
+    return f"2^{size.bit_length() - 1}" if size & (size - 1) == 0 else f"{size:,}"
+
+
+def _times(ratio: float) -> str:
+    return "" if math.isnan(ratio) else f"{ratio:.2f}×" if ratio < 9.95 else f"{ratio:.1f}×"
+
+
+def result_table(result: Result) -> Table:
+    """Return a table with a row a contender."""
+    copy = f"copy {result.gb_per_s(result.copy):.1f} GB/s ±{percent(result.copy.spread)}"
+    table = Table(
+        title=f"{result.case}: {result.about}\n{size_text(result.size)} elements, "
+        f"{KINDS[result.inputs].about}; {result.bytes_per_element} bytes an element; {copy}",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        title_style="bold",
+    )
+    table.add_column("contender", no_wrap=True)
+    table.add_column("result", no_wrap=True)
+    against = ("vs " + peer.replace(" ", "\n", 1) for peer in result.peers)
+    for header in ("Gelem/s", "GB/s", "of copy", *against, "median", "rounds"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for row in result.rows:
+        table.add_row(*_cells(result, row), style="bold" if row.peer == "floatfmt" else "")
+    return table
+
+
+def _cells(result: Result, row: Row) -> Iterable[str]:
+    yield row.contender
+    yield row.allocation
+    yield f"{result.elements_per_s(row.timing) / 1e9:.3f}"
+    yield f"{result.gb_per_s(row.timing):.1f}"
+    yield f"{100 * result.of_copy(row):.0f} %"
+    for peer in result.peers:
+        other = result.row(peer, row.allocation)
+        mark = "†" if other and other.allocation != row.allocation else " "
+        yield _times(result.ratio(row, peer)) + mark
+    yield str(row.timing)
+    yield str(row.timing.rounds)
+
+
+def notes(result: Result) -> Iterable[str]:
+    """Yield what has to be said below a result's table: differences, missing peers."""
+    alike: dict[tuple[int, str], list[str]] = {}
+    for row in result.rows:
+        if row.differing:
+            alike.setdefault((row.differing, row.because), []).append(row.contender)
+    for (count, because), names in alike.items():
+        yield (
+            f"{', '.join(dict.fromkeys(names))}: {count:,} of {result.size:,} elements "
+            f"({100 * count / result.size:.2g} %) differ from floatfmt's by one code, because it "
+            f"{because}"
+        )
+    forms = {(row.contender, row.allocation) for row in result.rows}
+    if any((peer, how) not in forms for peer in result.peers for how in ("new", "out")):
+        yield "† against its other kind of result: it has none of this kind"
+    if result.missing:
+        yield f"missing, because not installed: {', '.join(result.missing)}"
+
+
+def acceptance_table(report: Report) -> Table:
+    """Return the wanted ratios beside those that floatfmt's fastest backend was measured at."""
+    table = Table(
+        title="floatfmt is so many times as fast as ...",
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+    )
+    for header in ("case", "elements", "against", "result"):
+        table.add_column(header, no_wrap=True)
+    for header in ("wanted", "measured", "±"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for cells in _acceptance_rows(report):
+        table.add_row(*cells)
+    return table
+
+
+def _acceptance_rows(report: Report) -> Iterable[tuple[str, ...]]:
+    fastest = f"floatfmt {report.environment['software']['backends'][-1]}"
+    for target in ACCEPTANCE:
+        for result in report.results:
+            if result.case != target.case or result.inputs != "normal":
+                continue
+            for allocation in ("new", "out"):
+                ours, theirs = (result.row(c, allocation) for c in (fastest, target.contender))
+                if ours is None or theirs is None:
+                    measured, spread, against = "missing", "", target.contender
+                else:
+                    measured = _times(result.ratio(ours, target.contender))
+                    spread = percent(ours.timing.spread + theirs.timing.spread)
+                    against = f"{target.contender} ({theirs.allocation})"
+                wanted = f"≥ {target.ratio:g}×"
+                size = size_text(result.size)
+                yield target.case, size, against, allocation, wanted, measured, spread
+
+
+def environment_lines(environment: dict[str, Any]) -> Iterable[str]:
+    """Yield what a reader of the tables has to know, a line each."""
+    machine, software = environment["machine"], environment["software"]
+    caches = ", ".join(f"{name} {size}" for name, size in machine["caches"].items())
+    versions = ", ".join(f"{name} {v or 'missing'}" for name, v in environment["peers"].items())
+    yield f"{machine['cpu']}, {machine['cores']} cores; {caches or 'caches unknown'}"
+    yield (
+        f"floatfmt {software['floatfmt']} ({software['compiler'] or 'no C kernel'}; "
+        f"{', '.join(software['backends'])}), Python {software['python']}, {versions}"
+    )
+    yield f"{environment['date']}, commit {environment['commit'] or 'unknown'}, one thread"
+
+
+def print_report(report: Report, to: Console, *, acceptance: bool = False) -> None:
+    """Print the environment, a table a result and, if asked, the wanted ratios."""
+    for line in environment_lines(report.environment):
+        show(to, line)
+    for result in report.results:
+        show(to, "")
+        show(to, result_table(result))
+        for line in notes(result):
+            show(to, line)
+    if acceptance:
+        show(to, "")
+        show(to, acceptance_table(report))
+
+
+def show(to: Console, what: str | Table) -> None:
+    """Print; where piped, without the blanks that fill up a table's lines."""
+    if to.is_terminal:
+        to.print(what, markup=False)
+        return
+    with to.capture() as captured:
+        to.print(what, markup=False, soft_wrap=isinstance(what, str))
+    text = captured.get().rstrip("\n")
+    to.file.write("\n".join(line.rstrip() for line in text.split("\n")) + "\n")

@@ -1,0 +1,465 @@
+"""Every contender of every case runs and is checked; no test looks at a time."""
+
+import dataclasses
+import functools
+import importlib.util
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import floatfmt as ff
+from floatfmt.backends import native
+from floatfmt.bench import cases, check, contenders, inputs, machine, peers, run, tables
+from floatfmt.bench.results import Report, Result, Row
+from floatfmt.timing import Timing, interleaved
+
+ROOT = Path(__file__).parents[1]
+SIZE = 2**10
+ALL = [(case.name, kind) for case in cases.CASES.values() for kind in case.kinds]
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """Time three single calls of each contender."""
+    monkeypatch.setattr(run, "interleaved", functools.partial(interleaved, min_sample_s=0))
+
+
+@pytest.fixture
+def untimed(monkeypatch):
+    """Fail if anything is timed."""
+
+    def refuse(*args, **kwargs):
+        pytest.fail("something was timed")
+
+    monkeypatch.setattr(run, "interleaved", refuse)
+
+
+def task(case, kind="normal", size=SIZE):
+    return run.Task(cases.CASES[case] if isinstance(case, str) else case, size, kind)
+
+
+def with_contender(case, build, relation=check.IDENTICAL, allocation="new"):
+    """Return a case in which NumPy's only row is that of `build`."""
+    row = cases.CASES[case]
+    ours = tuple(c for c in row.contenders if c.peer == "floatfmt")
+    wrong = contenders.Contender("numpy", "numpy", allocation, build, relation)
+    return dataclasses.replace(row, contenders=(*ours, wrong))
+
+
+# --- every row runs -----------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize(("case", "kind"), ALL)
+def test_every_contender_agrees_and_is_timed(case, kind):
+    with peers.on_one_thread():
+        result = run.measure(task(case, kind), budget_s=0)
+    expected = cases.expanded(cases.CASES[case], SIZE)
+    installed = peers.installed() | {"floatfmt"}
+    assert [row.contender for row in result.rows] == [
+        one.name for one in expected if one.peer in installed
+    ]
+    for backend in ff.available_backends():
+        forms = {r.allocation for r in result.rows if r.contender == f"floatfmt {backend}"}
+        assert forms == {"new", "out"}
+    assert all(row.timing.rounds == 3 for row in result.rows)
+    json.dumps(result.to_dict(), allow_nan=False)
+
+
+@pytest.mark.skipif(len(ff.available_backends()) == 1, reason="there is only the reference")
+def test_the_reference_takes_part_at_small_sizes_only():
+    case = cases.CASES["absmax-int8"]
+    small, large = (
+        {one.backend for one in cases.expanded(case, n)}
+        for n in (cases.REFERENCE_MAX_SIZE, cases.REFERENCE_MAX_SIZE + 1024)
+    )
+    assert small - large == {"reference"}
+
+
+def test_floatfmts_contenders_run_on_their_own_backend():
+    case = with_contender("encode-fp32-fp16", contenders.numpy_cast("fp16"))
+    seen = contenders.both("floatfmt", lambda work: ff.backends.backend_name)
+    case = dataclasses.replace(case, contenders=seen)
+    names = [one.prepared(contenders.Work(np.ones(1)))() for one in cases.expanded(case, SIZE)]
+    assert names == list(ff.available_backends())
+
+
+def test_acceptance_names_contenders_that_there_are():
+    for target in cases.ACCEPTANCE:
+        assert target.contender in {c.name for c in cases.CASES[target.case].contenders}
+
+
+# --- the check can fail -------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("untimed")
+def test_a_wrong_bit_stops_the_run_and_names_the_element():
+    def build(work):
+        def wrong():
+            values = work.x.astype(np.float16)
+            values.view(np.uint16)[17] ^= 1
+            return values
+
+        return wrong
+
+    case = with_contender("encode-fp32-fp16", build)
+    with pytest.raises(check.DisagreementError, match=r"encode.*numpy \(new\).*codes\[17\]"):
+        run.run([task(case)], budget_s=0)
+
+
+@pytest.mark.usefixtures("untimed")
+@pytest.mark.parametrize("level", ff.available_backends()[1:])
+def test_a_wrong_backend_stops_the_run(monkeypatch, level):
+    right = native.Native.encode
+
+    def wrong(self, values, fmt, codes):
+        right(self, values, fmt, codes)
+        if self._isa == native.LEVELS[level]:
+            codes[-1] ^= 1
+
+    monkeypatch.setattr(native.Native, "encode", wrong)
+    with pytest.raises(check.DisagreementError, match=rf"floatfmt {level} .*codes\[1023\]"):
+        run.measure(task("encode-fp32-bf16"), budget_s=0)
+
+
+@pytest.mark.usefixtures("untimed")
+def test_a_contender_that_writes_nothing_is_found_out():
+    case = with_contender(
+        "encode-fp32-fp16",
+        lambda work: lambda: work.out("codes", np.uint16),  # where floatfmt wrote before
+        allocation="out",
+    )
+    with pytest.raises(check.DisagreementError, match=r"numpy \(out\): codes\[0\]"):
+        run.measure(task(case), budget_s=0)
+
+
+@pytest.mark.usefixtures("untimed")
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        ((), "0 arrays, expected 3"),
+        (np.zeros(SIZE, np.int16), r"codes are int16 of shape \(1024,\), expected int8"),
+        (np.zeros(3, np.int8), r"codes are int8 of shape \(3,\)"),
+    ],
+)
+def test_a_result_of_another_form_stops_the_run(result, message):
+    case = with_contender("absmax-int8", lambda work: lambda: result)
+    with pytest.raises(check.DisagreementError, match=message):
+        run.measure(task(case), budget_s=0)
+
+
+CODES = np.arange(-5, 5, dtype=np.int8)
+ONE_APART = check.Relation(1, "rounds otherwise")
+
+
+def off_by(difference):
+    codes = CODES.copy()
+    codes[3] += difference
+    return (codes,)
+
+
+def test_accepted_differences_are_counted():
+    for difference in (-1, 1):
+        assert check.count_differing("x", off_by(difference), (CODES,), ("codes",), ONE_APART) == 1
+    assert check.count_differing("x", off_by(0), (CODES,), ("codes",), ONE_APART) == 0
+
+
+def test_two_codes_apart_are_too_many():
+    with pytest.raises(
+        check.DisagreementError, match=r"codes\[3\] is .*-4.*, expected .*-2.* \(at most 1 apart\)"
+    ):
+        check.count_differing("x", off_by(-2), (CODES,), ("codes",), ONE_APART)
+
+
+def test_later_arrays_are_checked_too():
+    scale = np.array(0.5, np.float32)
+    wrong = np.nextafter(scale, np.float32(1))
+    with pytest.raises(check.DisagreementError, match="scale is .*0.50000006.*, expected .*0.5"):
+        check.count_differing("x", (CODES, wrong), (CODES, scale), ("codes", "scale"))
+
+
+def test_minus_zero_is_not_zero():
+    zeros = np.zeros(2)
+    with pytest.raises(check.DisagreementError, match=r"values\[0\] is .*-0.*\(the same\)"):
+        check.count_differing("x", (-zeros,), (zeros,), ("values",))
+
+
+@pytest.mark.usefixtures("hurried")
+def test_accepted_differences_are_printed():
+    def build(work):
+        codes = ff.absmax(work.x).codes
+        codes[5] -= np.sign(codes[5])
+        return lambda: codes
+
+    case = with_contender("absmax-int8", build, ONE_APART)
+    result = run.measure(task(case), budget_s=0)
+    text = printed(report_of(result))
+    assert "numpy: 1 of 1,024 elements (0.098 %) differ from floatfmt's by one code" in text
+    assert "because it rounds otherwise" in text
+
+
+# --- peers --------------------------------------------------------------------------------------
+
+
+def test_a_peer_that_is_not_installed_has_no_version():
+    peer = peers.Peer("no_such_library_of_numbers")
+    assert not peer.installed
+    assert peer.version is None
+
+
+@pytest.mark.usefixtures("hurried")
+def test_missing_peers_are_listed(monkeypatch):
+    rows = (
+        *(peer for peer in peers.PEERS if peer.name != "torch"),
+        peers.Peer("no_such_library_of_numbers"),
+    )
+    monkeypatch.setattr(peers, "PEERS", rows)
+    monkeypatch.setattr(machine, "PEERS", rows)
+    report = run.run([task("absmax-int8")], budget_s=0)
+    assert peers.missing() == ("no_such_library_of_numbers",)
+    assert report.results[0].missing == ("torch article", "torch in place", "torch fused")
+    text = printed(report, acceptance=True)
+    assert "no_such_library_of_numbers missing" in text
+    assert "missing, because not installed: torch article, torch in place, torch fused" in text
+    assert any("torch fused" in line and line.endswith("missing") for line in text.splitlines())
+
+
+def test_torch_computes_on_one_thread_and_gets_its_own_back():
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with peers.on_one_thread():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_importing_floatfmt_loads_neither_the_benchmarks_nor_torch():
+    code = (
+        "import sys, floatfmt; print([m for m in ('floatfmt.bench', 'torch') if m in sys.modules]);"
+        "import floatfmt.bench.run; print('torch' in sys.modules)"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert output.stdout.split("\n")[:2] == ["[]", "False"], output.stderr
+
+
+# --- inputs and plans ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", inputs.KINDS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_inputs_are_finite_and_always_the_same(kind, dtype):
+    first = inputs.values(kind, SIZE, dtype, "fp16").copy()
+    inputs.values.cache_clear()
+    again = inputs.values(kind, SIZE, dtype, "fp16")
+    assert again.dtype == dtype
+    assert np.isfinite(again).all()
+    np.testing.assert_array_equal(first, again)
+
+
+@pytest.mark.parametrize("target", ["fp16", "bf16"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_ties_lie_halfway_between_neighbouring_codes(target, dtype):
+    x = np.abs(inputs.values("ties", SIZE, dtype, target)).astype(np.float64)
+    nearest = ff.encode(x, target)
+    values = ff.decode(np.stack([nearest - 1, nearest, nearest + 1]), target, dtype=np.float64)
+    distances = np.abs(values - x)
+    assert (nearest % 2 == 0).all()
+    assert (distances[1] == distances[::2].min(axis=0)).all()
+
+
+@pytest.mark.parametrize("scheme", ["absmax", "zeropoint"])
+def test_int8_ties_have_the_scale_that_makes_them_ties(scheme):
+    x = inputs.values("ties", SIZE, "float32", f"int8 {scheme}")
+    q = ff.quantize(x, scheme)
+    assert q.scale == inputs.TIE_SCALE
+    assert (np.abs(x[1:-1] / inputs.TIE_SCALE % 1) == 0.5).all()
+
+
+def test_subnormal_inputs_are_subnormal_and_outliers_stand_out():
+    x = inputs.values("subnormal", SIZE, "float32", "bf16")
+    assert 0.5 < ff.decompose(x).category.tolist().count(ff.Category.SUBNORMAL) / SIZE < 0.9
+    weights, outliers = (inputs.values(kind, 2**14) for kind in ("normal", "outliers"))
+    assert np.abs(outliers).max() > 10 * np.abs(weights).max()
+
+
+def test_a_plan_has_a_task_for_each_case_kind_and_size():
+    usual = run.plan([SIZE, 2 * SIZE])
+    assert len(usual) == 2 * len(cases.CASES)
+    assert {t.kind for t in usual} == {"normal"}
+    assert len(run.plan([SIZE], kinds="all")) == len(ALL)
+
+
+def test_unknown_cases_and_odd_sizes_are_refused():
+    with pytest.raises(ValueError, match="no case is called 'sort'; there are decompose-fp32"):
+        run.plan([SIZE], ["sort"])
+    for size in (0, -1024, 1000):
+        with pytest.raises(ValueError, match=f"multiple of 1024, got {size}"):
+            run.plan([size])
+
+
+# --- results, tables, machine -------------------------------------------------------------------
+
+
+def report_of(*results):
+    return Report(machine.environment(), 0.0, results)
+
+
+def printed(report, **options):
+    file = io.StringIO()
+    tables.print_report(report, tables.console(file), **options)
+    return file.getvalue()
+
+
+MADE_UP = Result(
+    "decompose-fp32",
+    "made up",
+    "normal",
+    2**26,
+    10,
+    Timing(0.02, 0.01, 9),
+    (
+        Row(f"floatfmt {ff.available_backends()[-1]}", "floatfmt", "new", Timing(0.04, 0.01, 9)),
+        Row(f"floatfmt {ff.available_backends()[-1]}", "floatfmt", "out", Timing(0.025, 0.01, 9)),
+        Row("numpy", "numpy", "new", Timing(0.2, 0.02, 9)),
+    ),
+)
+
+
+def test_a_result_knows_speed_part_of_copy_and_ratios():
+    new, out, numpy = MADE_UP.rows
+    assert MADE_UP.elements_per_s(new.timing) == 2**26 / 0.04
+    assert MADE_UP.gb_per_s(MADE_UP.copy) == pytest.approx(2**26 * 10 / 0.02 / 1e9)
+    assert MADE_UP.of_copy(new) == 0.5
+    assert MADE_UP.ratio(new, "numpy") == pytest.approx(5)
+    assert MADE_UP.ratio(out, "numpy") == pytest.approx(8)  # against its new array
+    assert np.isnan(MADE_UP.ratio(numpy, "somebody"))
+
+
+def test_the_acceptance_table_prints_measured_beside_wanted():
+    lines = printed(report_of(MADE_UP), acceptance=True).splitlines()
+    rows = [line.split() for line in lines if "≥" in line]
+    assert rows == [
+        ["decompose-fp32", "2^26", "numpy", "(new)", "new", "≥", "2.5×", "5.00×", "3.0", "%"],
+        ["decompose-fp32", "2^26", "numpy", "(new)", "out", "≥", "2.5×", "8.00×", "3.0", "%"],
+    ]
+
+
+def test_piped_tables_are_whole_and_plain():
+    text = printed(report_of(MADE_UP))
+    assert "\x1b" not in text
+    assert "…" not in text
+    assert not any(line != line.rstrip() for line in text.splitlines())
+    assert "2^26 elements, normal weights; 10 bytes an element; copy 33.6 GB/s ±1.0 %" in text
+    assert "8.00×†" in text
+    assert "† against its other kind of result" in text
+
+
+def test_a_report_carries_where_and_with_what():
+    report = report_of(MADE_UP).to_dict()
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    assert report["schema"] == 1
+    assert report["threads"] == 1
+    assert report["sizes"] == [2**26]
+    assert report["machine"]["cpu"]
+    assert report["software"]["compiler"] == native.compiler()
+    assert report["software"]["backends"] == list(ff.available_backends())
+    assert report["peers"]["numpy"] == np.__version__
+    assert report["results"][0]["rows"][0]["times_as_fast_as"] == {"numpy": pytest.approx(5)}
+
+
+def test_the_commit_is_read_from_gits_files(tmp_path):
+    git = tmp_path / ".git"
+    assert machine.commit(tmp_path) is None
+    (git / "refs/heads").mkdir(parents=True)
+    (git / "HEAD").write_text("ref: refs/heads/main\n")
+    assert machine.commit(tmp_path) is None
+    (git / "packed-refs").write_text("# pack-refs with: peeled\naaaa refs/heads/main\n")
+    assert machine.commit(tmp_path) == "aaaa"
+    (git / "refs/heads/main").write_text("bbbb\n")
+    assert machine.commit(tmp_path) == "bbbb"
+    (git / "HEAD").write_text("cccc\n")
+    assert machine.commit(tmp_path) == "cccc"
+
+
+def test_the_commit_of_a_worktree_is_its_own(tmp_path):
+    own = tmp_path / "main/.git/worktrees/other"
+    own.mkdir(parents=True)
+    (own / "HEAD").write_text("ref: refs/heads/other\n")
+    (own / "commondir").write_text("../..\n")
+    (own / "../../refs/heads").mkdir(parents=True)
+    (own / "../../refs/heads/other").write_text("dddd\n")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/.git").write_text(f"gitdir: {own}\n")
+    assert machine.commit(tmp_path / "other") == "dddd"
+
+
+# --- the scripts --------------------------------------------------------------------------------
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_script_prints_tables_and_writes_json(tmp_path, monkeypatch, capsys):
+    file = tmp_path / "new" / "result.json"
+    arguments = ["run.py", "--acceptance", "--size", "2^10", "--case", "decompose-fp32"]
+    arguments += ["--budget", "0.01", "--json", str(file)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert script("run").main() == 0
+    captured = capsys.readouterr()
+    assert "[1/1] decompose-fp32, 1,024 elements, normal weights" in captured.err
+    assert "decompose-fp32" in captured.out
+    assert "wanted" in captured.out
+    assert json.loads(file.read_text())["results"][0]["size"] == 1024
+
+
+def test_the_script_names_its_file_by_processor_and_date():
+    report = {"machine": {"cpu": "AMD EPYC(tm) 9"}, "date": "2026-01-02T03:04:05+00:00"}
+    assert script("run").default_file(report).name == "amd-epyc-tm-9-2026-01-02.json"
+
+
+def test_the_script_fails_on_a_disagreement(monkeypatch, capsys):
+    def disagree(*args, **kwargs):
+        raise check.DisagreementError("codes[3] is 1, expected 2")
+
+    monkeypatch.setattr(run, "run", disagree)
+    monkeypatch.setattr(sys, "argv", ["run.py", "--quick"])
+    assert script("run").main() == 1
+    assert "codes[3] is 1, expected 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("median", "spread", "code", "word"),
+    [
+        (0.04, 0.01, 0, "not significant"),
+        (0.042, 0.001, 0, "small"),
+        (0.08, 0.01, 1, "slower"),
+        (0.02, 0.01, 0, "faster"),
+        (0.08, 0.9, 0, "not significant"),
+    ],
+)
+def test_comparing_fails_on_what_is_slower_beyond_noise(
+    tmp_path, monkeypatch, capsys, median, spread, code, word
+):
+    changed = dataclasses.replace(MADE_UP.rows[0], timing=Timing(median, spread, 9))
+    old = dataclasses.replace(MADE_UP, rows=MADE_UP.rows[:1])
+    for name, result in (("old", old), ("new", dataclasses.replace(MADE_UP, rows=(changed,)))):
+        text = json.dumps(report_of(result).to_dict())
+        (tmp_path / name).write_text(text.replace('"spread": 0.01', '"spread": 0.001'))
+    files = [str(tmp_path / name) for name in ("old", "new")]
+    monkeypatch.setattr(sys, "argv", ["compare.py", *files])
+    assert script("compare").main() == code
+    out = capsys.readouterr().out
+    assert word in out
+    assert f"{0.04 / median:.2f} times as fast (geometric mean), {code} slower" in out
