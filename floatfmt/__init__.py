@@ -4,17 +4,21 @@ Take numbers apart (`inspect`, `decompose`), round them (`encode`, `decode`, `ro
 them (`quantize`, `absmax`, `zeropoint`), on a C kernel that a NumPy reference checks bit for bit.
 """
 
+from . import exact
 from .arrays import Category, Fields, compose, decode, decompose, encode, round_to
 from .backends import NativeMissingWarning, available_backends, use_backend
-from . import exact
+from .compare import Comparison, compare
 from .formats import Format, format, formats
 from .inspection import Inspection, inspect
+from .metrics import Error, error
 from .quantize import Quantized, absmax, quantize, zeropoint
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Category",
+    "Comparison",
+    "Error",
     "Fields",
     "Format",
     "Inspection",
@@ -22,10 +26,13 @@ __all__ = [
     "Quantized",
     "absmax",
     "available_backends",
+    "compare",
     "compose",
     "decode",
     "decompose",
     "encode",
+    "error",
+    "exact",
     "format",
     "formats",
     "inspect",

@@ -8,7 +8,6 @@ disagree with it.
 
 from __future__ import annotations
 
-import difflib
 import math
 from dataclasses import dataclass
 from fractions import Fraction
@@ -253,6 +252,8 @@ def _by_name(text: str) -> Format:
     name = text.strip().lower().removeprefix("torch.")
     if name in _BY_NAME:
         return _BY_NAME[name]
+    import difflib  # only a mistake needs it, and it takes a millisecond
+
     near = difflib.get_close_matches(name, _BY_NAME, n=3, cutoff=0.4)
     nearest = f"nearest: {', '.join(near)}; " if near else ""
     known = ", ".join(row.name for row in _ROWS)

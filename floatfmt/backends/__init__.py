@@ -22,6 +22,7 @@ from .reference import Float64, SubnormalsFlushedError
 
 __all__ = [
     "Backend",
+    "Float64",
     "NativeMissingWarning",
     "SubnormalsFlushedError",
     "available_backends",

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..formats import Format, format
 
@@ -34,7 +34,7 @@ __all__ = [
     "zeropoint_parameters",
 ]
 
-Float64 = NDArray[np.float64]
+Float64: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 
 FP64 = format("fp64")
 U64 = np.uint64

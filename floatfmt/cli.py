@@ -1,0 +1,365 @@
+"""The command line: it parses, calls and prints; what it shows is computed elsewhere.
+
+Bad usage and bad input are one line on standard error and exit code 2. With ``--json`` standard
+output has JSON only, with a schema version.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from . import __version__
+from .backends import available_backends, backend_name
+from .backends.native import compiler
+from .compare import compare
+from .formats import Format
+from .formats import formats as registered_formats
+from .inspection import Inspection, inspect
+from .table import Part, Table, printable, rich_lines
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+__all__ = ["cli", "main"]
+
+BAD_INPUT = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+#: A progress bar that is gone at once only flickers.
+PROGRESS_AFTER_S = 1.0
+
+
+# --- running a command --------------------------------------------------------------------------
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line: the entry point of ``floatfmt`` and ``python -m floatfmt``."""
+    with contextlib.suppress(AttributeError, ValueError):  # not a text file of the interpreter's
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            cli.main(args, prog_name="floatfmt", standalone_mode=False)
+    except click.ClickException as exc:
+        _fail(exc)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(INTERRUPTED)
+    sys.exit(0)
+
+
+def _fail(exc: click.ClickException) -> NoReturn:
+    message = printable(" ".join(exc.format_message().split()))
+    context = getattr(exc, "ctx", None)
+    if context is not None and isinstance(exc, click.UsageError):
+        end = " See" if message.endswith("?") else "; see"
+        message = f"{message.rstrip('.')}{end} '{context.command_path} --help'"
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(BAD_INPUT)
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    click.echo(f"Note: {message}", err=True)
+
+
+@contextlib.contextmanager
+def _user_errors() -> Iterator[None]:
+    """Turn what the library raises over its input into a line for the user."""
+    try:
+        yield
+    except MemoryError:
+        raise click.ClickException("not enough memory") from None
+    except (ValueError, TypeError, OSError) as exc:
+        raise click.ClickException(str(exc)) from exc
+
+
+# --- showing an answer --------------------------------------------------------------------------
+
+
+def _show(answer: object) -> None:
+    """Print an answer: in colour and to the width of a terminal, else as plain text."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        # soft_wrap: what is too wide is wrapped by the terminal rather than cut.
+        Console(highlight=False).print(answer, soft_wrap=True)
+    else:
+        click.echo(str(answer))
+
+
+def _show_json(answer: dict[str, Any]) -> None:
+    click.echo(json.dumps(answer, indent=2, allow_nan=False))
+
+
+class _Lines:
+    """Lines of text that depend on the width they are given, as an answer for `_show`."""
+
+    def __init__(self, layout: Callable[[int | None], Iterable[list[Part]]]) -> None:
+        self._layout = layout
+
+    def __str__(self) -> str:
+        return "\n".join("".join(text for text, _ in line) for line in self._layout(None))
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterable[object]:
+        return rich_lines(self._layout(options.max_width))
+
+
+class _ProgressBar:
+    """A bar on standard error, if that is a terminal and it takes more than a moment."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> _ProgressBar:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._bar is None and self._is_due():
+            self._bar = _started_bar(total)
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=done)
+
+    def _is_due(self) -> bool:
+        return time.monotonic() - self._began > PROGRESS_AFTER_S and sys.stderr.isatty()
+
+
+def _started_bar(total: int) -> Progress:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    bar = Progress(console=Console(stderr=True), transient=True)
+    bar.add_task("comparing", total=total)
+    bar.start()
+    return bar
+
+
+# --- commands -----------------------------------------------------------------------------------
+
+
+def _show_version(context: click.Context, option: click.Parameter, wanted: bool) -> None:
+    if not wanted or context.resilient_parsing:
+        return
+    with _user_errors():
+        backend = backend_name()
+    click.echo(f"floatfmt {__version__}")
+    click.echo(f"backend   {backend} (available: {', '.join(available_backends())})")
+    click.echo(f"compiler  {compiler() or 'none: the C kernel is not installed'}")
+    context.exit()
+
+
+@click.group(invoke_without_command=True)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version, the backend in use and the compiler of the C kernel.",
+)
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """See every bit of a number format, and measure what formats do to data.
+
+    \b
+    Examples:
+      floatfmt inspect 0.1 --format bf16
+      floatfmt formats
+      floatfmt compare model.safetensors
+
+    The environment variable FLOATFMT_BACKEND chooses the backend (see --version).
+    """  # noqa: D301
+    if "FLOATFMT_BACKEND" in os.environ:
+        with _user_errors():
+            backend_name()
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+# -0.5 and -inf look like options; what is no option of ours is a value.
+@cli.command("inspect", context_settings={"ignore_unknown_options": True})
+@click.argument("values", metavar="X...", nargs=-1, required=True)
+@click.option("--format", "format_name", metavar="F", help="The format; fp64 by default.")
+@click.option("--code", "are_codes", is_flag=True, help="X is a code of the format: 0x3C00.")
+@_json_option
+@click.pass_context
+def inspect_command(
+    context: click.Context,
+    values: tuple[str, ...],
+    format_name: str | None,
+    are_codes: bool,
+    as_json: bool,
+) -> None:
+    """Show every bit of a number, and what rounding does to it.
+
+    X is a decimal (0.1, -1e-400), a fraction (1/3), hexadecimal (0x1.8p-3), inf or nan, taken
+    exactly and rounded once; or all bits of a code (0b0011110000000000, '0|01111|0000000000').
+
+    \b
+    Examples:
+      floatfmt inspect 0.1
+      floatfmt inspect -0.5 1/3 --format fp16
+      floatfmt inspect 0x3C00 --code --format fp16
+    """  # noqa: D301
+    for value in values:
+        if value.startswith("--"):
+            names = [name for option in context.command.params for name in option.opts]
+            near = difflib.get_close_matches(value, names)
+            raise click.NoSuchOption(value, possibilities=near, ctx=context)
+    if are_codes and format_name is None:
+        raise click.UsageError("--code needs --format: without one a code means nothing", context)
+    with _user_errors():
+        inspections = [_inspection(value, format_name, are_codes) for value in values]
+    if as_json:
+        answers = [inspection.to_dict() for inspection in inspections]
+        _show_json({"schema": "floatfmt.inspect/1", "inspections": answers})
+        return
+    for number, inspection in enumerate(inspections):
+        if number:
+            click.echo()
+        _show(inspection)
+
+
+def _inspection(value: str, format_name: str | None, is_code: bool) -> Inspection:
+    return inspect(code=value, format=format_name) if is_code else inspect(value, format_name)
+
+
+@cli.command("compare")
+@click.argument("file", required=False)
+@click.option("--tensor", metavar="NAME", help="The one tensor to look at; by default all.")
+@click.option(
+    "--format",
+    "formats",
+    metavar="F",
+    multiple=True,
+    help="A format to compare, or int8_absmax, int8_zeropoint or int8_absmax_row. May be repeated.",
+)
+@_json_option
+def compare_command(
+    file: str | None, tensor: str | None, formats: tuple[str, ...], as_json: bool
+) -> None:
+    """Measure what formats do to tensors: size, error, speed.
+
+    FILE is a .npy, .npz or .safetensors file; without one, the sample model that ships with
+    floatfmt. Each tensor of floats is quantised by itself.
+
+    \b
+    Examples:
+      floatfmt compare
+      floatfmt compare model.safetensors --tensor transformer.wte.weight
+      floatfmt compare weights.npy --format bf16 --format int8_absmax_row --json
+    """  # noqa: D301
+    with _user_errors(), _ProgressBar() as progress:
+        comparison = compare(file, formats or None, tensor=tensor, progress=progress)
+    if as_json:
+        _show_json(comparison.to_dict())
+    else:
+        _show(comparison)
+
+
+@cli.command("formats")
+@_json_option
+def formats_command(as_json: bool) -> None:
+    """List the number formats and what follows from their layouts.
+
+    \b
+    Examples:
+      floatfmt formats
+      floatfmt formats --json
+    """  # noqa: D301
+    if as_json:
+        cards = [_format_card(fmt) for fmt in registered_formats()]
+        _show_json({"schema": "floatfmt.formats/1", "formats": cards})
+    else:
+        _show(_Lines(_formats_table().lines))
+
+
+# --- the table of formats -----------------------------------------------------------------------
+
+#: Exact in fp64, which every value of every format is a value of.
+_VALUES = ("max_finite", "min_normal", "min_subnormal", "epsilon")
+_INTEGERS = (
+    *("bits", "exponent_bits", "fraction_bits", "bias", "max_exponent", "min_exponent"),
+    *("precision", "decimal_digits", "round_trip_digits"),
+)
+
+
+def _format_card(fmt: Format) -> dict[str, Any]:
+    return {
+        "name": fmt.name,
+        "aliases": list(fmt.aliases),
+        **{name: getattr(fmt, name) for name in _INTEGERS},
+        **{name: float(getattr(fmt, name)) for name in _VALUES},
+        "counts": fmt.counts,
+    }
+
+
+def _codes(count: int) -> str:
+    """Return a count with all its digits, or as a difference of powers of two if shorter.
+
+    Examples
+    --------
+    >>> _codes(4_261_412_864), _codes(2**53 - 2)
+    ('4,261,412,864', '2^53 - 2')
+    """
+    digits = f"{count:,}"
+    high = count.bit_length()
+    low = ((1 << high) - count).bit_length() - 1
+    is_difference = (1 << high) - (1 << low) == count
+    short = f"2^{high} - {f'2^{low}' if low > 1 else 2}"
+    return short if is_difference and len(digits) > 14 else digits
+
+
+def _value(x: Fraction) -> str:
+    """Return a value to four digits, an integer of up to six with all of them.
+
+    Examples
+    --------
+    >>> _value(Fraction(65504)), _value(Fraction(1, 128))
+    ('65504', '0.007812')
+    """
+    return f"{float(x):.4g}" if x.denominator > 1 or x >= 1_000_000 else f"{x}"
+
+
+#: The table, column by column: its header and what it says of a format.
+_COLUMNS: tuple[tuple[tuple[str, ...], Callable[[Format], str]], ...] = (
+    (("format",), lambda fmt: fmt.name),
+    (("bits",), lambda fmt: f"{fmt.bits}"),
+    (("exponent", "bits"), lambda fmt: f"{fmt.exponent_bits}"),
+    (("fraction", "bits"), lambda fmt: f"{fmt.fraction_bits}"),
+    (("largest", "finite"), lambda fmt: _value(fmt.max_finite)),
+    (("smallest", "normal"), lambda fmt: _value(fmt.min_normal)),
+    (("smallest", "subnormal"), lambda fmt: _value(fmt.min_subnormal)),
+    (("epsilon",), lambda fmt: _value(fmt.epsilon)),
+    (("decimal", "digits"), lambda fmt: f"{fmt.decimal_digits}"),
+    (("zero", "codes"), lambda fmt: _codes(fmt.counts["zero"])),
+    (("subnormal", "codes"), lambda fmt: _codes(fmt.counts["subnormal"])),
+    (("normal", "codes"), lambda fmt: _codes(fmt.counts["normal"])),
+    (("infinite", "codes"), lambda fmt: _codes(fmt.counts["infinite"])),
+    (("NaN", "codes"), lambda fmt: _codes(fmt.counts["nan"])),
+)
+
+
+def _formats_table() -> Table:
+    rows = (
+        tuple((cell(fmt), "" if column else "name") for column, (_, cell) in enumerate(_COLUMNS))
+        for fmt in registered_formats()
+    )
+    header = tuple(header for header, _ in _COLUMNS)
+    return Table(header, tuple(rows), breaks=(header.index(("zero", "codes")),))

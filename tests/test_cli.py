@@ -1,0 +1,486 @@
+"""The command line: what it prints, and one clear line for whatever is wrong."""
+
+import contextlib
+import fcntl
+import importlib
+import json
+import os
+import pickle
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+import warnings
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import floatfmt as ff
+from floatfmt import cli
+from floatfmt.inspection import inspect
+
+compare_module = importlib.import_module("floatfmt.compare")
+
+COMMANDS = ("inspect", "formats", "compare")
+WEIGHTS = np.random.default_rng(3).normal(0, 0.02, (40, 50)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def _no_time_is_spent_on_speed(monkeypatch):
+    for name, value in (("TIMED_VALUES", 64), ("SPEED_BUDGET_S", 0.0), ("COPY_BUDGET_S", 0.0)):
+        monkeypatch.setattr(compare_module, name, value)
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command line here; returns exit code, standard output and standard error."""
+
+    def run(*args):
+        with pytest.raises(SystemExit) as ended:
+            cli.main([str(arg) for arg in args])
+        captured = capsys.readouterr()
+        return ended.value.code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def weights(tmp_path) -> Path:
+    path = tmp_path / "model.safetensors"
+    safetensors.numpy.save_file({"wte": WEIGHTS, "ids": np.arange(3)}, path)
+    return path
+
+
+def floatfmt(*args, **options) -> subprocess.CompletedProcess:
+    """Run the command line as people do, in a process of its own."""
+    command = [sys.executable, "-m", "floatfmt", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+
+
+def in_terminal(columns: int, *args) -> str:
+    """What the command line shows in a terminal of so many columns, both streams together."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "floatfmt", *map(str, args)],
+        stdin=theirs, stdout=theirs, stderr=theirs,
+        env={**environment, "TERM": "xterm-256color"},
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # how Linux says that the other side is closed
+        while chunk := os.read(ours, 1 << 16):
+            shown += chunk
+    os.close(ours)
+    process.wait(timeout=60)
+    return shown.decode().replace("\r\n", "\n")
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
+
+
+# --- inspect ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["0.1", "-0.5", "-.5", "-1e-3", "-0", "-inf", "-nan", "-infinity", "-1/3", "-0x1.8p-3", "-1_0"],
+)
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_inspect_takes_negative_numbers_as_they_are_wherever_they_stand(run, value, order):
+    options = ["--format", "fp16"]
+    args = ([value, *options], [*options, value], [*options, "--", value])[order]
+    assert run("inspect", *args) == (0, f"{inspect(value, 'fp16')}\n", "")
+
+
+def test_inspect_shows_each_number_after_a_blank_line(run):
+    code, out, _ = run("inspect", "1", "-2", "--format", "bf16")
+    assert code == 0
+    assert out == f"{inspect('1', 'bf16')}\n\n{inspect('-2', 'bf16')}\n"
+
+
+def test_inspect_takes_decimals_exactly_and_in_fp64_unless_told(run):
+    _, out, _ = run("inspect", "0.1")
+    assert out == f"{inspect('0.1')}\n"
+    assert out.startswith("fp64")
+
+
+@pytest.mark.parametrize("text", ["0x3C00", "0b0011110000000000", "0|01111|0000000000"])
+def test_inspect_takes_codes(run, text):
+    _, out, _ = run("inspect", "--code", text, "--format", "fp16")
+    assert out == f"{inspect(code=0x3C00, format='fp16')}\n"
+
+
+def test_inspect_json_is_every_card_under_a_schema_version(run):
+    code, out, err = run("inspect", "-0.5", "nan", "--format", "fp16", "--json")
+    assert (code, err) == (0, "")
+    card = json.loads(out)
+    assert card["schema"] == "floatfmt.inspect/1"
+    assert card["inspections"] == [inspect(v, "fp16").to_dict() for v in ("-0.5", "nan")]
+
+
+# --- formats ------------------------------------------------------------------------------------
+
+
+def test_formats_lists_every_row_of_the_registry_and_what_follows_from_it(run):
+    code, out, err = run("formats")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()[2:]
+    assert [line.split()[0] for line in lines] == [fmt.name for fmt in ff.formats()]
+    fp16 = next(line for line in lines if line.startswith("fp16")).split()
+    assert fp16 == [
+        *("fp16", "16", "5", "10", "65504", "6.104e-05", "5.96e-08", "0.0009766", "3"),
+        *("2", "2,046", "61,440", "2", "2,046"),
+    ]
+
+
+def test_formats_json_has_exact_figures(run):
+    card = json.loads(run("formats", "--json")[1])
+    assert card["schema"] == "floatfmt.formats/1"
+    for row, fmt in zip(card["formats"], ff.formats(), strict=True):
+        assert row["max_finite"] == fmt.max_finite
+        assert row["min_subnormal"] == fmt.min_subnormal
+        assert row["epsilon"] == fmt.epsilon
+        assert row["counts"] == fmt.counts
+        assert sum(row["counts"].values()) == 2 ** row["bits"]
+        assert ff.format(row["aliases"][0]) == fmt
+
+
+def test_counts_too_long_to_read_are_differences_of_powers_of_two(run):
+    assert cli._codes(2**64 - 2**54) == "2^64 - 2^54"
+    assert cli._codes(2**53 - 2) == "2^53 - 2"
+    assert cli._codes(61_440) == "61,440"
+    assert cli._codes(3**40) == f"{3**40:,}"
+
+
+# --- compare ------------------------------------------------------------------------------------
+
+
+def test_compare_shows_the_comparison_of_a_file(run, weights):
+    code, out, err = run("compare", weights)
+    assert (code, err) == (0, "")
+    assert f"{weights}: 2,000 fp32 values" in " ".join(out.split())
+    for name in (*compare_module.DEFAULT_FORMATS, "1 of int64"):
+        assert name in out
+
+
+def test_compare_takes_a_tensor_and_formats(run, weights):
+    _, out, _ = run(
+        "compare", weights, "--tensor", "wte", "--format", "bf16", "--format", "int8_absmax_row"
+    )
+    table = [line.split()[0] for line in out.split("\n\n")[1].splitlines()[2:]]
+    assert table == ["bf16", "int8_absmax_row", "(copy)"]
+
+
+def test_compare_json_is_the_comparison_and_nothing_else(run, weights):
+    code, out, err = run("compare", weights, "--json")
+    assert (code, err) == (0, "")
+    card = json.loads(out)
+    assert card["schema"] == "floatfmt.compare/1"
+    expected = ff.quantize(WEIGHTS, "absmax").dequantize()
+    row = next(row for row in card["rows"] if row["name"] == "int8_absmax")
+    assert row["max_abs"] == float(np.abs(expected.astype(float) - WEIGHTS).max())
+
+
+# --- what is wrong ------------------------------------------------------------------------------
+
+
+def truncated(path: Path) -> None:
+    safetensors.numpy.save_file({"w": WEIGHTS}, path)
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def hostile(path: Path) -> None:
+    header = b'{"w":{"dtype":"F32","shape":[99999999999],"data_offsets":[0,4]}}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 4)
+
+
+BAD_FILES = {
+    "text.txt": lambda path: path.write_text("hello"),
+    "text.npy": lambda path: path.write_text("hello"),
+    "empty.npz": lambda path: path.write_bytes(b""),
+    "folder.npy": lambda path: path.mkdir(),
+    "cut.safetensors": truncated,
+    "hostile.safetensors": hostile,
+    "objects.npy": lambda path: path.write_bytes(pickle.dumps([object])),
+    "ints.npy": lambda path: np.save(path, np.arange(3)),
+    "nan.npy": lambda path: np.save(path, np.float32([1, np.nan])),
+    "inf.npz": lambda path: np.savez(path, a=WEIGHTS, b=np.float64([[1, 2], [3, np.inf]])),
+    "none.npy": lambda path: np.save(path, np.zeros(0)),
+    "missing.npy": lambda path: None,
+}
+
+
+def assert_one_line(result: tuple[int, str, str], *words: str) -> None:
+    code, out, err = result
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"Error: [^\n]+\n", err), err
+    assert "Traceback" not in err
+    assert err.rstrip("\n").isprintable()
+    for word in words:
+        assert word in err
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+@pytest.mark.parametrize("as_json", [(), ("--json",)])
+def test_a_bad_file_is_one_line_that_names_it(run, tmp_path, name, as_json):
+    BAD_FILES[name](tmp_path / name)
+    names_itself = name not in ("nan.npy", "inf.npz")
+    assert_one_line(run("compare", tmp_path / name, *as_json), *([name] if names_itself else []))
+
+
+def test_a_nan_is_named_with_its_tensor_and_place(run, tmp_path):
+    for name in ("nan.npy", "inf.npz"):
+        BAD_FILES[name](tmp_path / name)
+    assert_one_line(run("compare", tmp_path / "nan.npy"), "tensor 'nan'[1] is nan")
+    assert_one_line(run("compare", tmp_path / "inf.npz"), "tensor 'b'[1, 1] is inf")
+    assert run("compare", tmp_path / "nan.npy", "--format", "bf16")[0] == 0
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_file_is_one_line(run, weights):
+    weights.chmod(0)
+    assert_one_line(run("compare", weights), "Permission denied")
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["inspect"], ["Missing argument", "floatfmt inspect --help"]),
+        (["inspect", "abc"], ["'abc'", "a decimal"]),
+        (["inspect", "-x"], ["'-x'"]),
+        (["inspect", "0.1", "--format"], ["--format"]),
+        (["inspect", "0.1", "--format", "bf61"], ["'bf61'", "nearest: bf16"]),
+        (["inspect", "0.1", "--fromat", "bf16"], ["--fromat", "Did you mean '--format'?"]),
+        (["inspect", "0x3C00", "--code"], ["--code needs --format"]),
+        (["inspect", "0x10000", "--code", "--format", "fp16"], ["0x10000"]),
+        (["inspect", "\x1b[31m\n"], ["cannot read"]),
+        (["compare", "{file}", "--format", "int8_absmx"], ["'int8_absmx'", "nearest: int8_absmax"]),
+        (["compare", "{file}", "--tensor", "wet"], ["'wet'", "nearest: 'wte'"]),
+        (["compare", "{file}", "--tensor", "ids"], ["'ids' holds int64", "floating-point"]),
+        (["compare", "{file}", "{file}"], ["unexpected extra argument"]),
+        (["compare", "-0.5"], ["No such option"]),
+        (["compare", ""], []),
+        (["compare", "a\0b.npy"], []),
+        (["compare", "\udcff.npy"], []),
+        (["formats", "fp16"], ["fp16"]),
+        (["compres"], ["No such command 'compres'"]),
+        (["x\x1b[31m\r\ny"], ["No such command"]),
+        (["compare", "{file}", "x\x1b[31m\r\ny"], ["unexpected extra argument"]),
+        (["--nope"], ["--nope"]),
+    ],
+)
+def test_bad_usage_is_one_line_that_helps(run, weights, args, words):
+    assert_one_line(run(*(arg.replace("{file}", str(weights)) for arg in args)), *words)
+
+
+def test_an_unknown_backend_is_one_line_whatever_the_command(run, monkeypatch):
+    monkeypatch.setenv("FLOATFMT_BACKEND", "fast")
+    for args in (["formats"], ["--version"], ["inspect", "1"], ["compare"]):
+        assert_one_line(run(*args), "FLOATFMT_BACKEND", "'fast'", "reference")
+
+
+def test_too_little_memory_is_one_line(run, weights, monkeypatch):
+    def starve(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(cli, "compare", starve)
+    assert_one_line(run("compare", weights), "memory")
+
+
+def test_a_mistake_of_our_own_is_not_hidden(monkeypatch, weights):
+    def stumble(*_, **__):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(cli, "compare", stumble)
+    with pytest.raises(KeyError):
+        cli.main(["compare", str(weights)])
+
+
+def test_interrupting_it_is_quiet_and_exits_with_130(run, monkeypatch, weights):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "compare", interrupted)
+    code, out, err = run("compare", weights)
+    assert (code, out, err.strip()) == (130, "", "")
+
+
+def test_a_real_interrupt_of_a_real_process_exits_with_130(tmp_path):
+    np.save(tmp_path / "w.npy", np.ones((1000, 8000), np.float32))
+    script = (
+        "import os, signal, importlib\n"
+        "from floatfmt.cli import main\n"
+        "module = importlib.import_module('floatfmt.compare')\n"
+        "module.widened = lambda piece: os.kill(os.getpid(), signal.SIGINT)\n"
+        f"main(['compare', {str(tmp_path / 'w.npy')!r}])"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stdout, ran.stderr.strip()) == (130, "", "")
+
+
+def test_a_closed_pipe_is_quiet():
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with os.fdopen(write_end, "w") as closed:
+        ran = subprocess.run(
+            [sys.executable, "-m", "floatfmt", "formats"],
+            stdout=closed, stderr=subprocess.PIPE, text=True, timeout=60,
+        )  # fmt: skip
+    assert ran.stderr == ""
+
+
+# --- help, version, processes -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example_that_runs(run, weights, monkeypatch, command):
+    code, out, err = run(command, "--help")
+    assert (code, err) == (0, "")
+    examples = re.findall(rf"^    floatfmt ({command}.*)$", out, re.MULTILINE)
+    assert examples
+    monkeypatch.chdir(weights.parent)
+    np.save("weights.npy", WEIGHTS)
+    safetensors.numpy.save_file({"transformer.wte.weight": WEIGHTS}, weights)
+    for example in examples:
+        assert run(*example.replace("'", "").split())[0] == 0, example
+
+
+def test_help_of_the_whole_names_every_command_and_cuts_nothing(run):
+    for args in ([], ["--help"]):
+        code, out, err = run(*args)
+        assert (code, err) == (0, "")
+        assert all(f"\n  {command}  " in out for command in COMMANDS)
+        assert "..." not in out.partition("Commands:")[2]
+    assert set(cli.cli.commands) == set(COMMANDS)
+
+
+def test_every_option_has_a_help_text():
+    for command in (cli.cli, *cli.cli.commands.values()):
+        assert command.help
+        for option in command.params:
+            assert isinstance(option, click.Argument) or option.help, option
+
+
+def test_version_names_the_backends_and_the_compiler(run):
+    code, out, err = run("--version")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"floatfmt {ff.__version__}\n")
+    assert all(backend in out for backend in ff.available_backends())
+    assert "compiler" in out
+
+
+def test_version_follows_the_environment(run, monkeypatch):
+    monkeypatch.setenv("FLOATFMT_BACKEND", "reference")
+    assert "backend   reference (" in run("--version")[1]
+
+
+def test_without_the_kernel_a_note_says_so_on_one_line(run, monkeypatch, weights):
+    monkeypatch.delenv("FLOATFMT_BACKEND", raising=False)
+    backends = importlib.import_module("floatfmt.backends")
+    monkeypatch.setattr(backends, "available_backends", lambda: ("reference",))
+    backends._warn_once_that_native_is_missing.cache_clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        code, out, err = run("compare", weights, "--format", "fp16", "--json")
+    assert code == 0
+    assert json.loads(out)["backend"] == "reference"
+    assert re.fullmatch(r"Note: floatfmt runs on its NumPy reference[^\n]+\n", err)
+
+
+def test_the_module_and_the_command_are_one_program(weights):
+    ran = floatfmt("inspect", "-0.5", "--format", "fp16")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout == f"{inspect('-0.5', 'fp16')}\n"
+    failed = floatfmt("compare", "nowhere.npy")
+    assert_one_line((failed.returncode, failed.stdout, failed.stderr), "nowhere.npy")
+    points = importlib.import_module("importlib.metadata").entry_points(group="console_scripts")
+    assert [p.value for p in points if p.name == "floatfmt"] == ["floatfmt.cli:main"]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1251"])  # neither has ×
+def test_an_output_that_cannot_hold_every_character_is_no_error(encoding):
+    command = [sys.executable, "-m", "floatfmt", "inspect", "0.1"]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    ran = subprocess.run(command, capture_output=True, timeout=60, env=environment)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert b"dyadic" in ran.stdout
+
+
+def test_starting_imports_neither_torch_nor_rich():
+    script = "import sys, floatfmt.cli; print({'torch', 'rich', 'safetensors'} & set(sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "set()"
+
+
+# --- terminals ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize("command", ["formats", "compare", "inspect"])
+def test_a_terminal_gets_colour_and_no_line_longer_than_it_is(weights, command, columns):
+    args = {"formats": [], "compare": [weights], "inspect": ["-0.1"]}[command]
+    shown = in_terminal(columns, command, *args)
+    assert "\x1b[" in shown
+    lines = plain(shown).splitlines()
+    assert max(map(len, lines)) <= columns
+    assert "…" not in plain(shown)
+    names = {"formats": ["fp64", "NaN"], "compare": ["int8_absmax_row", "(copy)"]}
+    assert all(name in plain(shown) for name in names.get(command, ["next down"]))
+
+
+def test_a_pipe_gets_every_row_on_one_line_without_colour(weights):
+    for args in (["formats"], ["compare", weights]):
+        ran = floatfmt(*args, env={**os.environ, "COLUMNS": "40", "TERM": "xterm-256color"})
+        assert "\x1b" not in ran.stdout
+        assert "…" not in ran.stdout
+    rows = [line for line in ran.stdout.splitlines() if line.startswith("int8_zeropoint")]
+    assert len(rows) == 1
+    assert len(rows[0].split()) == 1 + 9 + 1  # the size has a unit
+
+
+class _Terminal:
+    def __init__(self, is_terminal: bool) -> None:
+        self.isatty = lambda: is_terminal
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "seconds", "is_shown"),
+    [(True, 1.5, True), (True, 0.5, False), (False, 1.5, False)],
+)
+def test_progress_is_shown_in_a_terminal_after_a_second(
+    monkeypatch, is_terminal, seconds, is_shown
+):
+    now = [100.0]
+    updates = []
+
+    class Bar:
+        task_ids = ("the task",)
+        stop = staticmethod(lambda: updates.append("stopped"))
+        update = staticmethod(lambda task, completed: updates.append((task, completed)))
+
+    monkeypatch.setattr(cli.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(cli, "_started_bar", lambda total: Bar())
+    with cli._ProgressBar() as progress, monkeypatch.context() as terminal:
+        terminal.setattr(cli.sys, "stderr", _Terminal(is_terminal))
+        progress(1, 9)
+        now[0] += seconds
+        progress(5, 9)
+        progress(6, 9)
+    shown = [("the task", 5), ("the task", 6), "stopped"]
+    assert updates == (shown if is_shown else [])
+
+
+def test_the_bar_goes_to_standard_error_and_leaves_nothing_behind(capsys):
+    bar = cli._started_bar(10)
+    bar.update(bar.task_ids[0], completed=10)
+    bar.stop()
+    assert bar.finished
+    assert capsys.readouterr().out == ""

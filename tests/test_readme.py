@@ -1,0 +1,93 @@
+"""Every block of the README runs, and prints what stands there.
+
+A ``python`` block is executed and its output compared with the ``text`` block after it; in a
+``console`` block each line after ``$`` is a command, the lines up to the next one its output. After
+the comment ``<!-- speeds vary -->`` numbers that are speeds are masked before the comparison.
+``python tests/test_readme.py`` writes the present outputs into the README.
+"""
+
+import contextlib
+import io
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+BLOCK = re.compile(
+    r"(?P<vary><!-- speeds vary -->\n)?```(?P<kind>python|console)\n(?P<body>.*?)```\n"
+    r"(?:\n```text\n(?P<output>.*?)```\n)?",
+    re.DOTALL,
+)
+BLOCKS = list(BLOCK.finditer(README.read_text()))
+
+
+def run_python(code: str) -> str:
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+    return printed.getvalue()
+
+
+def run_command(command: str) -> str:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    ran = subprocess.run(
+        command, shell=True, capture_output=True, text=True, cwd=ROOT, env=environment
+    )
+    return ran.stdout + ran.stderr
+
+
+def run_console(body: str) -> str:
+    commands = [line for line in body.splitlines() if line.startswith("$ ")]
+    return "".join(f"{command}\n{run_command(command[2:])}" for command in commands)
+
+
+def masked(text: str, vary: bool) -> str:
+    """Return text with trailing blanks gone and, if speeds vary, without digits that are speeds."""
+    lines = [line.rstrip() for line in text.splitlines()]
+    if vary:
+        lines = [re.sub(r"[ \d.,]+", " ", SPEED.sub(" ", line)) for line in lines]
+    return "\n".join(lines)
+
+
+#: The last two columns of a comparison, and the line about the machine's copy.
+SPEED = re.compile(r"\s[\d.,]+\s+[\d.,]+\s*$|[\d.,]+ GB/s")
+
+
+def line_of(block: re.Match[str]) -> str:
+    return f"line {block.string.count(chr(10), 0, block.start()) + 1}"
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=line_of)
+def test_the_block_prints_what_the_readme_says(block):
+    if block["kind"] == "python":
+        assert masked(run_python(block["body"]), False) == masked(block["output"] or "", False)
+    else:
+        vary = bool(block["vary"])
+        assert masked(run_console(block["body"]), vary) == masked(block["body"], vary)
+
+
+def test_the_readme_has_blocks_to_run():
+    kinds = {block["kind"] for block in BLOCKS}
+    assert kinds == {"python", "console"}
+
+
+def test_the_test_line_is_where_ci_looks_for_it():
+    assert re.search(r"<!-- test line -->\n```sh\n.*pytest.*\n```", README.read_text())
+
+
+def updated(block: re.Match[str]) -> str:
+    vary = block["vary"] or ""
+    if block["kind"] == "console":
+        return f"{vary}```console\n{run_console(block['body'])}```\n"
+    output = run_python(block["body"])
+    shown = f"\n```text\n{output}```\n" if output else ""
+    return f"```python\n{block['body']}```\n{shown}"
+
+
+if __name__ == "__main__":
+    README.write_text(BLOCK.sub(updated, README.read_text()))
