@@ -171,8 +171,7 @@ def decompose(
     if len(outs) != 3:
         raise ValueError(f"out= must be three arrays (sign, exponent, fraction), got {len(outs)}")
     arrays = tuple(
-        interop.checked_out(one, codes.shape, dtype, codes)
-        for one, dtype in zip(outs, dtypes, strict=True)
+        interop.checked_out(one, dtype, codes) for one, dtype in zip(outs, dtypes, strict=True)
     )
     _run(lambda backend, codes, *parts: backend.decompose(codes, fmt, *parts), (codes,), arrays)
     sign, exponent, fraction = (
@@ -236,7 +235,7 @@ def compose(
     if len({array.shape for array in arrays}) > 1:
         shapes = ", ".join(str(array.shape) for array in arrays)
         raise ValueError(f"sign, exponent and fraction must have one shape, got {shapes}")
-    codes = interop.checked_out(out, arrays[0].shape, fmt.code_dtype, *arrays)
+    codes = interop.checked_out(out, fmt.code_dtype, *arrays)
     fits = _run(
         lambda backend, *parts: backend.compose(*parts[:3], fmt, parts[3]), arrays, (codes,)
     )
@@ -304,7 +303,7 @@ def encode(x: Any, format: FormatLike, *, out: Any = None) -> Any:
     """
     fmt = _as_format(format)
     values = interop.float_array(x)
-    codes = interop.checked_out(out, values.shape, fmt.code_dtype, values)
+    codes = interop.checked_out(out, fmt.code_dtype, values)
     _run(lambda backend, values, codes: backend.encode(values, fmt, codes), (values,), (codes,))
     return interop.like(codes, x) if out is None else out
 
@@ -342,7 +341,7 @@ def decode(codes: Any, format: FormatLike, *, dtype: Any = None, out: Any = None
     fmt = _as_format(format)
     array = interop.codes_array(codes, fmt)
     wanted = _value_dtype(fmt, dtype)
-    values = interop.checked_out(out, array.shape, wanted, array)
+    values = interop.checked_out(out, wanted, array)
     _run(lambda backend, codes, values: backend.decode(codes, fmt, values), (array,), (values,))
     return interop.like(values, codes) if out is None else out
 
@@ -399,7 +398,7 @@ def round_to(x: Any, format: FormatLike, *, out: Any = None) -> Any:
     fmt = _as_format(format)
     values = interop.float_array(x)
     source = _as_format(values.dtype)
-    rounded = interop.checked_out(out, values.shape, np.dtype(source.dtype), values)
+    rounded = interop.checked_out(out, np.dtype(source.dtype), values)
     if holds(fmt, source) and fmt != source:
         rounded[...] = values
     elif holds(source, fmt):

@@ -169,6 +169,18 @@ def plain(array: np.ndarray) -> np.ndarray:
     return np.require(array, array.dtype.newbyteorder("="), ["C", "A"])
 
 
+def memory_order(array: np.ndarray) -> tuple[int, ...]:
+    """Return the axes in an order that makes the array C-contiguous, or as they are if none does.
+
+    A transposed array is worked on as it lies in memory: copying it slab by slab is far slower.
+    """
+    as_they_are = tuple(range(array.ndim))
+    if array.flags.c_contiguous:
+        return as_they_are
+    order = tuple(sorted(as_they_are, key=lambda axis: -array.strides[axis]))
+    return order if array.transpose(order).flags.c_contiguous else as_they_are
+
+
 def stream(
     kernel: Callable[..., bool | None],
     inputs: tuple[np.ndarray, ...],
@@ -181,6 +193,9 @@ def stream(
     With `whole`, plain arrays go in one call; anything else in slabs, copied as far as needed, so
     that temporaries stay small. Returns whether no call returned False.
     """
+    order = memory_order(inputs[0])
+    inputs = tuple(array.transpose(order) for array in inputs)
+    outputs = tuple(array.transpose(order) for array in outputs)
     if whole and all(map(is_plain, inputs)) and all(map(is_plain, outputs)):
         return kernel(*(array.reshape(-1) for array in (*inputs, *outputs))) is not False
     fine = True
@@ -195,10 +210,10 @@ def stream(
     return fine
 
 
-def checked_out(
-    out: Any, shape: tuple[int, ...], dtype: np.dtype, *inputs: np.ndarray
-) -> np.ndarray:
-    """Return an output array: `out`, if it was given and fits, or a new one.
+def checked_out(out: Any, dtype: np.dtype, *inputs: np.ndarray) -> np.ndarray:
+    """Return an output array of the inputs' shape: `out`, if it was given and fits, or a new one.
+
+    A new one lies in memory as the first input does.
 
     Raises
     ------
@@ -206,8 +221,9 @@ def checked_out(
         `out` has another dtype or shape, cannot be written, or overlaps an input.
     """
     if out is None:
-        return np.empty(shape, dtype)
+        return np.empty_like(inputs[0], dtype)
     array = to_numpy(out)
+    shape = inputs[0].shape
     if array.dtype != dtype or not (isinstance(out, np.ndarray) or is_torch(out)):
         raise TypeError(f"out= must be an array of {dtype}, got {describe(out)}")
     if array.shape != shape:

@@ -95,7 +95,7 @@ class Quantized:
         if fmt.dtype is None:
             raise ValueError(f"no array dtype holds {fmt}; dequantize to fp64, fp32, fp16 or bf16")
         codes = interop.to_numpy(self.codes)
-        values = interop.checked_out(out, codes.shape, np.dtype(fmt.dtype), codes)
+        values = interop.checked_out(out, np.dtype(fmt.dtype), codes)
         backend = current_backend()
         with backend.float_environment():
             parameters = tuple(
@@ -207,7 +207,7 @@ def quantize(
     values = interop.float_array(x)
     axes = _axes(axis, values.ndim)
     scale_format = _scale_format(scale_dtype, format(values.dtype))
-    codes = interop.checked_out(out, values.shape, INT8, values)
+    codes = interop.checked_out(out, INT8, values)
     backend = current_backend()
     with backend.float_environment():
         if scheme is None:
@@ -356,13 +356,9 @@ def _pieces(
     the shape of the kept axes. The last `writes` arrays are written to: what the caller puts into
     their piece is in the array before the next piece comes.
     """
-    # Channels whose axes are not neighbours are brought to the front; that view is not contiguous
-    # and so is worked on slab by slab.
-    first = axes[0] if axes else 0
-    if axes != tuple(range(first, first + len(axes))):
-        rest = tuple(a for a in range(arrays[0].ndim) if a not in axes)
-        arrays = tuple(array.transpose(*axes, *rest) for array in arrays)
-        first = 0
+    order = _working_order(arrays[0], axes)
+    arrays = tuple(array.transpose(order) for array in arrays)
+    first = order.index(axes[0]) if axes else 0
     kept = slice(first, first + len(axes))
     whole = backend_name() != "reference" and all(map(interop.is_plain, arrays))
     shape = arrays[0].shape
@@ -380,6 +376,19 @@ def _pieces(
         for view, copy in list(zip(views, plains, strict=True))[len(arrays) - writes :]:
             if copy is not view:
                 view[...] = copy
+
+
+def _working_order(array: np.ndarray, axes: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the axes in an order that has the kept ones side by side, ascending.
+
+    As they lie in memory, if that has it; else with the kept axes in front, a view that is not
+    contiguous and so is worked on slab by slab.
+    """
+    for order in (interop.memory_order(array), tuple(range(array.ndim))):
+        places = [order.index(a) for a in axes]
+        if places == list(range(places[0], places[0] + len(axes)) if places else []):
+            return order
+    return (*axes, *(a for a in range(array.ndim) if a not in axes))
 
 
 def _kept_shape(values: np.ndarray, axes: tuple[int, ...]) -> tuple[int, ...]:

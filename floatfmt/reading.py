@@ -33,7 +33,7 @@ class Bits(NamedTuple):
     format: Format
 
 
-#: What was read: floats, every NaN, infinity and negative zero are Bits, all others are Exact.
+#: What was read: Bits for floats and where a zero's sign, an infinity or a NaN is to survive.
 Number: TypeAlias = Exact | Bits
 
 #: Decimals of exponents up to this become Fractions: those of all C types, which end at 10**-4951.

@@ -15,10 +15,8 @@ from decimal import Decimal
 from fractions import Fraction
 from html.parser import HTMLParser
 
-import ml_dtypes
 import numpy as np
 import pytest
-import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
