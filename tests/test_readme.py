@@ -3,11 +3,13 @@
 A ``python`` block is executed and its output compared with the ``text`` block after it; in a
 ``console`` block each line after ``$`` is a command, the lines up to the next one its output. After
 the comment ``<!-- speeds vary -->`` numbers that are speeds are masked before the comparison.
-``python tests/test_readme.py`` writes the present outputs into the README.
+The table of speeds is made from a committed run of ``benchmarks/run.py``.
+``python tests/test_readme.py`` writes the present outputs and that table into the README.
 """
 
 import contextlib
 import io
+import json
 import os
 import re
 import subprocess
@@ -80,6 +82,52 @@ def test_the_test_line_is_where_ci_looks_for_it():
     assert re.search(r"<!-- test line -->\n```sh\n.*pytest.*\n```", README.read_text())
 
 
+# --- the table of speeds ------------------------------------------------------------------------
+
+SPEEDS = ROOT / "benchmarks" / "results" / "README.json"
+SPEED_TABLE = re.compile(
+    r"(?<=<!-- speed table -->\n).*?(?=<!-- end of speed table -->)", re.DOTALL
+)
+ALLOCATIONS = {"new": "new array", "out": "`out=`"}
+
+
+def speed_table() -> str:
+    """The committed run as a Markdown table: floatfmt's fastest level beside its peers."""
+    run = json.loads(SPEEDS.read_text())
+    machine, software, peers = run["machine"], run["software"], run["peers"]
+    versions = ", ".join(f"{name} {version}" for name, version in peers.items() if version)
+    lines = [
+        f"{machine['cpu']}, one thread, {run['date'][:10]}; {software['compiler']}, {versions};"
+        f" {run['sizes'][0]:,} elements.",
+        "",
+        "| operation | result in | Gelem/s | GB/s | of a copy | times as fast as |",
+        "|---|---|--:|--:|--:|---|",
+    ]
+    for result in run["results"]:
+        for row in result["rows"]:
+            if row["contender"] == f"floatfmt {software['backends'][-1]}":
+                lines.append(speed_row(result, row))
+    return "\n".join(lines) + "\n"
+
+
+def speed_row(result: dict, row: dict) -> str:
+    ratios = row["times_as_fast_as"].items()
+    faster = ", ".join(f"{name} {ratio:.2g}" for name, ratio in ratios if ratio)
+    cells = (
+        result["about"],
+        ALLOCATIONS[row["allocation"]],
+        f"{row['elements_per_s'] / 1e9:.2f}",
+        f"{row['gb_per_s']:.1f}",
+        f"{row['of_copy']:.0%}",
+        faster,
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def test_the_table_of_speeds_is_that_of_the_committed_run():
+    assert SPEED_TABLE.search(README.read_text())[0] == speed_table()
+
+
 def updated(block: re.Match[str]) -> str:
     vary = block["vary"] or ""
     if block["kind"] == "console":
@@ -90,4 +138,5 @@ def updated(block: re.Match[str]) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(BLOCK.sub(updated, README.read_text()))
+    text = BLOCK.sub(updated, README.read_text())
+    README.write_text(SPEED_TABLE.sub(lambda _: speed_table(), text))
