@@ -186,8 +186,10 @@ def _hexfloat_row(x: Inspection) -> list[Part]:
 
 
 def _simplest_row(x: Inspection) -> list[Part]:
-    if x.simplest is None or x.simplest == x.value:
+    if x.simplest is None:
         return []
+    if x.simplest == x.value:
+        return _plain("the value itself")
     return _plain(f"{in_full(x.simplest)} rounds to this code")
 
 
