@@ -471,7 +471,8 @@ def _opened(x: Any, tensor: str | None) -> Iterator[_Source]:
     with open_checkpoint(path) as checkpoint:
         names = checkpoint.names if tensor is None else (tensor,)
         described = {name: (checkpoint.shape(name), checkpoint.dtype(name)) for name in names}
-        yield _file_source(str(path), described, checkpoint.__getitem__, tensor)
+        title = "the sample model" if x is None else str(path)
+        yield _file_source(title, described, checkpoint.__getitem__, tensor)
 
 
 def _array_source(x: Any) -> _Source:

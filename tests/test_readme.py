@@ -48,16 +48,15 @@ def run_console(body: str) -> str:
     return "".join(f"{command}\n{run_command(command[2:])}" for command in commands)
 
 
+#: The last two columns of a comparison, and the backend that this machine has.
+SPEED = re.compile(r"\s[\d.,]+\s+[\d.,]+\s*$|(?<=backend )\w+")
+
+
 def masked(text: str, vary: bool) -> str:
-    """Return text with trailing blanks gone and, if speeds vary, without digits that are speeds."""
-    lines = [line.rstrip() for line in text.splitlines()]
+    """Return text without trailing blanks or, if speeds vary, its words without speeds."""
     if vary:
-        lines = [re.sub(r"[ \d.,]+", " ", SPEED.sub(" ", line)) for line in lines]
-    return "\n".join(lines)
-
-
-#: The last two columns of a comparison, and the line about the machine's copy.
-SPEED = re.compile(r"\s[\d.,]+\s+[\d.,]+\s*$|[\d.,]+ GB/s")
+        return " ".join(" ".join(SPEED.sub("", line) for line in text.splitlines()).split())
+    return "\n".join(line.rstrip() for line in text.splitlines())
 
 
 def line_of(block: re.Match[str]) -> str:
