@@ -470,8 +470,9 @@ def evaluate(directory: Path) -> None:
     print(f"parameters: {sum(p.numel() for p in model.parameters())}")
     print(f"model.safetensors: {(directory / 'model.safetensors').stat().st_size} bytes")
     print(f"unigram entropy of the held-out text: {unigram_entropy(heldout):.4f} bits per byte")
-    score = bits_per_byte(model, heldout)
-    print(f"held-out: {score:.4f} bits per byte over {len(heldout)} bytes (stride 128)")
+    stride = CONTEXT_LENGTH // 2
+    score = bits_per_byte(model, heldout, stride)
+    print(f"held-out: {score:.4f} bits per byte over {len(heldout)} bytes (stride {stride})")
     for seed, prompt in enumerate(PROMPTS):
         temperature = 0.7 if seed else 0.0
         sample = generate(model, prompt, temperature=temperature, seed=seed)
