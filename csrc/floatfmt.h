@@ -56,7 +56,7 @@ void ff_encode(enum ff_isa isa, enum ff_type type, const struct ff_format *forma
                const void *values, void *codes, size_t n);
 
 /* Writes the exact values of n codes as FF_F32 or FF_F64, which must hold every value of the
- * format. A NaN keeps its sign, payload and signalling bit. */
+ * format, and its normals as normals. A NaN keeps its sign, payload and signalling bit. */
 void ff_decode(enum ff_isa isa, enum ff_type type, const struct ff_format *format,
                const void *codes, void *values, size_t n);
 

@@ -359,7 +359,7 @@ static void zeropoint_parameters(const struct ff_format *f, const double *low, c
 
 /* --- quantize ---------------------------------------------------------------------------------- */
 
-/* What each channel of a block needs. `reciprocal` is 0 where float32 cannot decide. */
+/* What each channel of a block needs; all_fast says whether float32 may decide for all of them. */
 struct parameters {
     const double *scale, *zero_point;
     float reciprocal[FF_BLOCK], guard[FF_BLOCK], low[FF_BLOCK], high[FF_BLOCK];
@@ -369,8 +369,9 @@ struct parameters {
 
 /* Float32 can decide a rounding where the scaled value is not near a tie. With t = x * reciprocal,
  * clamped to |t| <= bound, two roundings of relative 2^-24 and that of the reciprocal leave an
- * error below bound * 2^-23; `guard` is twice that less than a half. Beyond 2^12 the guard band
- * would hold too many values, and outside 2^-126..2^126 the reciprocal is no normal number. */
+ * error below bound * 2^-23, so only |t - rint(t)| > 1/2 - bound * 2^-22 is in doubt. Beyond 2^12
+ * the guard band would hold too many values, and outside 2^-126..2^126 the reciprocal is no normal
+ * number. */
 static void prepare(struct parameters *p, const double *scale, const double *zero_point, size_t n,
                     int qmin, int qmax)
 {

@@ -170,9 +170,9 @@ def decompose(
     outs = (None,) * 3 if out is None else tuple(out)
     if len(outs) != 3:
         raise ValueError(f"out= must be three arrays (sign, exponent, fraction), got {len(outs)}")
-    arrays = tuple(
-        interop.checked_out(one, dtype, codes) for one, dtype in zip(outs, dtypes, strict=True)
-    )
+    arrays: tuple[np.ndarray, ...] = ()
+    for one, dtype in zip(outs, dtypes, strict=True):
+        arrays += (interop.checked_out(one, dtype, codes, *arrays),)
     _run(lambda backend, codes, *parts: backend.decompose(codes, fmt, *parts), (codes,), arrays)
     sign, exponent, fraction = (
         interop.like(array, x) if given is None else given
@@ -353,7 +353,7 @@ def _value_dtype(fmt: Format, dtype: Any) -> np.dtype:
     if wanted.name not in ("fp32", "fp64"):
         raise ValueError(f"decode gives float32 or float64, got dtype={dtype!r}")
     if wanted.name == "fp32" and fmt.value_dtype != np.float32:
-        raise ValueError(f"float32 does not hold every value of {fmt}; decode to float64")
+        raise ValueError(f"float32 does not hold the normals of {fmt} as normals; use float64")
     return np.dtype(wanted.dtype)
 
 
@@ -382,7 +382,7 @@ def round_to(x: Any, format: FormatLike, *, out: Any = None) -> Any:
     -------
     array
         x's shape, dtype and kind, every value one of the format's; special values as in `encode`.
-        Where x's dtype has no value that the format lacks, a copy.
+        Where x's dtype has no value that the format lacks, a copy, bit for bit.
 
     Raises
     ------
@@ -418,7 +418,7 @@ def _round_wide(backend: Backend, values: np.ndarray, out: np.ndarray, fmt: Form
 
 def _round_narrow(backend: Backend, values: np.ndarray, out: np.ndarray, fmt: Format) -> None:
     """Round fp16 or bf16 values: the rounded value goes back to their dtype exactly."""
-    codes, wide = np.empty(values.shape, fmt.code_dtype), np.empty(values.shape, np.float32)
+    codes, wide = np.empty(values.shape, fmt.code_dtype), np.empty(values.shape, fmt.value_dtype)
     backend.encode(values, fmt, codes)
     backend.decode(codes, fmt, wide)
     backend.encode(wide, _as_format(values.dtype), out.view(_as_format(values.dtype).code_dtype))

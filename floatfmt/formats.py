@@ -59,16 +59,19 @@ class Format:
     dtype: str | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise TypeError(f"a format's name is a str, got {self.name!r}")
         for field, low, high in (("exponent_bits", 2, 11), ("fraction_bits", 1, 52)):
             value = getattr(self, field)
-            if not isinstance(value, int) or not low <= value <= high:
+            if not isinstance(value, (int, np.integer)) or not low <= value <= high:
                 raise ValueError(f"{field} must be an integer from {low} to {high}, got {value!r}")
+            object.__setattr__(self, field, int(value))
         if self.bias is None:
             object.__setattr__(self, "bias", 2 ** (self.exponent_bits - 1) - 1)
-        fp64_holds_it = (
-            isinstance(self.bias, int) and self.max_exponent <= 1023 and self.min_exponent >= -1022
-        )
-        if not fp64_holds_it:
+        if not isinstance(self.bias, (int, np.integer)):
+            raise ValueError(f"bias must be an integer, got {self.bias!r}")
+        object.__setattr__(self, "bias", int(self.bias))
+        if self.max_exponent > 1023 or self.min_exponent < -1022:
             raise ValueError(
                 f"bias {self.bias!r} puts values of {self.name!r} outside fp64's normal range"
             )
@@ -233,6 +236,8 @@ def format(which: FormatLike) -> Format:
     """
     if isinstance(which, Format):
         return which
+    if which is None:  # NumPy takes None for float64
+        raise TypeError("a format is a name, a dtype or a floatfmt.Format, got None")
     # str(torch.bfloat16) is "torch.bfloat16": its spelling is enough, torch need not be imported.
     text = str(which) if type(which).__module__ == "torch" else which
     if isinstance(text, str):

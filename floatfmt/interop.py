@@ -66,6 +66,8 @@ def _torch_memory(x: Any) -> np.ndarray:
 
 def to_numpy(x: Any) -> np.ndarray:
     """Return x as a NumPy array that shares its memory where it has any."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError("a masked array would lose its mask; pass x.filled(value) or x.data")
     return _torch_memory(x) if is_torch(x) else np.asarray(x)
 
 
@@ -80,12 +82,17 @@ def float_array(x: Any) -> np.ndarray:
         A torch tensor that is not in CPU memory.
     """
     array = to_numpy(x)
-    if array.dtype.newbyteorder("=") not in FLOAT_DTYPES:
+    if not _is_float(array.dtype):
         raise TypeError(
             f"expected floating-point values (fp64, fp32, fp16 or bf16), got {describe(x)}"
             f"{'' if hasattr(x, 'dtype') else f' ({array.dtype})'}; cast first"
         )
     return array
+
+
+def _is_float(dtype: np.dtype) -> bool:
+    # kind: not every dtype has a byte order; ml_dtypes' are of kind V
+    return dtype.kind in "fV" and dtype.newbyteorder("=") in FLOAT_DTYPES
 
 
 def codes_array(x: Any, fmt: Format) -> np.ndarray:
@@ -99,10 +106,10 @@ def codes_array(x: Any, fmt: Format) -> np.ndarray:
         A code has more bits than the format; the message names the first.
     """
     array = to_numpy(x)
-    if array.dtype.newbyteorder("=") in FLOAT_DTYPES and format(array.dtype) == fmt:
+    if _is_float(array.dtype) and format(array.dtype) == fmt:
         return array.view(fmt.code_dtype.newbyteorder(array.dtype.byteorder))
-    if array.dtype.newbyteorder("=") != fmt.code_dtype:
-        hint = "; encode values first" if array.dtype.newbyteorder("=") in FLOAT_DTYPES else ""
+    if array.dtype.kind != "u" or array.dtype.newbyteorder("=") != fmt.code_dtype:
+        hint = "; encode values first" if _is_float(array.dtype) else ""
         raise TypeError(f"expected codes of {fmt} ({fmt.code_dtype}), got {describe(x)}{hint}")
     if fmt.bits < 8 * fmt.code_dtype.itemsize and array.size and int(array.max()) >> fmt.bits:
         position, code = first_where(array, lambda piece: piece >> fmt.bits != 0)
@@ -118,7 +125,8 @@ def first_where(
     `wrong` maps an array to booleans and is called on pieces, to bound memory.
     """
     for index in slabs(array.shape):
-        hits = np.argwhere(wrong(array[index]))
+        with np.errstate(invalid="ignore"):  # a signalling NaN is found without a warning
+            hits = np.argwhere(wrong(array[index]))
         if len(hits):
             starts = [part.start if isinstance(part, slice) else 0 for part in index]
             starts = starts[: array.ndim] + [0] * (array.ndim - len(starts))
@@ -166,7 +174,10 @@ def is_plain(array: np.ndarray) -> bool:
 
 def plain(array: np.ndarray) -> np.ndarray:
     """Return the array, or a plain copy of it."""
-    return np.require(array, array.dtype.newbyteorder("="), ["C", "A"])
+    # np.require makes a new view even of an array that is plain, so the question comes first.
+    return (
+        array if is_plain(array) else np.require(array, array.dtype.newbyteorder("="), ["C", "A"])
+    )
 
 
 def memory_order(array: np.ndarray) -> tuple[int, ...]:
@@ -230,9 +241,20 @@ def checked_out(out: Any, dtype: np.dtype, *inputs: np.ndarray) -> np.ndarray:
         raise ValueError(f"out= must have shape {shape}, got {array.shape}")
     if not array.flags.writeable:
         raise ValueError("out= is read-only")
-    if any(np.may_share_memory(array, x) for x in inputs):
-        raise ValueError("out= overlaps the input")
+    if is_torch(out) and (out.is_neg() or out.is_conj()):
+        raise ValueError("out= is a view that negates or conjugates; pass one that does not")
+    if any(n > 1 and step == 0 for n, step in zip(shape, array.strides, strict=True)):
+        raise ValueError("out= has several elements in one place in memory")
+    if any(_overlap(array, x) for x in inputs):
+        raise ValueError("out= overlaps the input or another out=")
     return array
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
+    try:
+        return np.may_share_memory(a, b) and np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]
+    except np.exceptions.TooHardError:  # too intricate to be worth an answer
+        return True
 
 
 def same(a: Any, b: Any) -> Any:

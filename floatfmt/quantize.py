@@ -7,6 +7,7 @@ arithmetic on exact input values, ``rint`` rounds half to even.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -99,7 +100,7 @@ class Quantized:
         backend = current_backend()
         with backend.float_environment():
             parameters = tuple(
-                interop.to_numpy(part).astype(np.float64).reshape(_kept_shape(codes, self.axis))
+                _wide(part).reshape(_kept_shape(codes, self.axis))
                 for part in (self.scale, self.zero_point)
             )
             for _, (piece, target), (s, z) in _pieces(
@@ -115,7 +116,7 @@ class Quantized:
             "shape": list(self.codes.shape),
             "axis": list(self.axis),
             "format": self.format.name,
-            "scale": interop.to_numpy(self.scale).astype(np.float64).tolist(),
+            "scale": _wide(self.scale).tolist(),
             "zero_point": interop.to_numpy(self.zero_point).tolist(),
             "saturated": self.saturated,
             "nbytes": self.nbytes,
@@ -124,13 +125,21 @@ class Quantized:
     def __str__(self) -> str:
         shape = "×".join(map(str, self.codes.shape)) or "0-d"
         kept = f"one scale per index of axis {self.axis}" if self.axis else "one scale"
+        with current_backend().float_environment():
+            scale = np.array2string(interop.to_numpy(self.scale), threshold=8)
         return (
             f"int8 {self.scheme}, {shape} from {self.format}, {kept}, "
             f"{self.nbytes:,} bytes, {self.saturated:,} saturated\n"
-            f"scale      {np.array2string(interop.to_numpy(self.scale), threshold=8)}\n"
+            f"scale      {scale}\n"
             f"zero point {np.array2string(interop.to_numpy(self.zero_point), threshold=8)}\n"
             f"{np.array2string(interop.to_numpy(self.codes), threshold=64)}"
         )
+
+
+def _wide(part: Any) -> np.ndarray:
+    """Return scales or zero points as float64, whatever the process does to subnormals."""
+    with current_backend().float_environment():
+        return interop.to_numpy(part).astype(np.float64)
 
 
 def quantize(
@@ -157,8 +166,8 @@ def quantize(
           ``zero_point = rint(-128 - min(x) / scale)``, codes -128 to 127.
     scale, zero_point : float and int, or arrays, instead of `scheme`
         Given from elsewhere: ``codes = clamp(rint(x / scale) + zero_point, -128, 127)``. The scale
-        is rounded to `scale_dtype` first; zero_point is 0 by default, and an integer that float64
-        holds exactly.
+        is rounded to `scale_dtype` first, and has to lie within its range; zero_point is 0 by
+        default, and an integer within ±2**62 that float64 holds exactly.
     axis : int or sequence of int, optional
         The axis or axes whose every index gets a scale of its own (torch's per-channel axis), not
         the axis reduced over. By default the whole array shares one scale.
@@ -182,10 +191,12 @@ def quantize(
 
     Notes
     -----
-    All zeros give codes 0, scale 1. A constant c has scale abs(c), zero point 0 and codes ±1 under
-    zeropoint. An empty array gives an empty result with scale 1.
+    All zeros give codes 0, scale 1. A constant c has scale abs(c), rounded to `scale_dtype`, and
+    zero point 0 under zeropoint. An empty array gives an empty result with scale 1.
 
-    Unless a value is clamped, it comes back within half a scale. absmax clamps nothing, unless a
+    Unless a value is clamped, it comes back within half a scale, as long as abs(x / scale) stays
+    below 2**52: beyond, which takes an fp64 range far narrower than its distance from 0, float64
+    has no halves. absmax clamps nothing, unless a
     coarse `scale_dtype` makes it; under zeropoint an end may lie half a step outside the codes.
     `Quantized.saturated` counts.
 
@@ -202,7 +213,7 @@ def quantize(
         raise TypeError(f"give a scheme ({' or '.join(map(repr, SCHEMES))}) or a scale")
     if scheme is not None and zero_point is not None:
         raise TypeError("a zero_point goes with a scale; a scheme finds its own")
-    if scheme is not None and scheme not in SCHEMES:
+    if scheme is not None and not (isinstance(scheme, str) and scheme in SCHEMES):
         raise ValueError(f"no scheme is called {scheme!r}; there are {', '.join(SCHEMES)}")
     values = interop.float_array(x)
     axes = _axes(axis, values.ndim)
@@ -272,13 +283,18 @@ def zeropoint(
 
 
 def _axes(axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
-    wanted = () if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
-    for a in wanted:
-        if not isinstance(a, (int, np.integer)):
-            raise TypeError(f"axis must be an integer or a sequence of integers, got {axis!r}")
+    try:
+        if isinstance(axis, bool):
+            raise TypeError
+        wanted = () if axis is None else axis if isinstance(axis, Sequence) else (axis,)
+        indices = [operator.index(a) for a in wanted]
+    except TypeError:
+        message = f"axis must be an integer or a sequence of integers, got {axis!r}"
+        raise TypeError(message) from None
+    for a in indices:
         if not -ndim <= a < ndim:
             raise ValueError(f"axis {a} is out of range for an array of {ndim} dimensions")
-    axes = tuple(sorted(int(a) % ndim for a in wanted))
+    axes = tuple(sorted(a % ndim for a in indices))
     if len(set(axes)) < len(axes):
         raise ValueError(f"axis {axis!r} names an axis twice")
     return axes
@@ -301,25 +317,43 @@ def _given(
     scale_format: Format,
     backend: Backend,
 ) -> tuple[np.ndarray, np.ndarray]:
-    wide_scale = np.asarray(interop.to_numpy(scale), np.float64)
-    wrong = ~(np.isfinite(wide_scale) & (wide_scale > 0))
-    if wrong.any():
-        position, value = interop.first_where(
-            wide_scale, lambda s: ~((s > 0) & (s < np.inf)), "scale"
-        )
-        raise ValueError(f"{position} is {value}; a scale is positive and finite")
-    zeros = interop.to_numpy(0 if zero_point is None else zero_point)
-    if zeros.dtype.kind not in "iu":
-        raise TypeError(f"zero_point must be an integer, got {interop.describe(zero_point)}")
-    wide_zero = zeros.astype(np.float64)
-    inexact = wide_zero.astype(object) != zeros.astype(object)
-    if np.any(inexact) or np.any(np.abs(wide_zero) >= 2.0**63):
-        raise ValueError(f"zero_point {zero_point!r} is no integer that float64 holds exactly")
-    kept = _kept_shape(values, axes)
+    wide_scale = _given_scale(scale, scale_format)
+    wide_zero = _given_zero_point(zero_point)
     rounded = backend.absmax_scale(
-        _channels(wide_scale, values, axes, "scale").ravel(), scale_format, 1
+        _channels(wide_scale, values, axes, "scale").reshape(-1), scale_format, 1
     )
+    kept = _kept_shape(values, axes)
     return rounded.reshape(kept), _channels(wide_zero, values, axes, "zero_point")
+
+
+def _given_scale(scale: Any, scale_format: Format) -> np.ndarray:
+    given = interop.to_numpy(scale)
+    if given.dtype.kind not in "fViu":
+        raise TypeError(f"scale must be a number or an array of numbers, got {scale!r}")
+    wide = np.asarray(given, np.float64)
+    least, most = float(scale_format.min_subnormal), float(scale_format.max_finite)
+
+    def wrong(scales: np.ndarray) -> np.ndarray:
+        return ~((scales >= least) & (scales <= most))
+
+    if wrong(wide).any():
+        position, value = interop.first_where(wide, wrong, "scale")
+        raise ValueError(
+            f"{position} is {value}; a scale is positive and finite, in {scale_format} from"
+            f" {least:.3g} to {most:.3g}"
+        )
+    return wide
+
+
+def _given_zero_point(zero_point: Any) -> np.ndarray:
+    given = interop.to_numpy(0 if zero_point is None else zero_point)
+    whole = [n for n in given.reshape(-1).tolist() if isinstance(n, int)]
+    if given.dtype.kind not in "iuO" or len(whole) < given.size:
+        raise TypeError(f"zero_point must be an integer, got {interop.describe(zero_point)}")
+    for n in whole:
+        if abs(n) > 2**62 or int(float(n)) != n:
+            raise ValueError(f"zero_point {n} is not within ±2**62 and exact in float64")
+    return given.astype(np.float64)
 
 
 def _channels(
@@ -330,7 +364,7 @@ def _channels(
     full = tuple(n if a in axes else 1 for a, n in enumerate(values.shape))
     if given.size == 1 or given.shape in (kept, full):
         return np.ascontiguousarray(
-            np.broadcast_to(given.reshape(kept if given.size > 1 else ()), kept)
+            np.broadcast_to(given.reshape(() if given.size == 1 else kept), kept)
         )
     expected = " or ".join(str(shape) for shape in dict.fromkeys(((), kept, full)))
     raise ValueError(f"{name} has shape {given.shape}; with axis={axes or None} it has {expected}")

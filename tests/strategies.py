@@ -22,6 +22,12 @@ CUSTOM_FORMATS = (
     ff.Format("e6m20 around 1e10", 6, 20, bias=-3),
     ff.Format("e11m20", 11, 20),
     ff.Format("e9m23", 9, 23),
+    ff.Format("e8m3, a binade below fp32", 8, 3, bias=128),
+    ff.Format("e6m3, far below 1", 6, 3, bias=128),
+    ff.Format("e9m24, subnormals are fp64's", 9, 24, bias=1023),
+    ff.Format("e10m52, subnormals are fp64's", 10, 52, bias=1023),
+    ff.Format("e4m3 of large numbers", 4, 3, bias=-20),
+    ff.Format("e5m1 next to fp64's end", 5, 1, bias=-993),
 )
 ALL_FORMATS = (*ff.formats(), *CUSTOM_FORMATS)
 

@@ -152,7 +152,7 @@ def test_decode_chooses_float32_unless_a_value_does_not_fit():
     assert ff.decode(np.uint64([1]), "fp64").dtype == np.float64
     wide = ff.Format("wide", 9, 4)
     assert ff.decode(np.uint16([1]), wide).dtype == np.float64
-    with pytest.raises(ValueError, match="float32 does not hold every value of wide"):
+    with pytest.raises(ValueError, match="float32 does not hold the normals of wide as normals"):
         ff.decode(np.uint16([1]), wide, dtype=np.float32)
     with pytest.raises(ValueError, match="decode gives float32 or float64, got dtype="):
         ff.decode(np.uint16([1]), "bf16", dtype=np.float16)
@@ -248,6 +248,23 @@ def test_an_out_over_the_input_is_refused():
     x = np.ones(8, np.float32)
     with pytest.raises(ValueError, match="out= overlaps the input"):
         ff.round_to(x, "bf16", out=x)
+    part = np.zeros(8, np.uint8)
+    with pytest.raises(ValueError, match="out= overlaps the input or another out="):
+        ff.decompose(x, out=(part, part, np.zeros(8, np.uint32)))
+
+
+def test_an_out_beside_the_input_is_fine(backend):
+    both = np.array([1.1, 0.0, 2.2, 0.0], np.float32)
+    ff.round_to(both[::2], "bf16", out=both[1::2])
+    assert both[1::2].tolist() == ff.round_to(both[::2].copy(), "bf16").tolist()
+
+
+def test_an_out_that_cannot_be_written_in_place_is_refused():
+    negated = torch.zeros(4, dtype=torch.complex64).conj().imag
+    with pytest.raises(ValueError, match="out= is a view that negates"):
+        ff.round_to(torch.ones(4), "bf16", out=negated)
+    with pytest.raises(ValueError, match="several elements in one place"):
+        ff.encode(torch.ones(4), "bf16", out=torch.zeros(1, dtype=torch.uint16).expand(4))
 
 
 # --- bad input ----------------------------------------------------------------------------------
@@ -267,6 +284,11 @@ def test_an_out_over_the_input_is_refused():
 def test_what_is_no_float_is_named(x, got):
     with pytest.raises(TypeError, match=f"expected floating-point values .*, got {got}"):
         ff.encode(x, "fp16")
+
+
+def test_a_masked_array_is_refused_because_its_mask_would_be_lost():
+    with pytest.raises(TypeError, match=r"a masked array would lose its mask; pass x.filled"):
+        ff.encode(np.ma.array([1.0], mask=[True]), "fp16")
 
 
 def test_codes_of_the_wrong_width_or_range_are_named():

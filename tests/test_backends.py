@@ -110,6 +110,22 @@ def test_ties_and_near_ties_equal_the_reference(level, seed, fraction, zero_poin
     assert_equal_bits(level, lambda: results(ff.quantize(x, scale=scale, zero_point=zero_point)))
 
 
+@pytest.mark.parametrize(
+    ("zero_point", "scale", "x", "code"),
+    [
+        (200, "0x1.f80b0ep0", "-0x1.3a88e6p9", -120),
+        (-200, "0x1.fcae2ep0", "0x1.3a72acp9", 117),
+        (3000, "0x1.ae6e26p0", "-0x1.370026p12", 41),
+        (-3900, "0x1.ddb7d2p0", "0x1.c25e44p12", -38),
+    ],
+)
+def test_values_that_float32_would_round_across_a_tie(backend, zero_point, scale, x, code):
+    """Found by search: with a guard band a quarter as wide these go to the other neighbour."""
+    values = np.full(300, float.fromhex(x), np.float32)
+    q = ff.quantize(values, scale=float.fromhex(scale), zero_point=zero_point)
+    assert set(q.codes.tolist()) == {code}
+
+
 @pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
 def test_long_arrays_equal_the_reference(level, dtype):
     fmt = ff.format(dtype)

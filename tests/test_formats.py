@@ -61,8 +61,9 @@ def test_an_unknown_name_lists_the_nearest():
 def test_an_unknown_dtype_lists_the_known():
     with pytest.raises(ValueError, match=r"int64 is no floating-point format.*bfloat16"):
         ff.format(np.int64)
-    with pytest.raises(TypeError, match="a format is a name, a dtype or a floatfmt.Format"):
-        ff.format(3.5)
+    for wrong in (3.5, None):
+        with pytest.raises(TypeError, match="a format is a name, a dtype or a floatfmt.Format"):
+            ff.format(wrong)
 
 
 @pytest.mark.parametrize("name", ["fp64", "fp32", "fp16", "bf16"])
@@ -112,7 +113,7 @@ def test_counts_add_up_to_every_code(fmt):
         ({"fraction_bits": 53}, "got 53"),
         ({"fraction_bits": 2.0}, "got 2.0"),
         ({"bias": 2000}, "bias 2000 puts values of 'mine' outside fp64's normal range"),
-        ({"bias": 1.5}, "bias 1.5"),
+        ({"bias": 1.5}, "bias must be an integer, got 1.5"),
     ],
 )
 def test_a_format_that_fp64_cannot_hold_is_refused(arguments, message):

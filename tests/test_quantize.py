@@ -1,6 +1,7 @@
 """int8 quantisation: the article's numbers, the promises of the docstring, and hostile tensors."""
 
 import json
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import floatfmt as ff
+from floatfmt import exact
 from strategies import FLOAT_DTYPES, finite_arrays
 
 torch = pytest.importorskip("torch")
@@ -234,6 +236,71 @@ def test_a_scale_too_large_for_its_format_becomes_the_largest():
     assert (float(q.scale), q.codes.tolist(), q.saturated) == (65504.0, [127], 1)
 
 
+def test_the_given_scale_is_rounded_before_it_divides(backend):
+    assert ff.quantize(np.float32([0.2549999952316284]), scale=0.03).codes.tolist() == [9]
+    assert ff.quantize(np.float64([0.2549999952316284]), scale=0.03).codes.tolist() == [8]
+
+
+def test_absmax_never_gives_minus_128():
+    assert ff.absmax(np.float32([-FP32_MAX]), scale_dtype="fp16").codes.tolist() == [-127]
+
+
+def test_counts_and_positions_are_those_of_the_whole_array(backend):
+    """Strided, so that it is worked on in several slabs."""
+    x = np.zeros((2, 300, 400), np.float32)[:, :, ::2].transpose(1, 0, 2)
+    x[::100] = 1e6
+    assert ff.quantize(x, scale=1.0).saturated == 3 * 2 * 200
+    for at in ((299, 1, 199), (150, 0, 7)):
+        bad = x.copy(order="K")
+        bad[at] = np.nan
+        with pytest.raises(ValueError, match=rf"x\[{at[0]}, {at[1]}, {at[2]}\] is nan"):
+            ff.absmax(bad, axis=2)
+
+
+def test_signalling_nans_are_named_without_a_warning(backend):
+    for dtype, code in ((np.float32, 0x7F800001), (ml_dtypes.bfloat16, 0x7F81)):
+        x = np.full(3, code, ff.format(dtype).code_dtype).view(dtype)
+        with pytest.raises(ValueError, match=r"x\[0\] is nan"):
+            ff.absmax(x)
+
+
+def test_beyond_2_to_52_steps_from_zero_float64_has_no_halves(backend):
+    """The docstring's limit: such codes are the formula's, though farther than half a scale."""
+    x = 12.5 + np.arange(3) * np.spacing(12.5)
+    q = ff.zeropoint(x)
+    assert int(q.zero_point) < -(2**52)
+    assert q.codes.tolist() == [
+        exact.quantize(Fraction(v), Fraction(float(q.scale)), int(q.zero_point), -128, 127)
+        for v in x
+    ]
+
+
+def test_a_schemes_scales_of_nothing_can_be_given_back():
+    nothing = np.zeros((0, 3), np.float32)
+    q = ff.absmax(nothing, axis=0)
+    again = ff.quantize(nothing, scale=q.scale, zero_point=q.zero_point, axis=np.int64(0))
+    assert again.codes.shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    [((1 << 22,), None), ((2048, 2048), None), ((2048, 2048), 0), ((4, 512, 2048), -1)],
+)
+def test_native_levels_need_no_memory_beside_the_result(level, shape, axis):
+    x = np.ones(shape, np.float32)
+    codes, values = np.empty(shape, np.int8), np.empty(shape, np.float32)
+    with ff.use_backend(level):
+        q = ff.absmax(x, axis=axis, out=codes)
+        tracemalloc.start()
+        ff.absmax(x, axis=axis, out=codes)
+        ff.zeropoint(x, axis=axis, out=codes)
+        q.dequantize(out=values)
+        ff.round_to(x, "bf16", out=values)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 200_000  # scales and zero points of 2,048 channels; the array has 16 MiB
+
+
 def test_ties_go_to_the_even_code(backend):
     x = np.float32([0.5, 1.5, 2.5, -0.5, -1.5, 126.5])
     assert ff.quantize(x, scale=1.0).codes.tolist() == [0, 2, 2, 0, -2, 126]
@@ -329,12 +396,20 @@ ONES = np.ones((2, 3), np.float32)
         ({"scheme": "absmax", "axis": (0, -2)}, ValueError, "names an axis twice"),
         ({"scheme": "absmax", "axis": "rows"}, TypeError, "axis must be an integer"),
         ({"scheme": "absmax", "scale_dtype": "tf32"}, ValueError, "scale_dtype must be one of fp"),
-        ({"scale": 0.0}, ValueError, "scale is 0.0; a scale is positive and finite"),
+        ({"scale": 0.0}, ValueError, "scale is 0.0; a scale is positive and finite, in fp32 from"),
         ({"scale": [1.0, -1.0], "axis": 0}, ValueError, r"scale\[1\] is -1.0"),
         ({"scale": np.nan}, ValueError, "scale is nan"),
         ({"scale": [1.0, 2.0, 3.0], "axis": 0}, ValueError, r"scale has shape \(3,\); with"),
         ({"scale": 1.0, "zero_point": 0.5}, TypeError, "zero_point must be an integer, got float"),
-        ({"scale": 1.0, "zero_point": 2**53 + 1}, ValueError, "no integer that float64 holds"),
+        ({"scale": 1.0, "zero_point": 2**53 + 1}, ValueError, "is not within .2..62 and exact in"),
+        ({"scale": 1.0, "zero_point": 2**70}, ValueError, "is not within .2..62"),
+        ({"scale": "a"}, TypeError, "scale must be a number or an array of numbers, got 'a'"),
+        ({"scale": 1j}, TypeError, "scale must be a number"),
+        ({"scale": 1e300}, ValueError, "scale is 1e[+]300; .* in fp32 from 1.4e-45 to 3.4e[+]38"),
+        ({"scale": 1e-60}, ValueError, "scale is 1e-60"),
+        ({"scheme": ["absmax"]}, ValueError, "no scheme is called"),
+        ({"scheme": "absmax", "axis": True}, TypeError, "axis must be an integer"),
+        ({"scheme": "absmax", "axis": 1.0}, TypeError, "axis must be an integer"),
     ],
 )  # fmt: skip
 def test_bad_arguments_are_named(arguments, error, message):

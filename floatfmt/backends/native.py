@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..formats import Format, format
+from ..interop import SLAB
 from .reference import Float64
 
 try:
@@ -62,6 +63,11 @@ def _within_fp32_binades(fmt: Format) -> bool:
     return fmt.bias <= 127 and fmt.fraction_bits <= 23 and fmt.bits <= 32
 
 
+def _slabs(values: np.ndarray) -> Iterator[slice]:
+    """Cut a 1-D array where a step needs temporaries."""
+    return (slice(start, start + SLAB) for start in range(0, values.size, SLAB))
+
+
 class Native:
     """The C kernel at one instruction-set level; see `reference.py` for each function."""
 
@@ -73,7 +79,8 @@ class Native:
         """Run NumPy arithmetic with subnormals and to nearest, whatever the process set."""
         saved = lib.ff_default_float_environment()
         try:
-            yield
+            with np.errstate(all="ignore"):
+                yield
         finally:
             lib.ff_restore_float_environment(saved)
 
@@ -102,9 +109,11 @@ class Native:
     def encode(self, values: np.ndarray, fmt: Format, codes: np.ndarray) -> None:
         source = format(values.dtype)
         if source.name != "fp64" and not _within_fp32_binades(fmt):
-            wide = np.empty(values.shape, np.float64)
-            self.decode(values.view(source.code_dtype), source, wide)
-            values = wide
+            for part in _slabs(values):
+                wide = np.empty(values[part].shape, np.float64)
+                self.decode(values[part].view(source.code_dtype), source, wide)
+                self.encode(wide, fmt, codes[part])
+            return
         lib.ff_encode(
             self._isa,
             _type(values),
@@ -126,10 +135,12 @@ class Native:
 
     def round_to(self, values: np.ndarray, fmt: Format, out: np.ndarray) -> None:
         if values.dtype == np.float32 and not _within_fp32_binades(fmt):
-            codes, wide = np.empty(values.shape, fmt.code_dtype), np.empty(values.shape)
-            self.encode(values, fmt, codes)
-            self.decode(codes, fmt, wide)
-            self.encode(wide, format("fp32"), out.view(np.uint32))
+            for part in _slabs(values):
+                shape = values[part].shape
+                codes, wide = np.empty(shape, fmt.code_dtype), np.empty(shape)
+                self.encode(values[part], fmt, codes)
+                self.decode(codes, fmt, wide)
+                self.encode(wide, format("fp32"), out[part].view(np.uint32))
             return
         lib.ff_round_to(
             self._isa,

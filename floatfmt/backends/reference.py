@@ -67,7 +67,8 @@ def float_environment() -> Iterator[None]:
             " would be wrong; switch it off (torch.set_flush_denormal(False)) or use a native"
             " backend, which is immune"
         )
-    yield
+    with np.errstate(all="ignore"):
+        yield
 
 
 # --- fields -------------------------------------------------------------------------------------
@@ -155,20 +156,11 @@ def _widen(codes: np.ndarray, fmt: Format) -> np.ndarray:
     wide = (wide_exponent << U64(52)) | wide_fraction
     special = exponent == U64(fmt.exponent_mask)
     wide = np.where(special, U64(FP64.infinity_code) | wide_fraction, wide)
-    if fmt.exponent_bits == FP64.exponent_bits and fmt.bias == FP64.bias:
-        subnormal = wide  # the same binades: exponent field 0 means the same
-    else:
-        subnormal = _normalised(fraction, fmt)
+    # An integer below 2**53 converts exactly, and no bit falls below fp64's smallest subnormal.
+    step = fmt.min_exponent - fmt.fraction_bits
+    subnormal = np.ldexp(fraction.astype(np.float64), step).view(U64)
     wide = np.where(exponent == 0, subnormal, wide)
     return wide | (code >> U64(fmt.bits - 1) << U64(63))
-
-
-def _normalised(fraction: np.ndarray, fmt: Format) -> np.ndarray:
-    """Return the fp64 patterns of fraction * min_subnormal, which are normal numbers or 0."""
-    # An integer below 2**53 converts exactly; dividing by a power of two lowers the exponent field.
-    patterns = fraction.astype(np.float64).view(U64)
-    lower = U64(fmt.fraction_bits - fmt.min_exponent) << U64(52)
-    return np.where(fraction == 0, U64(0), patterns - lower)
 
 
 def decode(codes: np.ndarray, fmt: Format, values: np.ndarray) -> None:
