@@ -64,6 +64,25 @@ class Fields:
     def __eq__(self, other: object) -> bool:
         return interop.same(self, other)
 
+    def __str__(self) -> str:
+        shape = "×".join(map(str, self.sign.shape)) or "0-d"
+        parts = ("sign", "exponent", "fraction")
+        rows = (
+            np.array2string(interop.to_numpy(getattr(self, part)), threshold=16, prefix=" " * 10)
+            for part in parts
+        )
+        lines = (f"{part:10}{row}" for part, row in zip(parts, rows, strict=True))
+        return "\n".join((f"fields of {self.format}, {shape}", *lines))
+
+    def _repr_html_(self) -> str:
+        return interop.preformatted(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the format's name and the three arrays as nested lists, ready for JSON."""
+        parts = ("sign", "exponent", "fraction")
+        lists = {part: interop.to_numpy(getattr(self, part)).tolist() for part in parts}
+        return {"format": self.format.name, **lists}
+
     @property
     def unbiased_exponent(self) -> Any:
         """int16: the exponent of each finite value's binade; subnormals and zeros have emin.

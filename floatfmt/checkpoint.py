@@ -227,8 +227,9 @@ def _head(path: str, suffix: str) -> bytes:
         what = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
         raise CheckpointError(f"it is {what}; {_ACCEPTED}")
     if suffix not in _READERS:
-        why = f"is {_PICKLE}" if suffix in _PICKLE_SUFFIXES else "is of no kind read here"
-        raise CheckpointError(f"a {_shown(suffix)} file {why}; {_ACCEPTED}")
+        why = f"is usually {_PICKLE}" if suffix in _PICKLE_SUFFIXES else "is of no kind read here"
+        kind = f"a {_shown(suffix)} file {why}" if suffix else "its name has no suffix"
+        raise CheckpointError(f"{kind}; {_ACCEPTED}")
     with open(path, "rb") as file:
         head = file.read(64)
     if not head:
@@ -271,7 +272,8 @@ def _shown(name: object) -> str:
 def _nearest(name: str, names: tuple[str, ...]) -> str:
     """Say what was perhaps meant, in seconds at most: difflib takes up to a millisecond a name."""
     candidates = [known for known in names[:5000] if len(known) <= 100]
-    close = difflib.get_close_matches(str(name)[:100], candidates)
+    close = [known for known in candidates if str(name) in known][:3]
+    close = close or difflib.get_close_matches(str(name)[:100], candidates)
     shown = ", ".join(map(_shown, close or names[:3]))
     return f"; the nearest: {shown}" if close else f", such as {shown}" if names else ""
 

@@ -50,11 +50,22 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             cli.main(args, prog_name="floatfmt", standalone_mode=False)
+        sys.stdout.flush()
     except click.ClickException as exc:
         _fail(exc)
+    except OSError as exc:
+        _give_up_output(exc)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
     sys.exit(0)
+
+
+def _give_up_output(exc: OSError) -> NoReturn:
+    """End with one line, or none where a pipe was closed, and nothing left to be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(exc, BrokenPipeError):
+        sys.exit(1)
+    _fail(click.ClickException(f"cannot write the output: {exc.strerror}"))
 
 
 def _fail(exc: click.ClickException) -> NoReturn:

@@ -14,7 +14,6 @@ import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, cast
 
 import numpy as np
@@ -22,7 +21,6 @@ import numpy as np
 from . import interop
 from .arrays import decode, encode
 from .backends import Float64, backend_name, current_backend
-from .data import SAMPLE_MODEL
 from .formats import Format, FormatLike, format
 from .formats import formats as registered_formats
 from .metrics import NO_ERROR, Error, json_number, keep_freed_memory, piece_error, widened
@@ -84,6 +82,8 @@ class ComparisonRow:
     decode_gb_per_s: float
     note: str = ""
 
+    __hash__ = None  # type: ignore[assignment]
+
     @property
     def bits_per_weight(self) -> float:
         """Stored bits a value, scales and zero points included."""
@@ -135,6 +135,8 @@ class Comparison:
     backend: str
     timed: str
     copy_gb_per_s: float
+
+    __hash__ = None  # type: ignore[assignment]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as a dictionary that ``json.dumps`` takes as it is.
@@ -465,13 +467,15 @@ def _opened(x: Any, tensor: str | None) -> Iterator[_Source]:
             raise TypeError(f"tensor={tensor!r} chooses from a file, but x is an array")
         yield _array_source(x)
         return
-    from .checkpoint import open_checkpoint  # reads safetensors, which takes its time to import
+    # These read safetensors and pathlib, which take their time to import.
+    from .checkpoint import open_checkpoint
+    from .data import SAMPLE_MODEL
 
-    path = SAMPLE_MODEL / "model.safetensors" if x is None else Path(x)
+    path = SAMPLE_MODEL / "model.safetensors" if x is None else x
     with open_checkpoint(path) as checkpoint:
         names = checkpoint.names if tensor is None else (tensor,)
         described = {name: (checkpoint.shape(name), checkpoint.dtype(name)) for name in names}
-        title = "the sample model" if x is None else str(path)
+        title = "the sample model" if x is None else os.fspath(path)
         yield _file_source(title, described, checkpoint.__getitem__, tensor)
 
 

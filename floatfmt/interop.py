@@ -24,6 +24,7 @@ __all__ = [
     "is_plain",
     "is_torch",
     "like",
+    "preformatted",
     "same",
     "slabs",
     "stream",
@@ -255,6 +256,13 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
         return np.may_share_memory(a, b) and np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:  # too intricate to be worth an answer
         return True
+
+
+def preformatted(result: object) -> str:
+    """Return a result's text as HTML for Jupyter."""
+    import html  # takes a millisecond, and most never need it
+
+    return f"<pre>{html.escape(str(result))}</pre>"
 
 
 def same(a: Any, b: Any) -> Any:

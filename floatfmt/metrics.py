@@ -67,6 +67,11 @@ class Error:
     mean_error: float
     signal_rms: float
 
+    __hash__ = None  # type: ignore[assignment]
+
+    def _repr_html_(self) -> str:
+        return interop.preformatted(self)
+
     @property
     def mse(self) -> float:
         """The mean squared error; inf or 0 where float64 does not hold the square."""

