@@ -296,8 +296,7 @@ class _Row(Protocol):
         """Return encoding and decoding a piece; `scratch` gives an array of its shape."""
 
 
-@dataclass(frozen=True, slots=True)
-class FloatRow:
+class FloatRow(NamedTuple):
     """A floating-point format, stored in the codes that ``ff.encode`` gives."""
 
     format: Format
@@ -329,8 +328,7 @@ class FloatRow:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _FittedFloat:
+class _FittedFloat(NamedTuple):
     format: Format
     nbytes: int
 
@@ -340,8 +338,7 @@ class _FittedFloat:
         return y, int(np.count_nonzero(np.isinf(y)) - np.count_nonzero(np.isinf(x)))
 
 
-@dataclass(frozen=True, slots=True)
-class Int8Row:
+class Int8Row(NamedTuple):
     """An int8 quantiser, with one scale for the tensor or one for each index of axis 0."""
 
     name: str
@@ -378,8 +375,7 @@ class Int8Row:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _FittedInt8:
+class _FittedInt8(NamedTuple):
     parameters: Quantized
     axis: int | None
     nbytes: int
@@ -438,8 +434,7 @@ def _unknown(which: str, name: str) -> str:
 # --- sources ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
+class _Source(NamedTuple):
     """Tensors of floats, read one at a time.
 
     Attributes

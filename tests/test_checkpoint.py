@@ -409,9 +409,8 @@ def test_pickles_are_refused_with_the_reason(tmp_path: Path, suffix: str) -> Non
     path = tmp_path / f"model{suffix}"
     path.write_bytes(pickle.dumps({"a": 1}))
     message = refusal(path)
-    assert (
-        f"a '{suffix.lower()}' file is usually a pickle, and reading a pickle runs code" in message
-    )
+    what = f"a '{suffix.lower()}' file is usually a pickle"
+    assert f"{what}, and reading a pickle runs code" in message
     assert ".npy, .npz and .safetensors files are read" in message
 
 
