@@ -2,7 +2,15 @@
 #include "kernels.h"
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <xmmintrin.h>
+
+/* Clang's __builtin_cpu_supports does not know "f16c": CPUID leaf 1, ECX bit 29. */
+static int has_f16c(void)
+{
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx >> 29 & 1);
+}
 
 static uint64_t read_environment(void) { return _mm_getcsr(); }
 static void write_environment(uint64_t bits) { _mm_setcsr((uint32_t)bits); }
@@ -49,8 +57,7 @@ int ff_isa_supported(enum ff_isa isa)
 #if defined(__x86_64__)
     __builtin_cpu_init();
     if (isa == FF_AVX2)
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c") &&
-               __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("lzcnt");
+        return __builtin_cpu_supports("avx2") && has_f16c();
     if (isa == FF_AVX512)
         return ff_isa_supported(FF_AVX2) && __builtin_cpu_supports("avx512f") &&
                __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&

@@ -4,7 +4,7 @@
 #include "region.h"
 #include <immintrin.h>
 
-FF_REGION_BEGIN("avx2,f16c,bmi,bmi2,lzcnt")
+FF_REGION_BEGIN("avx2,f16c")
 #include "scalar.h"
 
 /* VCVTPS2PH gives the bits of encode32 for FP16, NaNs included (all 2^32 inputs: tests/exhaustive).

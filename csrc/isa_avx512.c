@@ -4,8 +4,12 @@
 #include "region.h"
 #include <immintrin.h>
 
-FF_REGION_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,avx2,f16c,bmi,bmi2,lzcnt,"
-                "prefer-vector-width=512")
+#if defined(__clang__) /* which has no such word */
+#define FF_WIDTH ""
+#else
+#define FF_WIDTH ",prefer-vector-width=512"
+#endif
+FF_REGION_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,avx2,f16c" FF_WIDTH)
 #include "scalar.h"
 
 /* The slot of isa_avx2.c, twice as wide. */
