@@ -49,14 +49,24 @@ def compared(old: dict, new: dict, tolerance: float) -> Iterator[tuple[tuple, fl
         yield key, old[key].median_s / new[key].median_s, verdict(old[key], new[key], tolerance)
 
 
+def results_file(path: str) -> dict:
+    """Return the timings in a file; argparse turns the error into one line and exit code 2."""
+    try:
+        return timings(Path(path))
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{path}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise argparse.ArgumentTypeError(f"{path} is no results file of run.py") from None
+
+
 def main() -> int:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("old", type=Path)
-    parser.add_argument("new", type=Path)
+    parser.add_argument("old", type=results_file)
+    parser.add_argument("new", type=results_file)
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, metavar="PART")
     options = parser.parse_args()
-    old, new = timings(options.old), timings(options.new)
+    old, new = options.old, options.new
     rows = sorted(compared(old, new, options.tolerance))
     if not rows:
         print("the files have no measurement in common", file=sys.stderr)

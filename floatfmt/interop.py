@@ -69,7 +69,14 @@ def to_numpy(x: Any) -> np.ndarray:
     """Return x as a NumPy array that shares its memory where it has any."""
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError("a masked array would lose its mask; pass x.filled(value) or x.data")
-    return _torch_memory(x) if is_torch(x) else np.asarray(x)
+    if is_torch(x):
+        return _torch_memory(x)
+    try:
+        return np.asarray(x)
+    except ValueError:
+        if not isinstance(x, (list, tuple)):
+            raise
+        raise ValueError(f"a {type(x).__name__} whose parts differ in shape is no array") from None
 
 
 def float_array(x: Any) -> np.ndarray:

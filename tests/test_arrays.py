@@ -296,6 +296,11 @@ def test_what_is_no_float_is_named(x, got):
         ff.encode(x, "fp16")
 
 
+def test_a_jagged_list_is_named():
+    with pytest.raises(ValueError, match="a list whose parts differ in shape is no array"):
+        ff.absmax([[1.0], [1.0, 2.0]])
+
+
 def test_a_masked_array_is_refused_because_its_mask_would_be_lost():
     with pytest.raises(TypeError, match=r"a masked array would lose its mask; pass x.filled"):
         ff.encode(np.ma.array([1.0], mask=[True]), "fp16")

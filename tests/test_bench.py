@@ -463,3 +463,16 @@ def test_comparing_fails_on_what_is_slower_beyond_noise(
     out = capsys.readouterr().out
     assert word in out
     assert f"{0.04 / median:.2f} times as fast (geometric mean), {code} slower" in out
+
+
+@pytest.mark.parametrize("text", [None, "no JSON", "[]", "{}"])
+def test_comparing_what_is_no_results_file_is_one_line(tmp_path, monkeypatch, capsys, text):
+    file = tmp_path / "results.json"
+    if text is not None:
+        file.write_text(text)
+    monkeypatch.setattr(sys, "argv", ["compare.py", str(file), str(file)])
+    with pytest.raises(SystemExit) as exited:
+        script("compare").main()
+    assert exited.value.code == 2
+    reason = "No such file or directory" if text is None else "is no results file of run.py"
+    assert reason in capsys.readouterr().err.splitlines()[-1]
