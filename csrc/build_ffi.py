@@ -7,7 +7,8 @@ from cffi import FFI
 
 # setuptools runs this file from the project's root and wants paths relative to it.
 CSRC = Path("csrc")
-HEADERS = ("floatfmt.h", "kernels.h", "kernels.inc.h", "region.h", "scalar.h")
+HEADERS = ("floatfmt.h", "kernels.h", "region.h", "scalar.h")
+PARTS = ("kernels.inc.h", "convert.inc.h", "quantize.inc.h")
 SOURCES = ("dispatch.c", "isa_baseline.c", "isa_avx2.c", "isa_avx512.c")
 
 # Products and sums round separately on every ISA: no contraction to FMA. Exceptions are masked and
@@ -26,7 +27,7 @@ ffibuilder.set_source(
     sources=[str(CSRC / name) for name in SOURCES],
     include_dirs=[str(CSRC)],
     # Rebuilds after a change, and puts these files into the sdist.
-    depends=[str(CSRC / name) for name in (*HEADERS, "build_ffi.py")],
+    depends=[str(CSRC / name) for name in (*HEADERS, *PARTS, "build_ffi.py")],
     extra_compile_args=FLAGS,
     extra_link_args=LINK_FLAGS,
     optional=True,  # without a compiler the package installs and runs on the NumPy reference

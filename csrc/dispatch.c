@@ -98,10 +98,14 @@ int ff_compose(enum ff_isa isa, const struct ff_format *format, const uint8_t *s
     return stray;
 }
 
-void ff_encode(enum ff_isa isa, enum ff_type type, const struct ff_format *format,
-               const void *values, void *codes, size_t n)
+int ff_encode(enum ff_isa isa, enum ff_type type, const struct ff_format *format,
+              const struct ff_rules *rules, uint64_t seed, uint64_t start, const void *values,
+              void *codes, size_t n)
 {
-    IN_DEFAULT_ENVIRONMENT(table(isa)->encode[type](format, values, codes, n));
+    int stray;
+    IN_DEFAULT_ENVIRONMENT(
+        stray = table(isa)->encode[type](format, rules, seed, start, values, codes, n));
+    return stray;
 }
 
 void ff_decode(enum ff_isa isa, enum ff_type type, const struct ff_format *format,
@@ -110,10 +114,26 @@ void ff_decode(enum ff_isa isa, enum ff_type type, const struct ff_format *forma
     IN_DEFAULT_ENVIRONMENT(table(isa)->decode[type](format, codes, values, n));
 }
 
-void ff_round_to(enum ff_isa isa, enum ff_type type, const struct ff_format *format,
-                 const void *values, void *out, size_t n)
+int ff_round_to(enum ff_isa isa, enum ff_type type, const struct ff_format *format,
+                const struct ff_rules *rules, uint64_t seed, uint64_t start, const void *values,
+                void *out, size_t n)
 {
-    IN_DEFAULT_ENVIRONMENT(table(isa)->round_to[type](format, values, out, n));
+    int stray;
+    IN_DEFAULT_ENVIRONMENT(
+        stray = table(isa)->round_to[type](format, rules, seed, start, values, out, n));
+    return stray;
+}
+
+void ff_pack(enum ff_isa isa, const uint8_t *codes, uint8_t *packed, int bits, int high_first,
+             size_t n)
+{
+    table(isa)->pack(codes, packed, bits, high_first, n);
+}
+
+void ff_unpack(enum ff_isa isa, const uint8_t *packed, uint8_t *codes, int bits, int high_first,
+               size_t n)
+{
+    table(isa)->unpack(packed, codes, bits, high_first, n);
 }
 
 void ff_amax(enum ff_isa isa, enum ff_type type, const void *x, size_t outer, size_t channels,

@@ -17,13 +17,52 @@ enum ff_isa { FF_BASELINE = 0, FF_AVX2 = 1, FF_AVX512 = 2 };
 /* The types of value arrays. FF_F16 and FF_BF16 arrays are uint16_t codes in C. */
 enum ff_type { FF_F64 = 0, FF_F32 = 1, FF_F16 = 2, FF_BF16 = 3 };
 
-/* A format in the IEEE 754 layout. Its codes are right-aligned unsigned integers of the narrowest
- * of 1, 2, 4 or 8 bytes that holds 1 + exponent_bits + fraction_bits bits.
- * exponent_bits: 2 to 11. fraction_bits: 1 to 52. Every value must be a value of fp64. */
+/* How a format's codes tell signs apart. */
+enum ff_sign { FF_UNSIGNED = 0, FF_SIGN_MAGNITUDE = 1, FF_TWOS_COMPLEMENT = 2 };
+
+/* Where a format's NaNs are: nowhere; in the all-ones exponent; in the all-ones magnitude alone;
+ * in the code that would be -0. */
+enum ff_nan { FF_NAN_NONE = 0, FF_NAN_IEEE = 1, FF_NAN_TOP = 2, FF_NAN_NEGATIVE_ZERO = 3 };
+
+/* A format. Its codes are right-aligned unsigned integers of the narrowest of 1, 2, 4 or 8 bytes
+ * that holds (sign != FF_UNSIGNED) + exponent_bits + fraction_bits bits. A code's magnitude, the
+ * bits below the sign, counts the values in order up to the largest finite one; Inf and NaN are
+ * the magnitudes above it. floatfmt/formats.py says the same at length and checks every field.
+ * exponent_bits: 0 to 11. fraction_bits: 0 to 52. Every value must be a value of fp64. */
 struct ff_format {
     int32_t exponent_bits;
     int32_t fraction_bits;
     int32_t bias;
+    int32_t sign;         /* an enum ff_sign */
+    int32_t nan;          /* an enum ff_nan */
+    int32_t has_infinity; /* whether the magnitude above the largest finite one is Inf */
+    int32_t has_zero;     /* 0: exponent field 0 is a binade like every other */
+};
+
+enum ff_rounding {
+    FF_NEAREST_EVEN = 0,
+    FF_NEAREST_AWAY = 1,
+    FF_TOWARD_ZERO = 2,
+    FF_TOWARD_POSITIVE = 3,
+    FF_TOWARD_NEGATIVE = 4,
+    FF_TO_ODD = 5,
+    FF_STOCHASTIC = 6
+};
+
+/* What becomes of values in a format; pairs are indexed by the value's sign bit.
+ * floatfmt/rounding.py says what each field means. */
+struct ff_rules {
+    int32_t rounding;      /* an enum ff_rounding */
+    int32_t is_default;    /* 1: nearest even, all else as an IEEE 754 conversion has it */
+    int32_t flushes;       /* subnormal results become zero */
+    int32_t nan_is_error;  /* then nan means nothing */
+    int32_t keeps_payload; /* a NaN is nan | leading bits of its payload, never Inf */
+    int32_t quiets;        /* ... and the quiet bit */
+    int64_t limit[2];      /* the largest finite magnitude; -1 where there is none */
+    uint64_t overflow[2];  /* code of a finite value that rounds beyond the limit */
+    uint64_t infinity[2];  /* codes of Inf, 0 and NaN */
+    uint64_t zero[2];
+    uint64_t nan[2];
 };
 
 /* Returns 1 if this build has the level and this machine can run it, else 0. */
@@ -48,21 +87,34 @@ void ff_decompose(enum ff_isa isa, const struct ff_format *format, const void *c
 int ff_compose(enum ff_isa isa, const struct ff_format *format, const uint8_t *sign,
                const void *exponent, const void *fraction, void *codes, size_t n);
 
-/* Rounds n values to codes: nearest, ties to even, one rounding. From max + ulp/2 on a magnitude
- * becomes Inf. A NaN becomes quiet and keeps its sign and the leading bits of its payload.
- * A source of FF_F32, FF_F16 or FF_BF16 needs a format of bias <= 127, fraction_bits <= 23 and at
- * most 32 bits. */
-void ff_encode(enum ff_isa isa, enum ff_type type, const struct ff_format *format,
-               const void *values, void *codes, size_t n);
+/* Rounds n values to codes by the rules, in one rounding.
+ * seed, start: for FF_STOCHASTIC, the key of Philox4x32-10 and the index of values[0]: element i
+ * is rounded by 32 random bits, word (start + i) % 4 of counter (start + i) / 4.
+ * Returns 1 if a value is NaN and that is an error, and then codes means nothing; else 0. */
+int ff_encode(enum ff_isa isa, enum ff_type type, const struct ff_format *format,
+              const struct ff_rules *rules, uint64_t seed, uint64_t start, const void *values,
+              void *codes, size_t n);
 
 /* Writes the exact values of n codes as FF_F32 or FF_F64, which must hold every value of the
- * format, and its normals as normals. A NaN keeps its sign, payload and signalling bit. */
+ * format. FF_F32: below 2^(1 - bias), or 2^-bias if has_zero = 0, values are equally spaced; that
+ * power of two must be a normal float, or exponent_bits 0.
+ * A NaN keeps its sign, payload and signalling bit; one that has no payload is quiet. */
 void ff_decode(enum ff_isa isa, enum ff_type type, const struct ff_format *format,
                const void *codes, void *values, size_t n);
 
 /* ff_encode and ff_decode in one pass; FF_F32 or FF_F64, under the conditions of both. */
-void ff_round_to(enum ff_isa isa, enum ff_type type, const struct ff_format *format,
-                 const void *values, void *out, size_t n);
+int ff_round_to(enum ff_isa isa, enum ff_type type, const struct ff_format *format,
+                const struct ff_rules *rules, uint64_t seed, uint64_t start, const void *values,
+                void *out, size_t n);
+
+/* Packs n codes of `bits` (1 to 8) bits, one a byte, into (n * bits + 7) / 8 bytes. The first code
+ * takes the lowest bits of the first byte, or the highest if high_first; unused bits are 0. */
+void ff_pack(enum ff_isa isa, const uint8_t *codes, uint8_t *packed, int bits, int high_first,
+             size_t n);
+
+/* The inverse of ff_pack: n codes from (n * bits + 7) / 8 bytes. */
+void ff_unpack(enum ff_isa isa, const uint8_t *packed, uint8_t *codes, int bits, int high_first,
+               size_t n);
 
 /* The quantisers see x as an array [outer][channels][inner]; amax, low, high, scale and zero_point
  * have one element a channel. */

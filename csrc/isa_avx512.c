@@ -13,16 +13,34 @@ FF_REGION_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,avx2,f16c" FF_WIDTH)
 #include "scalar.h"
 
 /* The slot of isa_avx2.c, twice as wide. */
-static void encode_f32_fp16(const float *restrict values, uint16_t *restrict codes, size_t n)
+static size_t encode_f32_fp16(const float *restrict values, uint16_t *restrict codes, size_t n)
 {
     size_t i = 0;
     for (; i + 16 <= n; i += 16)
         _mm256_storeu_si256((__m256i *)(codes + i), _mm512_cvtps_ph(_mm512_loadu_ps(values + i),
                                                                     _MM_FROUND_TO_NEAREST_INT));
-    for (; i < n; i++)
-        codes[i] = (uint16_t)encode32(bits_of_float(values[i]), FP16);
+    return i;
 }
 #define FF_ENCODE_F32_FP16 encode_f32_fp16
+
+/* VPMOVxx: one instruction each, where compilers shuffle. */
+#define FF_NARROW32_8                                                                              \
+    for (; i + 16 <= n; i += 16)                                                                   \
+    _mm_storeu_si128((__m128i *)(codes + i), _mm512_cvtepi32_epi8(_mm512_loadu_si512(wide + i)))
+#define FF_NARROW32_16                                                                             \
+    for (; i + 16 <= n; i += 16)                                                                   \
+    _mm256_storeu_si256((__m256i *)(codes + i),                                                    \
+                        _mm512_cvtepi32_epi16(_mm512_loadu_si512(wide + i)))
+#define FF_NARROW64_8                                                                              \
+    for (; i + 8 <= n; i += 8)                                                                     \
+    _mm_storel_epi64((__m128i *)(codes + i), _mm512_cvtepi64_epi8(_mm512_loadu_si512(wide + i)))
+#define FF_NARROW64_16                                                                             \
+    for (; i + 8 <= n; i += 8)                                                                     \
+    _mm_storeu_si128((__m128i *)(codes + i), _mm512_cvtepi64_epi16(_mm512_loadu_si512(wide + i)))
+#define FF_NARROW64_32                                                                             \
+    for (; i + 8 <= n; i += 8)                                                                     \
+    _mm256_storeu_si256((__m256i *)(codes + i),                                                    \
+                        _mm512_cvtepi64_epi32(_mm512_loadu_si512(wide + i)))
 #define FF_TABLE ff_kernels_avx512
 #include "kernels.inc.h"
 FF_REGION_END

@@ -12,9 +12,13 @@ struct ff_kernels {
     void (*decompose)(const struct ff_format *, const void *, uint8_t *, void *, void *, size_t);
     int (*compose)(const struct ff_format *, const uint8_t *, const void *, const void *, void *,
                    size_t);
-    void (*encode[FF_TYPES])(const struct ff_format *, const void *, void *, size_t);
+    int (*encode[FF_TYPES])(const struct ff_format *, const struct ff_rules *, uint64_t, uint64_t,
+                            const void *, void *, size_t);
     void (*decode[2])(const struct ff_format *, const void *, void *, size_t);
-    void (*round_to[2])(const struct ff_format *, const void *, void *, size_t);
+    int (*round_to[2])(const struct ff_format *, const struct ff_rules *, uint64_t, uint64_t,
+                       const void *, void *, size_t);
+    void (*pack)(const uint8_t *, uint8_t *, int, int, size_t);
+    void (*unpack)(const uint8_t *, uint8_t *, int, int, size_t);
     void (*amax[FF_TYPES])(const void *, size_t, size_t, size_t, double *);
     void (*minmax[FF_TYPES])(const void *, size_t, size_t, size_t, double *, double *);
     void (*absmax_scale)(const struct ff_format *, const double *, int, double *, size_t);

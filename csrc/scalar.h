@@ -2,11 +2,58 @@
  * Included inside each ISA's region, after kernels.h. */
 
 #define FF_INLINE static inline __attribute__((always_inline))
+/* For loops that many call: one copy each, or the library grows tenfold. */
+#define FF_LOOP static __attribute__((noinline))
 
-static const struct ff_format FP16 = {5, 10, 15};
-static const struct ff_format BF16 = {8, 7, 127};
-static const struct ff_format TF32 = {8, 10, 127};
-static const struct ff_format FP32 = {8, 23, 127};
+#define FF_IEEE(exponent_bits, fraction_bits, bias)                                                \
+    {exponent_bits, fraction_bits, bias, FF_SIGN_MAGNITUDE, FF_NAN_IEEE, 1, 1}
+static const struct ff_format FP16 = FF_IEEE(5, 10, 15);
+static const struct ff_format BF16 = FF_IEEE(8, 7, 127);
+static const struct ff_format TF32 = FF_IEEE(8, 10, 127);
+static const struct ff_format FP32 = FF_IEEE(8, 23, 127);
+static const struct ff_format FP64 = FF_IEEE(11, 52, 1023);
+static const struct ff_format E4M3FN = {4, 3, 7, FF_SIGN_MAGNITUDE, FF_NAN_TOP, 0, 1};
+static const struct ff_format E8M0FNU = {8, 0, 127, FF_UNSIGNED, FF_NAN_TOP, 0, 0};
+
+/* --- what follows from a format ---------------------------------------------------------------- */
+
+FF_INLINE int code_bits(struct ff_format f)
+{
+    return (f.sign != FF_UNSIGNED) + f.exponent_bits + f.fraction_bits;
+}
+
+FF_INLINE size_t code_bytes(struct ff_format f)
+{
+    const int bits = code_bits(f);
+    return bits <= 8 ? 1 : bits <= 16 ? 2 : bits <= 32 ? 4 : 8;
+}
+
+FF_INLINE uint64_t magnitude_mask(struct ff_format f)
+{
+    return (UINT64_C(1) << (f.exponent_bits + f.fraction_bits)) - 1;
+}
+
+FF_INLINE uint64_t sign_bit(struct ff_format f)
+{
+    return f.sign == FF_UNSIGNED ? 0 : magnitude_mask(f) + 1;
+}
+
+/* Code of the largest finite value. */
+FF_INLINE uint64_t max_code(struct ff_format f)
+{
+    if (f.nan == FF_NAN_IEEE)
+        return magnitude_mask(f) - ((UINT64_C(1) << f.fraction_bits) - 1) - 1;
+    return magnitude_mask(f) - (uint64_t)(f.has_infinity != 0) - (f.nan == FF_NAN_TOP);
+}
+
+FF_INLINE int is_format(struct ff_format f, struct ff_format g)
+{
+    return f.exponent_bits == g.exponent_bits && f.fraction_bits == g.fraction_bits &&
+           f.bias == g.bias && f.sign == g.sign && f.nan == g.nan &&
+           f.has_infinity == g.has_infinity && f.has_zero == g.has_zero;
+}
+
+/* --- bits -------------------------------------------------------------------------------------- */
 
 FF_INLINE uint32_t bits_of_float(float x)
 {
@@ -43,45 +90,213 @@ FF_INLINE double power_of_two(int e)
                       : double_of_bits(UINT64_C(1) << (e + 1074));
 }
 
-/* Rounds a binary32 or binary64 pattern to a code of format f: nearest, ties to even.
- *
- *   biased   the value's exponent field in f; below 1 it lies among f's subnormals
- *   drop     significand bits that f does not keep; 2 more than there are leaves nothing but 0
- *   code     the rounded significand, whose hidden bit adds the first exponent step, on top of the
- *            exponent: a carry out of the fraction walks into the exponent by itself
- *
- * One text, two widths: U is the pattern's unsigned type, I the signed one, M its fraction bits,
- * E its exponent bits. */
-#define FF_DEFINE_ENCODE(name, U, I, M, E)                                                         \
-    FF_INLINE U name(U bits, struct ff_format f)                                                   \
-    {                                                                                              \
-        const U one = 1, fraction_mask = (one << (M)) - 1;                                         \
-        const U source_infinity = ((one << (E)) - 1) << (M);                                       \
-        const U m = (U)f.fraction_bits;                                                            \
-        const U infinity = ((one << f.exponent_bits) - 1) << m;                                    \
-        const U magnitude = bits & (source_infinity | fraction_mask);                              \
-        const U exponent = magnitude >> (M);                                                       \
-        const U significand = (magnitude & fraction_mask) | ((U)(exponent != 0) << (M));           \
-        const I biased = (I)(exponent | (exponent == 0)) - ((1 << ((E)-1)) - 1) + f.bias;          \
-        const U deeper = (U)(biased < 1 ? 1 - biased : 0);                                         \
-        const U wanted = (U)(M)-m + deeper;                                                        \
-        const U drop = wanted < (M) + 2 ? wanted : (M) + 2;                                        \
-        const U half = (one << drop) >> 1;                                                         \
-        const U odd = (significand >> drop) & (half != 0);                                         \
-        const U rounded = (significand + (half - (half != 0)) + odd) >> drop;                      \
-        U code = rounded + ((U)(biased > 1 ? biased - 1 : 0) << m);                                \
-        code = code < infinity ? code : infinity;                                                  \
-        code = magnitude >= source_infinity ? infinity : code;                                     \
-        const U payload = (magnitude & fraction_mask) >> ((U)(M)-m);                               \
-        const U nan = infinity | (one << (m - 1)) | payload;                                       \
-        code = magnitude > source_infinity ? nan : code;                                           \
-        return code | ((bits >> ((M) + (E))) << (f.exponent_bits + f.fraction_bits));              \
-    }
-FF_DEFINE_ENCODE(encode32, uint32_t, int32_t, 23, 8)
-FF_DEFINE_ENCODE(encode64, uint64_t, int64_t, 52, 11)
+/* --- rounding to any format, by any rules ------------------------------------------------------ */
 
-/* The same codes from a format whose binades lie well inside binary64's (max_exponent + 53 below
- * 1023, fraction_bits <= 50): no shift by a count that varies, which compilers do not vectorise.
+/* A rounding mode as a row of data: what is added to a magnitude, in units of 2^-drop of its last
+ * place, before the drop low bits fall. `add` by sign; `odd_add` more where the magnitude is odd. */
+struct addends {
+    uint64_t add[2], odd_add;
+};
+
+static struct addends addends_of(int rounding, int drop)
+{
+    const uint64_t unit = UINT64_C(1) << drop, half = unit >> 1, most = unit - 1;
+    switch (rounding) {
+    case FF_NEAREST_EVEN: return (struct addends){{half - 1, half - 1}, 1};
+    case FF_NEAREST_AWAY: return (struct addends){{half, half}, 0};
+    case FF_TOWARD_POSITIVE: return (struct addends){{most, 0}, 0};
+    case FF_TOWARD_NEGATIVE: return (struct addends){{0, most}, 0};
+    case FF_TO_ODD: return (struct addends){{most, most}, 0 - most};
+    default: return (struct addends){{0, 0}, 0}; /* toward zero */
+    }
+}
+
+/* Gives a magnitude its sign. Where -0 is no code of its own, 0 is zero[1]. */
+#define FF_DEFINE_SIGNED(name, U)                                                                  \
+    FF_INLINE U name(U magnitude, int negative, struct ff_format f)                                \
+    {                                                                                              \
+        if (f.sign == FF_UNSIGNED)                                                                 \
+            return magnitude;                                                                      \
+        if (f.sign == FF_TWOS_COMPLEMENT)                                                          \
+            return negative ? (0 - magnitude) & (U)(magnitude_mask(f) * 2 + 1) : magnitude;        \
+        const int has_sign = negative & (f.nan != FF_NAN_NEGATIVE_ZERO || magnitude != 0);         \
+        return has_sign ? magnitude | (U)sign_bit(f) : magnitude;                                  \
+    }
+FF_DEFINE_SIGNED(signed_code32, uint32_t)
+FF_DEFINE_SIGNED(signed_code64, uint64_t)
+
+/* Rounds a binary64 pattern to a code: every format, every rule, every value.
+ *
+ *   biased   the value's exponent field in f; below the first binade it loses more bits
+ *   dropped  significand bits that f does not keep
+ *   floor    the magnitude at or below the value, as if magnitudes went on without end: the
+ *            significand's hidden bit adds the first exponent step on top of the exponent
+ *   ups      bit (what is lost) * 4 + odd * 2 + sign says whether to go up from there, where lost
+ *            is 0: nothing, 1: less than half, 2: half, 3: more
+ *
+ * random: 32 bits, for FF_STOCHASTIC. */
+FF_INLINE uint64_t encode_any(uint64_t bits, struct ff_format f, struct ff_rules r, uint32_t ups,
+                              int stochastic, uint32_t random)
+{
+    const uint64_t fraction_mask = UINT64_C(0x000fffffffffffff);
+    const uint64_t infinity = UINT64_C(0x7ff0000000000000);
+    const int negative = (int)(bits >> 63), first = f.has_zero;
+    const uint64_t magnitude = bits & (infinity | fraction_mask);
+    const int exponent = (int)(magnitude >> 52);
+    const uint64_t significand =
+        (magnitude & fraction_mask) | ((uint64_t)(exponent != 0) << 52);
+    const int biased = (exponent > 1 ? exponent : 1) - 1023 + f.bias;
+    const int dropped = 52 - f.fraction_bits + (biased < first ? first - biased : 0);
+    const int shift = dropped < 63 ? dropped : 63;
+    const uint64_t kept = significand >> shift, rest = significand - (kept << shift);
+    const uint64_t half = (UINT64_C(1) << shift) >> 1;
+    const int64_t floor = (int64_t)kept + (int64_t)((biased > first ? biased : first) - 1) *
+                                              (int64_t)(UINT64_C(1) << f.fraction_bits);
+    const int more = dropped < 32 ? 32 - dropped : 0, fewer = dropped > 32 ? dropped - 32 : 0;
+    const uint64_t leading = rest << more >> (fewer < 63 ? fewer : 63);
+    const int lost = rest == 0 ? 0 : rest < half ? 1 : rest == half ? 2 : 3;
+    const int up = stochastic ? (int)((leading + random) >> 32)
+                              : (int)(ups >> (lost * 4 + (int)(floor & 1) * 2 + negative)) & 1;
+    const int64_t rounded = floor + up > 0 ? floor + up : 0;
+    const int flushed = r.flushes && (rounded >> f.fraction_bits) == 0;
+    uint64_t code = signed_code64(flushed ? 0 : (uint64_t)rounded, negative, f);
+    code = rounded > (negative ? r.limit[1] : r.limit[0]) ? (negative ? r.overflow[1] : r.overflow[0]) : code;
+    code = magnitude == 0 ? (negative ? r.zero[1] : r.zero[0]) : code;
+    code = magnitude == infinity ? (negative ? r.infinity[1] : r.infinity[0]) : code;
+    uint64_t payload = (magnitude & fraction_mask) >> (52 - f.fraction_bits);
+    payload |= r.quiets ? (UINT64_C(1) << f.fraction_bits) >> 1 : 0;
+    payload = payload ? payload : 1;
+    const uint64_t nan = (negative ? r.nan[1] : r.nan[0]) | (r.keeps_payload ? payload : 0);
+    return magnitude > infinity ? nan : code;
+}
+
+/* The bits `ups` of encode_any. */
+static uint32_t ups_of(int rounding)
+{
+    switch (rounding) {
+    case FF_NEAREST_EVEN: return 0xfc00;
+    case FF_NEAREST_AWAY: return 0xff00;
+    case FF_TOWARD_POSITIVE: return 0x5550;
+    case FF_TOWARD_NEGATIVE: return 0xaaa0;
+    case FF_TO_ODD: return 0x3330;
+    default: return 0; /* toward zero */
+    }
+}
+
+/* What encode_fast needs to know of a format and its rules, in the width of its pattern. Pairs by
+ * sign are kept as the positive one and what differs, so that a mask chooses.
+ *
+ *   drop        low bits of the wide magnitude that f does not keep
+ *   linear      pattern of the power of two below which f's values are equally spaced; 0 where the
+ *               pattern's own are spaced so as well
+ *   scale       turns such a value into its wide magnitude
+ *   rebias      what the patterns of larger values exceed theirs by
+ *   sign, plus  a negative code is (magnitude ^ sign) + plus, in the low bits */
+#define FF_DEFINE_PLAN(name, U, F)                                                                 \
+    struct name {                                                                                  \
+        U add, add_differs, odd_add, linear, rebias, limit, limit_differs;                         \
+        U overflow, overflow_differs, sign, plus, code_mask;                                       \
+        F scale;                                                                                   \
+        int drop;                                                                                  \
+    }
+FF_DEFINE_PLAN(plan32, uint32_t, float);
+FF_DEFINE_PLAN(plan64, uint64_t, double);
+
+/* Rounds a pattern (U, with M fraction bits) to a code with less work than encode_any: for finite
+ * values, no flushing, drop >= 2.
+ *
+ *   wide    the magnitude that f would give the value if it had M fraction bits. Below `linear`
+ *           that is the value times a power of two, rounded to odd: two bits fall, at least, so
+ *           whether any were lost is all that the rounding has to know of them.
+ *   BIG     the pattern of 2^M: a smaller float added to it has its integer part, to nearest, in
+ *           the low bits of the sum.
+ *
+ * Masks rather than conditions: compilers make one instruction of them. */
+#define FF_DEFINE_ENCODE_FAST(name, plan, U, I, F, M, BIG, to_bits, of_bits)                       \
+    FF_INLINE U name##_magnitude(U wide, U negative, struct plan p)                                \
+    {                                                                                              \
+        const U odd = (U)((I)(wide << ((int)(8 * sizeof(U)) - 1 - p.drop)) >>                      \
+                          (8 * sizeof(U) - 1));                                                    \
+        return (wide + (p.add ^ (negative & p.add_differs)) + (odd & p.odd_add)) >> p.drop;        \
+    }                                                                                              \
+    FF_INLINE U name(U bits, struct ff_format f, struct plan p)                                    \
+    {                                                                                              \
+        const U magnitude = bits & (~(U)0 >> 1), negative = (U)((I)bits >> (8 * sizeof(U) - 1));   \
+        const F t = of_bits(magnitude) * p.scale, s = t + of_bits(BIG);                            \
+        const U lost = to_bits(t - (s - of_bits(BIG)));                                            \
+        const U near = (to_bits(s) - (BIG) + (U)((I)lost >> (8 * sizeof(U) - 1))) |                \
+                       (lost < 1 ? lost : 1);                                                      \
+        const U wide = magnitude < p.linear ? near : magnitude - p.rebias;                         \
+        const U rounded = name##_magnitude(wide, negative, p);                                     \
+        U code = rounded;                                                                          \
+        if (f.sign == FF_TWOS_COMPLEMENT)                                                          \
+            code = ((rounded ^ (negative & p.sign)) + (negative & p.plus)) & p.code_mask;          \
+        else if (f.sign == FF_SIGN_MAGNITUDE && f.nan == FF_NAN_NEGATIVE_ZERO)                     \
+            code = rounded ? rounded | (negative & p.sign) : 0;                                    \
+        else if (f.sign == FF_SIGN_MAGNITUDE)                                                      \
+            code = rounded | (negative & p.sign);                                                  \
+        const U limit = p.limit ^ (negative & p.limit_differs);                                    \
+        return (I)rounded > (I)limit ? p.overflow ^ (negative & p.overflow_differs) : code;        \
+    }
+FF_DEFINE_ENCODE_FAST(encode_fast32, plan32, uint32_t, int32_t, float, 23, UINT32_C(0x4B000000),
+                      bits_of_float, float_of_bits)
+FF_DEFINE_ENCODE_FAST(encode_fast64, plan64, uint64_t, int64_t, double, 52,
+                      UINT64_C(0x4330000000000000), bits_of_double, double_of_bits)
+
+/* The same for E8M0, for values other than 0: its magnitudes start at 2^-127, in the middle of
+ * binary32's subnormals. */
+FF_INLINE uint32_t encode_fast_e8m0(uint32_t bits, struct plan32 p)
+{
+    const uint32_t magnitude = bits & 0x7fffffff, negative = (uint32_t)((int32_t)bits >> 31);
+    const uint32_t least = magnitude < 0x400000 ? 0x400000 : magnitude;
+    const uint32_t wide = magnitude < 0x800000 ? (least - 0x400000) << 1 : magnitude;
+    const uint32_t rounded = encode_fast32_magnitude(wide, negative, p);
+    const uint32_t limit = p.limit ^ (negative & p.limit_differs);
+    return (int32_t)rounded > (int32_t)limit ? p.overflow ^ (negative & p.overflow_differs)
+                                             : rounded;
+}
+
+/* Fills a plan; returns 0 if encode_fast cannot have it. WIDE is the format of the patterns, TOP
+ * its largest exponent. */
+#define FF_DEFINE_PLAN_FOR(name, plan, U, F, M, WIDE, TOP)                                         \
+    static int name(struct plan *p, struct ff_format f, const struct ff_rules *r)                  \
+    {                                                                                              \
+        const int linear = 1 - f.bias, up = (M)-linear, alike = linear == -(TOP) + 1;              \
+        const struct addends a = addends_of(r->rounding, (M)-f.fraction_bits);                     \
+        *p = (struct plan){.drop = (M)-f.fraction_bits};                                           \
+        p->linear = alike ? 0 : (U)(linear + (WIDE).bias) << (M);                                  \
+        p->rebias = (U)((WIDE).bias - f.bias) << (M);                                              \
+        p->odd_add = (U)a.odd_add;                                                                 \
+        p->add = (U)a.add[0], p->add_differs = (U)(a.add[0] ^ a.add[1]);                           \
+        p->limit = (U)r->limit[0], p->limit_differs = (U)(r->limit[0] ^ r->limit[1]);              \
+        p->overflow = (U)r->overflow[0];                                                           \
+        p->overflow_differs = (U)(r->overflow[0] ^ r->overflow[1]);                                \
+        p->code_mask = (U)(sign_bit(f) | magnitude_mask(f));                                       \
+        p->sign = f.sign == FF_TWOS_COMPLEMENT ? p->code_mask : (U)sign_bit(f);                    \
+        p->plus = f.sign == FF_TWOS_COMPLEMENT;                                                    \
+        if (!alike && up >= 0 && up <= (TOP))                                                      \
+            p->scale = (F)power_of_two(up);                                                        \
+        return (alike || p->scale != 0) && r->rounding != FF_STOCHASTIC && !r->flushes &&          \
+               p->drop >= 2 && !(magnitude_mask(f) >> (8 * sizeof(U) - 1));                        \
+    }
+FF_DEFINE_PLAN_FOR(plan_for32, plan32, uint32_t, float, 23, FP32, 127)
+FF_DEFINE_PLAN_FOR(plan_for64, plan64, uint64_t, double, 52, FP64, 1023)
+
+/* The code of a binary32 pattern for a format with binary32's own binades (its exponent_bits and
+ * bias), by the default rules: all kinds of values in a few integer operations. */
+FF_INLINE uint32_t encode32_alike(uint32_t bits, struct ff_format f)
+{
+    const int drop = 23 - f.fraction_bits;
+    const uint32_t magnitude = bits & 0x7fffffff, half = (1u << drop) >> 1;
+    const uint32_t odd = (magnitude >> drop) & (half != 0);
+    const uint32_t rounded = (magnitude + (half - (half != 0)) + odd) >> drop;
+    const uint32_t nan = (magnitude >> drop) | (1u << (f.fraction_bits - 1));
+    const uint32_t code = magnitude > 0x7f800000 ? nan : rounded;
+    return code | ((bits >> 31) << (8 + f.fraction_bits));
+}
+
+/* The code of a binary64 pattern by the default rules, for an IEEE format whose binades lie well
+ * inside binary64's (max_exponent + 53 below 1023, fraction_bits <= 50).
  *
  *   binade   the power of two at or below |x|, kept within f's range
  *   magic    the binade whose ulp is f's spacing at x: |x| + magic rounds to that spacing, ties to
@@ -108,49 +323,68 @@ FF_INLINE uint64_t encode64_inside(uint64_t bits, struct ff_format f)
     return code | ((bits >> 63) << (f.exponent_bits + m));
 }
 
-/* The same codes for a format with binary32's own binades (its exponent_bits and bias). */
-FF_INLINE uint32_t encode32_alike(uint32_t bits, struct ff_format f)
-{
-    const int drop = 23 - f.fraction_bits;
-    const uint32_t magnitude = bits & 0x7fffffff, half = (1u << drop) >> 1;
-    const uint32_t odd = (magnitude >> drop) & (half != 0);
-    const uint32_t rounded = (magnitude + (half - (half != 0)) + odd) >> drop;
-    const uint32_t nan = (magnitude >> drop) | (1u << (f.fraction_bits - 1));
-    const uint32_t code = magnitude > 0x7f800000 ? nan : rounded;
-    return code | ((bits >> 31) << (8 + f.fraction_bits));
-}
+/* --- decoding ---------------------------------------------------------------------------------- */
 
-/* Returns the pattern of a code's value. `tiny` is f's smallest subnormal as a value of the wide
- * type: subnormals are fraction * tiny, exactly. Where both formats have the same binades (f.bias
- * is the wide bias) subnormals only shift, and no lane pays for subnormal products.
+/* What decoding needs to know of a format, in the width of the pattern (M fraction bits).
  *
- * BIG has the value 2^M, so BIG | fraction is the float 2^M + fraction. */
-#define FF_DEFINE_DECODE(name, U, F, M, E, BIG, to_bits, of_bits)                                  \
-    FF_INLINE U name(U code, struct ff_format f, F tiny)                                           \
+ *   signs           the sign bit; flip, plus: a negative code's magnitude is (code ^ flip) + plus
+ *   shift, rebias   turn a normal magnitude into a pattern
+ *   step, hidden    up to `linear`, the end of the first binade, a value is (magnitude + hidden)
+ *                   times step, exactly
+ *   max, infinity   the magnitudes of the largest finite value and of Inf; a larger one than max is
+ *                   special | payload bits, with Inf's fraction 0
+ *   nan             the code that would be -0 and is NaN; else no code */
+#define FF_DEFINE_DECODING(NAME, U, F, M, E, BIG, to_bits, of_bits)                                \
+    struct NAME {                                                                                  \
+        U signs, magnitudes, flip, plus, rebias, hidden, linear, max, infinity, special, payload;  \
+        U nan;                                                                                     \
+        F step;                                                                                    \
+        int shift;                                                                                 \
+    };                                                                                             \
+    FF_INLINE struct NAME NAME##_of(struct ff_format f)                                            \
     {                                                                                              \
-        const U one = 1, wide_bias = (one << ((E)-1)) - 1;                                         \
-        const U m = (U)f.fraction_bits, shift = (U)(M)-m;                                          \
-        const U top = (one << f.exponent_bits) - 1;                                                \
-        const U magnitude = code & ((one << (f.exponent_bits + f.fraction_bits)) - 1);             \
-        const U exponent = magnitude >> m;                                                         \
-        const U fraction = magnitude & ((one << m) - 1);                                           \
-        const U infinity = ((one << (E)) - 1) << (M);                                              \
-        U wide = (magnitude << shift) + ((wide_bias - (U)f.bias) << (M));                          \
-        if (wide_bias != (U)f.bias) {                                                              \
-            const U subnormal = to_bits((of_bits((BIG) | fraction) - of_bits(BIG)) * tiny);        \
-            wide = exponent == 0 ? subnormal : wide;                                               \
-        }                                                                                          \
-        wide = exponent == top ? infinity | (fraction << shift) : wide;                            \
-        return wide | ((code >> (f.exponent_bits + f.fraction_bits)) << ((M) + (E)));              \
+        const U one = 1, m = (U)f.fraction_bits, all_ones = ((one << (E)) - 1) << (M);             \
+        const int twos = f.sign == FF_TWOS_COMPLEMENT;                                             \
+        struct NAME d;                                                                             \
+        d.signs = (U)sign_bit(f);                                                                  \
+        d.magnitudes = (U)(d.signs | magnitude_mask(f));                                           \
+        d.flip = twos ? d.magnitudes : d.signs;                                                    \
+        d.plus = (U)twos;                                                                          \
+        d.shift = (M)-f.fraction_bits;                                                             \
+        d.rebias = (((one << ((E)-1)) - 1) - (U)f.bias) << (M);                                    \
+        d.hidden = f.has_zero ? 0 : one << m;                                                      \
+        d.linear = (one << m) - 1;                                                                 \
+        d.step = (F)power_of_two((f.has_zero ? 1 : 0) - f.bias - f.fraction_bits);                 \
+        d.max = (U)max_code(f) + (U)twos;                                                          \
+        d.infinity = f.has_infinity ? d.max + 1 : ~(U)0;                                           \
+        d.special = f.nan == FF_NAN_IEEE ? all_ones : all_ones | one << ((M)-1);                   \
+        d.payload = f.nan == FF_NAN_IEEE ? (one << m) - 1 : 0;                                     \
+        d.nan = f.nan == FF_NAN_NEGATIVE_ZERO ? d.signs : ~(U)0;                                   \
+        return d;                                                                                  \
+    }                                                                                              \
+    /* BIG has the value 2^M, so BIG | n is the float 2^M + n. */                                  \
+    FF_INLINE U NAME##_pattern(U code, struct NAME d)                                              \
+    {                                                                                              \
+        const U one = 1, all_ones = ((one << (E)) - 1) << (M);                                     \
+        const U negative = (code & d.signs) != 0;                                                  \
+        const U magnitude = negative ? ((code ^ d.flip) + d.plus) & d.magnitudes : code;           \
+        const F linear = (of_bits((BIG) | magnitude | d.hidden) - of_bits(BIG)) * d.step;          \
+        U wide = (magnitude << d.shift) + d.rebias;                                                \
+        wide = magnitude <= d.linear ? to_bits(linear) : wide;                                     \
+        U special = d.special | (magnitude & d.payload) << d.shift;                                \
+        special = magnitude == d.infinity ? all_ones : special;                                    \
+        wide = magnitude > d.max ? special : wide;                                                 \
+        wide |= negative << ((M) + (E));                                                           \
+        return code == d.nan ? all_ones | one << ((M)-1) : wide;                                   \
     }
-FF_DEFINE_DECODE(decode32, uint32_t, float, 23, 8, UINT32_C(0x4B000000), bits_of_float,
-                 float_of_bits)
-FF_DEFINE_DECODE(decode64, uint64_t, double, 52, 11, UINT64_C(0x4330000000000000), bits_of_double,
-                 double_of_bits)
+FF_DEFINE_DECODING(decoding32, uint32_t, float, 23, 8, UINT32_C(0x4B000000), bits_of_float,
+                   float_of_bits)
+FF_DEFINE_DECODING(decoding64, uint64_t, double, 52, 11, UINT64_C(0x4330000000000000),
+                   bits_of_double, double_of_bits)
 
-FF_INLINE double smallest_subnormal(struct ff_format f)
+FF_INLINE uint32_t decode_fp16(uint32_t code)
 {
-    return power_of_two(1 - f.bias - f.fraction_bits);
+    return decoding32_pattern(code, decoding32_of(FP16));
 }
 
 /* rint, ties to even, for any finite or infinite x: beyond 2^52 every double is an integer. */

@@ -5,13 +5,25 @@ them (`quantize`, `absmax`, `zeropoint`), on a C kernel that a NumPy reference c
 """
 
 from . import exact
-from .arrays import Category, Fields, compose, decode, decompose, encode, round_to
+from .arrays import (
+    Category,
+    Fields,
+    astype,
+    compose,
+    decode,
+    decompose,
+    encode,
+    pack,
+    round_to,
+    unpack,
+)
 from .backends import NativeMissingWarning, available_backends, use_backend
 from .compare import Comparison, compare
-from .formats import Format, format, formats
+from .formats import Format, format, formats, p3109
 from .inspection import Inspection, inspect
 from .metrics import Error, error
 from .quantize import Quantized, absmax, quantize, zeropoint
+from .rounding import Rounding, rounding_mode
 
 __version__ = "0.1.0"
 
@@ -24,7 +36,9 @@ __all__ = [
     "Inspection",
     "NativeMissingWarning",
     "Quantized",
+    "Rounding",
     "absmax",
+    "astype",
     "available_backends",
     "compare",
     "compose",
@@ -36,8 +50,12 @@ __all__ = [
     "format",
     "formats",
     "inspect",
+    "p3109",
+    "pack",
     "quantize",
     "round_to",
+    "rounding_mode",
+    "unpack",
     "use_backend",
     "zeropoint",
 ]

@@ -10,6 +10,7 @@ import struct
 from fractions import Fraction
 
 from .formats import Format, format
+from .rounding import Rounding, Rules, rules
 
 __all__ = [
     "absmax_scale",
@@ -19,11 +20,14 @@ __all__ = [
     "dequantize",
     "encode",
     "fields",
+    "is_finite",
     "is_quiet",
     "next_down",
     "next_up",
     "quantize",
+    "random_word",
     "rounding_interval",
+    "sign_and_magnitude",
     "significand",
     "simplest_fraction",
     "ulp",
@@ -37,46 +41,84 @@ FP64 = format("fp64")
 
 
 def fields(code: int, fmt: Format) -> tuple[int, int, int]:
-    """Return (sign, biased exponent, fraction) of a code."""
+    """Return (sign, biased exponent, fraction) of a code; a part that is absent is 0.
+
+    The fraction of a negative two's complement code is its bits as they stand.
+    """
     if not 0 <= code < 1 << fmt.bits:
         raise ValueError(f"a code of {fmt} lies in 0x0 to {(1 << fmt.bits) - 1:#x}, got {code:#x}")
     return (
-        code >> (fmt.bits - 1),
+        int(code & fmt.sign_bit != 0),
         code >> fmt.fraction_bits & fmt.exponent_mask,
         code & fmt.fraction_mask,
     )
 
 
+def sign_and_magnitude(code: int, fmt: Format) -> tuple[int, int]:
+    """Return (sign, magnitude): the place of the absolute value among the format's values."""
+    sign, _, _ = fields(code, fmt)
+    if fmt.twos_complement and sign:
+        return sign, (1 << fmt.bits) - code
+    return sign, code & fmt.magnitude_mask
+
+
+def _code(sign: int, magnitude: int, fmt: Format) -> int:
+    """Return the code of a finite magnitude; that of 0 where there is no -0."""
+    if fmt.twos_complement:
+        return -magnitude % (1 << fmt.bits) if sign else magnitude
+    if magnitude == 0 and not fmt.has_negative_zero:
+        return 0
+    return magnitude | (fmt.sign_bit if sign else 0)
+
+
 def category(code: int, fmt: Format) -> str:
-    """Return "zero", "subnormal", "normal", "infinite" or "nan" (IEEE 754-2019 3.4)."""
-    _, exponent, fraction = fields(code, fmt)
-    if exponent == fmt.exponent_mask:
-        return "nan" if fraction else "infinite"
-    if exponent == 0:
-        return "subnormal" if fraction else "zero"
-    return "normal"
+    """Return "zero", "subnormal", "normal", "infinite" or "nan" (IEEE 754-2019 3.4).
+
+    Integers and fixed-point values other than zero are normal.
+    """
+    sign, magnitude = sign_and_magnitude(code, fmt)
+    if fmt.nan == "negative_zero" and code == fmt.sign_bit:
+        return "nan"
+    if magnitude > fmt.max_code + (fmt.twos_complement and sign):
+        return "infinite" if magnitude == fmt.infinity_code else "nan"
+    if magnitude == 0 and fmt.zero:
+        return "zero"
+    is_subnormal = fmt.zero and not fmt.is_integer and magnitude <= fmt.fraction_mask
+    return "subnormal" if is_subnormal else "normal"
+
+
+def is_finite(code: int, fmt: Format) -> bool:
+    """Return whether a code is neither Inf nor NaN."""
+    return category(code, fmt) not in ("infinite", "nan")
 
 
 def is_quiet(code: int, fmt: Format) -> bool:
-    """Return whether a code is a quiet NaN: its highest fraction bit is set."""
-    return category(code, fmt) == "nan" and bool(code & fmt.quiet_bit)
+    """Return whether a code is a quiet NaN; without payloads every NaN is."""
+    return category(code, fmt) == "nan" and code & fmt.quiet_bit == fmt.quiet_bit
 
 
 def significand(code: int, fmt: Format) -> Fraction:
-    """Return the significand of a finite code, in [1, 2) if normal, in [0, 1) otherwise."""
-    _, exponent, fraction = fields(code, fmt)
-    return (exponent > 0) + Fraction(fraction, 1 << fmt.fraction_bits)
+    """Return the significand of a finite code, in [1, 2) if normal, in [0, 1) otherwise.
+
+    That of fixed point is the fraction field, or the magnitude of a negative one, as an integer
+    over ``2**fraction_bits``.
+    """
+    _, magnitude = sign_and_magnitude(code, fmt)
+    if fmt.is_integer:
+        return Fraction(magnitude, 1 << fmt.fraction_bits)
+    hidden = magnitude > fmt.fraction_mask or not fmt.zero
+    return hidden + Fraction(magnitude & fmt.fraction_mask, 1 << fmt.fraction_bits)
 
 
 def unbiased_exponent(code: int, fmt: Format) -> int:
     """Return the exponent of the power of two that multiplies the significand."""
     _, exponent, _ = fields(code, fmt)
-    return max(exponent, 1) - fmt.bias
+    return max(exponent, int(fmt.zero)) - fmt.bias
 
 
 def decode(code: int, fmt: Format) -> Fraction | float:
     """Return the exact value of a code: a Fraction, or float -0.0, inf, -inf or nan."""
-    sign, _, _ = fields(code, fmt)
+    sign, _ = sign_and_magnitude(code, fmt)
     kind = category(code, fmt)
     if kind == "nan":
         return float("nan")
@@ -93,19 +135,31 @@ def ulp(code: int, fmt: Format) -> Fraction:
 
 
 def next_up(code: int, fmt: Format) -> int:
-    """Return the code of the least value above (IEEE 754-2019 5.3.1 nextUp); NaN stays itself."""
-    if category(code, fmt) == "nan" or code == fmt.infinity_code:
+    """Return the code of the least value above (IEEE 754-2019 5.3.1 nextUp).
+
+    NaN stays itself, and so does the greatest value: Inf, or the largest finite one without Inf.
+    """
+    if category(code, fmt) == "nan":
         return code
-    if code & ~fmt.sign_bit == 0:
+    sign, magnitude = sign_and_magnitude(code, fmt)
+    if magnitude == 0 and fmt.zero:
         return 1
-    return code - 1 if code & fmt.sign_bit else code + 1
+    if sign:
+        return _code(sign, magnitude - 1, fmt)
+    return code if magnitude == fmt.max_code + fmt.infinity else code + 1
 
 
 def next_down(code: int, fmt: Format) -> int:
-    """Return the code of the greatest value below (nextDown); NaN stays itself."""
+    """Return the code of the greatest value below (nextDown); NaN and the least stay themselves."""
     if category(code, fmt) == "nan":
         return code
-    return next_up(code ^ fmt.sign_bit, fmt) ^ fmt.sign_bit
+    sign, magnitude = sign_and_magnitude(code, fmt)
+    if magnitude == 0 and fmt.zero:
+        return _code(1, 1, fmt) if fmt.signed else code
+    if sign:
+        last = fmt.max_code + (fmt.infinity or fmt.twos_complement)
+        return code if magnitude == last else _code(sign, magnitude + 1, fmt)
+    return max(code - 1, 0)
 
 
 # --- rounding -----------------------------------------------------------------------------------
@@ -122,58 +176,162 @@ def floor_log2(x: Fraction) -> int:
     return e if Fraction(2) ** e <= x else e - 1
 
 
-def encode(value: Fraction | int | float, fmt: Format) -> int:
-    """Round a value to the nearest code, ties to even, in one step.
+def encode(
+    value: Fraction | int | float, fmt: Format, how: Rules | None = None, random: int | None = None
+) -> int:
+    """Return the code that a number rounds to.
 
-    Infinities stay, every zero keeps its sign, magnitudes from max + ulp/2 on become Inf, a NaN
-    becomes a quiet NaN with its sign and the leading bits of its payload.
+    Parameters
+    ----------
+    value : Fraction, int or float
+        Floats are taken as fp64 bit patterns, so zeros and NaNs keep sign and payload.
+    how : Rules, optional
+        Nearest even and `encode`'s defaults if not given.
+    random : int, optional
+        For stochastic rounding: 32 random bits.
+
+    Raises
+    ------
+    ValueError
+        A NaN, and the rules have no code for it.
     """
     if isinstance(value, float):
-        return convert(int.from_bytes(struct.pack(">d", value), "big"), FP64, fmt)
-    return _encode_magnitude(abs(Fraction(value)), fmt) | (fmt.sign_bit if value < 0 else 0)
+        return convert(int.from_bytes(struct.pack(">d", value), "big"), FP64, fmt, how, random)
+    how = how or rules(fmt)
+    if value == 0:
+        return how.zero[0]
+    return _encode_finite(int(value < 0), abs(Fraction(value)), how, random)
 
 
-def _encode_magnitude(x: Fraction, fmt: Format) -> int:
-    if x == 0:
-        return 0
-    exponent = max(floor_log2(x), fmt.min_exponent)
-    steps = round_half_even(x / Fraction(2) ** (exponent - fmt.fraction_bits))
-    # A binade holds 2**fraction_bits codes; a normal's hidden bit in `steps` counts as the first
-    # exponent step, and a carry out of the fraction walks into the exponent by itself.
-    code = ((exponent - fmt.min_exponent) << fmt.fraction_bits) + steps
-    return min(code, fmt.infinity_code)
+def convert(
+    code: int, source: Format, target: Format, how: Rules | None = None, random: int | None = None
+) -> int:
+    """Round a code of one format to a code of another, in one step.
 
-
-def convert(code: int, source: Format, target: Format) -> int:
-    """Round a code of one format to a code of another, nearest even, in one step.
-
-    A NaN keeps its sign, becomes quiet, and keeps the leading bits of its payload.
+    A NaN keeps its sign and the leading bits of its payload if `how` says so, and never becomes
+    Inf: where a signalling NaN would keep no bit of its payload, the lowest is set.
     """
-    sign, _, fraction = fields(code, source)
-    signed = target.sign_bit if sign else 0
+    how = how or rules(target)
+    sign, magnitude = sign_and_magnitude(code, source)
     kind = category(code, source)
     if kind == "nan":
-        shift = source.fraction_bits - target.fraction_bits
-        payload = fraction >> shift if shift >= 0 else fraction << -shift
-        return signed | target.infinity_code | target.quiet_bit | payload
+        return _encode_nan(code, source, how)
     if kind == "infinite":
-        return signed | target.infinity_code
-    magnitude = decode(code & ~source.sign_bit, source)
-    return signed | _encode_magnitude(Fraction(magnitude), target)
+        return how.infinity[sign]
+    if kind == "zero":
+        return how.zero[sign]
+    return _encode_finite(sign, abs(Fraction(decode(code, source))), how, random)
+
+
+def _encode_nan(code: int, source: Format, how: Rules) -> int:
+    if how.nans is None:
+        raise ValueError(f"NaN has no code in {how.format}; nan= chooses one")
+    # A sign that stands for NaN is no sign of the NaN.
+    sign = int(code & source.sign_bit != 0 and source.nan != "negative_zero")
+    if not how.keeps_payload:
+        return how.nans[sign]
+    # A format without payloads has one NaN, a quiet one.
+    fraction = code & source.fraction_mask if source.nan == "ieee" else source_quiet(source)
+    shift = source.fraction_bits - how.format.fraction_bits
+    payload = fraction >> shift if shift >= 0 else fraction << -shift
+    return how.nans[sign] | (payload | (how.format.quiet_bit if how.quiets else 0) or 1)
+
+
+def source_quiet(source: Format) -> int:
+    """Return the fraction that stands for a quiet NaN without payload: its leading bit."""
+    return 1 << source.fraction_bits >> 1
+
+
+def _encode_finite(sign: int, x: Fraction, how: Rules, random: int | None) -> int:
+    """Round a positive x, then give it its sign and what the rules say beyond the ends."""
+    fmt = how.format
+    magnitude = _round_magnitude(x, sign, fmt, how.rounding, random)
+    if magnitude > how.limit[sign]:
+        return how.overflows[sign]
+    if magnitude == 0 and fmt.zero:
+        return how.zero[sign]
+    if how.flushes and magnitude <= fmt.fraction_mask:
+        return how.zero[sign]
+    return _code(sign, magnitude, fmt)
+
+
+def _round_magnitude(
+    x: Fraction, sign: int, fmt: Format, mode: Rounding, random: int | None
+) -> int:
+    """Return x > 0 as a magnitude, rounded as if magnitudes went on without end.
+
+    Within a binade, and below the first, a magnitude is a linear function of the value, so
+    rounding the magnitude rounds the value; an even magnitude is an even code.
+    """
+    exponent = max(floor_log2(x), fmt.min_exponent)
+    hidden = 1 if fmt.zero else 0
+    binade = (exponent - fmt.min_exponent - (1 - hidden)) << fmt.fraction_bits
+    exactly = binade + x / Fraction(2) ** (exponent - fmt.fraction_bits)
+    return max(_round_to_integer(exactly, sign, mode, random), 0)
+
+
+def _round_to_integer(x: Fraction, sign: int, mode: Rounding, random: int | None) -> int:
+    """Round the magnitude x of a value of the given sign to an integer."""
+    floor = x.numerator // x.denominator
+    rest = x - floor
+    if rest == 0:
+        return floor
+    half = Fraction(1, 2)
+    up = {
+        Rounding.NEAREST_EVEN: rest > half or (rest == half and floor % 2 == 1),
+        Rounding.NEAREST_AWAY: rest >= half,
+        Rounding.TOWARD_ZERO: False,
+        Rounding.TOWARD_POSITIVE: sign == 0,
+        Rounding.TOWARD_NEGATIVE: sign == 1,
+        Rounding.TO_ODD: floor % 2 == 0,
+    }
+    if mode is not Rounding.STOCHASTIC:
+        return floor + up[mode]
+    if random is None:
+        raise ValueError("stochastic rounding needs 32 random bits")
+    return floor + ((rest.numerator << 32) // rest.denominator + random >> 32)
+
+
+_PHILOX_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_PHILOX_KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
+
+
+def random_word(seed: int, index: int) -> int:
+    """Return the 32 random bits of the element at a flat index: Philox4x32-10.
+
+    The key is the 64-bit seed, the counter ``index // 4``, and the word ``index % 4`` of its four
+    (Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3. SC 2011).
+    """
+    low32 = 0xFFFFFFFF
+    block = index // 4
+    c = [block & low32, block >> 32 & low32, 0, 0]
+    key = [seed & low32, seed >> 32 & low32]
+    for _ in range(10):
+        products = (_PHILOX_MULTIPLIERS[0] * c[0], _PHILOX_MULTIPLIERS[1] * c[2])
+        c = [
+            products[1] >> 32 ^ c[1] ^ key[0],
+            products[1] & low32,
+            products[0] >> 32 ^ c[3] ^ key[1],
+            products[0] & low32,
+        ]
+        key = [k + step & low32 for k, step in zip(key, _PHILOX_KEY_STEPS, strict=True)]
+    return c[index % 4]
 
 
 def rounding_interval(code: int, fmt: Format) -> tuple[Fraction, Fraction, bool]:
     """Return (low, high, closed): the reals that round to a finite code, nearest even.
 
-    `closed` says whether the ends belong to it: they are ties, which go to the even code. Both
-    zeros share the interval around 0.
+    `closed` says whether the ends belong to it: they are ties, which go to the even code. The
+    spacing beyond the largest finite value is that below it. Both zeros share the interval around
+    0. Where there is nothing below the least value the interval ends there as if there were.
     """
     x, step = Fraction(decode(code, fmt)), ulp(code, fmt)
-    _, exponent, fraction = fields(code, fmt)
+    sign, magnitude = sign_and_magnitude(code, fmt)
     # Just below a power of two the spacing is half as wide, unless the subnormals begin there.
-    inner = step / 2 if fraction == 0 and exponent > 1 else step
-    closed = code % 2 == 0
-    if code & fmt.sign_bit:
+    at_binade = magnitude & fmt.fraction_mask == 0 and magnitude >> fmt.fraction_bits > fmt.zero
+    inner = step / 2 if at_binade and not fmt.is_integer else step
+    closed = magnitude % 2 == 0
+    if sign:
         return x - step / 2, x + inner / 2, closed
     return x - inner / 2, x + step / 2, closed
 
@@ -230,9 +388,9 @@ def _round_scale(x: Fraction, fmt: Format) -> Fraction:
     nearest = decode(encode(x, fmt), fmt)
     if nearest == float("inf"):
         return fmt.max_finite
-    if nearest >= fmt.min_normal:
+    if fmt.min_normal is None or nearest >= fmt.min_normal:
         return Fraction(nearest)
-    return -(-x // fmt.min_subnormal) * fmt.min_subnormal
+    return -(-x // fmt.min_positive) * fmt.min_positive
 
 
 def absmax_scale(amax: Fraction, scale_format: Format, qmax: int = 127) -> Fraction:

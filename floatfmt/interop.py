@@ -14,13 +14,14 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from .formats import Format, format
+from .formats import Format, format, formats
 
 __all__ = [
     "codes_array",
     "describe",
     "first_where",
     "float_array",
+    "holds_values_of",
     "is_plain",
     "is_torch",
     "like",
@@ -29,6 +30,7 @@ __all__ = [
     "slabs",
     "stream",
     "to_numpy",
+    "values_array",
 ]
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -50,19 +52,38 @@ def describe(x: object) -> str:
 
 
 def _torch_memory(x: Any) -> np.ndarray:
-    """Return a CPU tensor's memory as a NumPy array; bf16 becomes ml_dtypes.bfloat16."""
+    """Return a CPU tensor's memory as a NumPy array; bf16 and fp8 become ml_dtypes' types."""
     torch = sys.modules["torch"]
+    if x.device.type == "meta":
+        raise ValueError("the tensor is on device meta, without values; fill one on the CPU first")
     if x.device.type != "cpu":
         raise ValueError(f"the tensor is on device {x.device}; pass x.cpu()")
     if x.layout != torch.strided:
         raise ValueError(f"the tensor's layout is {x.layout}; pass x.to_dense()")
     x = x.detach().resolve_conj().resolve_neg()
-    if x.dtype == torch.bfloat16:
-        return x.view(torch.int16).numpy().view(BFLOAT16)
+    dtype = torch_to_numpy(x.dtype)
+    if dtype is not None:
+        return x.view(torch.int16 if dtype.itemsize == 2 else torch.uint8).numpy().view(dtype)
     try:
         return x.numpy()
     except TypeError:
-        raise TypeError(f"NumPy has no dtype for {describe(x)}") from None
+        packed = "; two codes a byte: ff.unpack(x.view(torch.uint8), 'fp4_e2m1fn')"
+        hint = packed if "x2" in str(x.dtype) else ""
+        raise TypeError(f"NumPy has no dtype for {describe(x)}{hint}") from None
+
+
+def torch_to_numpy(dtype: Any) -> np.dtype | None:
+    """Return the ml_dtypes type of a torch dtype that NumPy does not know, or None."""
+    name = str(dtype).removeprefix("torch.")
+    return np.dtype(name) if name.startswith(("bfloat16", "float8_")) else None
+
+
+def torch_has(dtype: str) -> bool:
+    """Return whether torch, which was imported, stores values of a dtype of this name."""
+    torch = sys.modules["torch"]
+    # torch.int4 and its like are names without storage.
+    narrow_integer = dtype.removeprefix("u").startswith("int") and not dtype.endswith("8")
+    return isinstance(getattr(torch, dtype, None), torch.dtype) and not narrow_integer
 
 
 def to_numpy(x: Any) -> np.ndarray:
@@ -71,12 +92,72 @@ def to_numpy(x: Any) -> np.ndarray:
         raise TypeError("a masked array would lose its mask; pass x.filled(value) or x.data")
     if is_torch(x):
         return _torch_memory(x)
+    if hasattr(x, "__dlpack_device__") and not isinstance(x, np.ndarray):
+        return _dlpack_memory(x)
     try:
         return np.asarray(x)
     except ValueError:
         if not isinstance(x, (list, tuple)):
             raise
         raise ValueError(f"a {type(x).__name__} whose parts differ in shape is no array") from None
+
+
+DLPACK_CPU = 1
+
+
+def _dlpack_memory(x: Any) -> np.ndarray:
+    kind, _ = x.__dlpack_device__()
+    if int(kind) != DLPACK_CPU:
+        raise ValueError(f"{describe(x)} is not in CPU memory; pass x.cpu() or its like")
+    return np.asarray(x) if hasattr(x, "__array__") else np.from_dlpack(x)
+
+
+def values_array(x: Any) -> np.ndarray:
+    """Return x as a NumPy array of fp64, fp32, fp16 or bf16 values, as `float_array` does.
+
+    Integers become fp64 and narrower floats fp32, exactly, in new memory.
+
+    Raises
+    ------
+    TypeError
+        x holds complex numbers, text or anything else that is no real number.
+    ValueError
+        A torch tensor that is not in CPU memory; an integer that fp64 does not hold.
+    """
+    array = to_numpy(x)
+    if _is_float(array.dtype):
+        return array
+    if array.dtype.kind in "iu":
+        return _exact_floats(array)
+    if array.dtype.kind == "V" and array.dtype in DECODED_DTYPES:
+        return array.astype(np.float32)
+    return float_array(x)
+
+
+#: fp32 holds every value of these, and ml_dtypes converts them exactly.
+DECODED_DTYPES = tuple(
+    np.dtype(fmt.dtype)
+    for fmt in formats()
+    if fmt.dtype and fmt.bits <= 8 and hasattr(ml_dtypes, fmt.dtype)
+)
+
+
+def _exact_floats(array: np.ndarray) -> np.ndarray:
+    wide = array.astype(np.float64)
+    if array.dtype.itemsize == 8:
+        # 2.0**63 and 2.0**64 are no integers of the dtype, and nothing above them arises.
+        limit = 2.0 ** (64 - (array.dtype.kind == "i"))
+
+        def stray(piece: np.ndarray) -> np.ndarray:
+            back = piece.astype(np.float64)
+            inside = back < limit
+            return ~inside | (np.where(inside, back, 0).astype(piece.dtype) != piece)
+
+        for index in slabs(array.shape):
+            if stray(array[index]).any():
+                position, value = first_where(array, stray)
+                raise ValueError(f"{position} is {value}, which fp64 does not hold exactly")
+    return wide
 
 
 def float_array(x: Any) -> np.ndarray:
@@ -114,8 +195,10 @@ def codes_array(x: Any, fmt: Format) -> np.ndarray:
         A code has more bits than the format; the message names the first.
     """
     array = to_numpy(x)
-    if _is_float(array.dtype) and format(array.dtype) == fmt:
-        return array.view(fmt.code_dtype.newbyteorder(array.dtype.byteorder))
+    if holds_values_of(array.dtype, fmt):
+        codes = array.view(fmt.code_dtype.newbyteorder(array.dtype.byteorder))
+        # ml_dtypes leaves the other bits of a narrow integer's byte open.
+        return codes & np.uint8(2**fmt.bits - 1) if fmt.is_integer and fmt.bits < 8 else codes
     if array.dtype.kind != "u" or array.dtype.newbyteorder("=") != fmt.code_dtype:
         hint = "; encode values first" if _is_float(array.dtype) else ""
         raise TypeError(f"expected codes of {fmt} ({fmt.code_dtype}), got {describe(x)}{hint}")
@@ -123,6 +206,11 @@ def codes_array(x: Any, fmt: Format) -> np.ndarray:
         position, code = first_where(array, lambda piece: piece >> fmt.bits != 0)
         raise ValueError(f"{position} is {code:#x}; codes of {fmt} have {fmt.bits} bits")
     return array
+
+
+def holds_values_of(dtype: np.dtype, fmt: Format) -> bool:
+    """Return whether a dtype is the one that holds a format's values."""
+    return fmt.dtype is not None and dtype.newbyteorder("=") == np.dtype(fmt.dtype)
 
 
 def first_where(
@@ -144,13 +232,19 @@ def first_where(
 
 
 def like(array: np.ndarray, x: object) -> Any:
-    """Return `array` as x's kind: a torch tensor sharing its memory if x is one, else itself."""
-    if not is_torch(x):
+    """Return `array` as x's kind, sharing its memory: torch, any array API library, or itself."""
+    if isinstance(x, np.ndarray):
         return array
-    torch = sys.modules["torch"]
-    if array.dtype == BFLOAT16:
-        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(array)
+    if is_torch(x):
+        torch = sys.modules["torch"]
+        name = str(array.dtype)
+        if array.dtype.kind != "V" and not name.startswith("float8"):
+            return torch.from_numpy(array)
+        bits = torch.from_numpy(array.view(f"i{array.dtype.itemsize}"))
+        return bits.view(getattr(torch, name))
+    if hasattr(x, "__array_namespace__") and not isinstance(x, np.generic):
+        return x.__array_namespace__().asarray(array)
+    return array
 
 
 #: Elements of a piece: with its temporaries it stays in the second-level cache.
@@ -206,23 +300,27 @@ def stream(
     outputs: tuple[np.ndarray, ...],
     *,
     whole: bool,
+    in_order: bool = False,
 ) -> bool:
-    """Call ``kernel(*inputs, *outputs)`` on plain 1-D arrays, piece by piece if it must be.
+    """Call ``kernel(start, *inputs, *outputs)`` on plain 1-D arrays, piece by piece if it must be.
 
     With `whole`, plain arrays go in one call; anything else in slabs, copied as far as needed, so
-    that temporaries stay small. Returns whether no call returned False.
+    that temporaries stay small. With `in_order`, pieces follow C order and `start` is the flat
+    index of a piece's first element; without, it means nothing. Returns whether no call returned
+    False.
     """
-    order = memory_order(inputs[0])
+    order = tuple(range(inputs[0].ndim)) if in_order else memory_order(inputs[0])
     inputs = tuple(array.transpose(order) for array in inputs)
     outputs = tuple(array.transpose(order) for array in outputs)
     if whole and all(map(is_plain, inputs)) and all(map(is_plain, outputs)):
-        return kernel(*(array.reshape(-1) for array in (*inputs, *outputs))) is not False
-    fine = True
+        return kernel(0, *(array.reshape(-1) for array in (*inputs, *outputs))) is not False
+    fine, start = True, 0
     for index in slabs(inputs[0].shape):
         views = [out[index] for out in outputs]
         pieces = [v if is_plain(v) else np.empty(v.shape, v.dtype.newbyteorder("=")) for v in views]
         plains = (*(plain(array[index]) for array in inputs), *pieces)
-        fine &= kernel(*(array.reshape(-1) for array in plains)) is not False
+        fine &= kernel(start, *(array.reshape(-1) for array in plains)) is not False
+        start += pieces[0].size
         for view, piece in zip(views, pieces, strict=True):
             if piece is not view:
                 view[...] = piece

@@ -22,6 +22,7 @@ PACKAGE = Path(ff.__file__).parent
 #: experiment/ are folders whose members may import each other.
 ORDER = (
     "formats",
+    "rounding",
     "exact",
     "interop",
     "figures",

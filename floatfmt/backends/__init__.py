@@ -17,13 +17,15 @@ from typing import Protocol
 import numpy as np
 
 from ..formats import Format
+from ..rounding import Rules
 from . import native, reference
-from .reference import Float64, SubnormalsFlushedError
+from .reference import Float64, Stream, SubnormalsFlushedError
 
 __all__ = [
     "Backend",
     "Float64",
     "NativeMissingWarning",
+    "Stream",
     "SubnormalsFlushedError",
     "available_backends",
     "backend_name",
@@ -56,9 +58,17 @@ class Backend(Protocol):
         fmt: Format,
         codes: np.ndarray,
     ) -> bool: ...
-    def encode(self, values: np.ndarray, fmt: Format, codes: np.ndarray) -> None: ...
+    def encode(
+        self, values: np.ndarray, how: Rules, codes: np.ndarray, random: Stream | None = None
+    ) -> bool: ...
     def decode(self, codes: np.ndarray, fmt: Format, values: np.ndarray) -> None: ...
-    def round_to(self, values: np.ndarray, fmt: Format, out: np.ndarray) -> None: ...
+    def round_to(
+        self, values: np.ndarray, how: Rules, out: np.ndarray, random: Stream | None = None
+    ) -> bool: ...
+    def pack(self, codes: np.ndarray, packed: np.ndarray, bits: int, high_first: bool) -> None: ...
+    def unpack(
+        self, packed: np.ndarray, codes: np.ndarray, bits: int, high_first: bool
+    ) -> None: ...
     def amax(self, x: np.ndarray) -> Float64: ...
     def minmax(self, x: np.ndarray) -> tuple[Float64, Float64]: ...
     def absmax_scale(self, amax: Float64, scale_format: Format, qmax: int = 127) -> Float64: ...

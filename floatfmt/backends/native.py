@@ -5,6 +5,7 @@ One `Native` an instruction-set level, with the functions of `reference.py`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,8 @@ import numpy as np
 
 from ..formats import Format, format
 from ..interop import SLAB
-from .reference import Float64
+from ..rounding import Rounding, Rules, rules
+from .reference import Float64, Stream
 
 try:
     from floatfmt._native import ffi, lib
@@ -44,23 +46,48 @@ def _pointer(array: np.ndarray) -> Any:
     return ffi.from_buffer(array if array.dtype.kind in "fiu" else array.view(np.uint8))
 
 
-_c_formats: dict[Format, Any] = {}
+_SIGNS = {(False, False): 0, (True, False): 1, (True, True): 2}
+_NANS = {None: 0, "ieee": 1, "top": 2, "negative_zero": 3}
+_ROUNDINGS = {mode: number for number, mode in enumerate(Rounding)}
 
 
+@functools.lru_cache(maxsize=1024)
 def _c_format(fmt: Format) -> Any:
-    if fmt not in _c_formats:
-        fields = (fmt.exponent_bits, fmt.fraction_bits, fmt.bias)
-        _c_formats[fmt] = ffi.new("struct ff_format *", fields)
-    return _c_formats[fmt]
+    fields = (
+        *(fmt.exponent_bits, fmt.fraction_bits, fmt.bias),
+        *(_SIGNS[fmt.signed, fmt.twos_complement], _NANS[fmt.nan], fmt.infinity, fmt.zero),
+    )
+    return ffi.new("struct ff_format *", fields)
+
+
+@functools.lru_cache(maxsize=1024)
+def _c_rules(how: Rules, source: Format) -> Any:
+    # Where nothing has to be rounded every mode is the default one, which has faster loops.
+    exact = how.format.holds(source)
+    is_default = rules(how.format) == (rules_like(how) if exact else how)
+    fields = {
+        "rounding": _ROUNDINGS[Rounding.NEAREST_EVEN if exact else how.rounding],
+        "is_default": is_default,
+        "flushes": how.flushes,
+        "nan_is_error": how.nans is None,
+        "keeps_payload": how.keeps_payload,
+        "quiets": how.quiets,
+        "limit": how.limit,
+        "overflow": how.overflows,
+        "infinity": how.infinity,
+        "zero": how.zero,
+        "nan": how.nans or (0, 0),
+    }
+    return ffi.new("struct ff_rules *", fields)
+
+
+def rules_like(how: Rules) -> Rules:
+    """Return the same rules, to nearest even."""
+    return rules(how.format, Rounding.NEAREST_EVEN, how.overflow, how.nan, how.subnormals)
 
 
 def _type(array: np.ndarray) -> int:
     return _TYPES[format(array.dtype).name]
-
-
-def _within_fp32_binades(fmt: Format) -> bool:
-    """Return whether the 32-bit encoder and decoder know the format; the 64-bit ones know all."""
-    return fmt.bias <= 127 and fmt.fraction_bits <= 23 and fmt.bits <= 32
 
 
 def _slabs(values: np.ndarray) -> Iterator[slice]:
@@ -106,18 +133,17 @@ class Native:
         pointers = map(_pointer, (sign, exponent, fraction, codes))
         return not lib.ff_compose(self._isa, _c_format(fmt), *pointers, codes.size)
 
-    def encode(self, values: np.ndarray, fmt: Format, codes: np.ndarray) -> None:
-        source = format(values.dtype)
-        if source.name != "fp64" and not _within_fp32_binades(fmt):
-            for part in _slabs(values):
-                wide = np.empty(values[part].shape, np.float64)
-                self.decode(values[part].view(source.code_dtype), source, wide)
-                self.encode(wide, fmt, codes[part])
-            return
-        lib.ff_encode(
+    def encode(
+        self, values: np.ndarray, how: Rules, codes: np.ndarray, random: Stream | None = None
+    ) -> bool:
+        seed, start = random or (0, 0)
+        return not lib.ff_encode(
             self._isa,
             _type(values),
-            _c_format(fmt),
+            _c_format(how.format),
+            _c_rules(how, format(values.dtype)),
+            seed,
+            start,
             _pointer(values),
             _pointer(codes),
             codes.size,
@@ -133,23 +159,43 @@ class Native:
             codes.size,
         )
 
-    def round_to(self, values: np.ndarray, fmt: Format, out: np.ndarray) -> None:
-        if values.dtype == np.float32 and not _within_fp32_binades(fmt):
-            for part in _slabs(values):
-                shape = values[part].shape
-                codes, wide = np.empty(shape, fmt.code_dtype), np.empty(shape)
-                self.encode(values[part], fmt, codes)
-                self.decode(codes, fmt, wide)
-                self.encode(wide, format("fp32"), out[part].view(np.uint32))
-            return
-        lib.ff_round_to(
+    def round_to(
+        self, values: np.ndarray, how: Rules, out: np.ndarray, random: Stream | None = None
+    ) -> bool:
+        seed, start = random or (0, 0)
+        if values.dtype == np.float32 and how.format.value_dtype != np.float32:
+            return self._round_to_through_double(values, how, out, seed, start)
+        return not lib.ff_round_to(
             self._isa,
             _type(values),
-            _c_format(fmt),
+            _c_format(how.format),
+            _c_rules(how, format(values.dtype)),
+            seed,
+            start,
             _pointer(values),
             _pointer(out),
             values.size,
         )
+
+    def _round_to_through_double(
+        self, values: np.ndarray, how: Rules, out: np.ndarray, seed: int, start: int
+    ) -> bool:
+        """Round fp32 to a format that the 32-bit decoder does not know; fp32 holds the result."""
+        fine = True
+        back = rules(format("fp32"), nan="preserve")
+        for part in _slabs(values):
+            piece = values[part]
+            codes, wide = np.empty(piece.shape, how.format.code_dtype), np.empty(piece.shape)
+            fine &= self.encode(piece, how, codes, (seed, start + part.start))
+            self.decode(codes, how.format, wide)
+            self.encode(wide, back, out[part].view(np.uint32))
+        return fine
+
+    def pack(self, codes: np.ndarray, packed: np.ndarray, bits: int, high_first: bool) -> None:
+        lib.ff_pack(self._isa, _bytes(codes), _bytes(packed), bits, high_first, codes.size)
+
+    def unpack(self, packed: np.ndarray, codes: np.ndarray, bits: int, high_first: bool) -> None:
+        lib.ff_unpack(self._isa, _bytes(packed), _bytes(codes), bits, high_first, codes.size)
 
     def amax(self, x: np.ndarray) -> Float64:
         amax = np.empty(x.shape[1])
@@ -223,3 +269,7 @@ class Native:
 
 def _doubles(array: Float64) -> Any:
     return ffi.from_buffer("double[]", array)
+
+
+def _bytes(array: np.ndarray) -> Any:
+    return ffi.from_buffer("uint8_t[]", array)

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..formats import Format, format
+from ..rounding import Rounding, Rules, rules
 
 __all__ = [
     "absmax_scale",
@@ -29,14 +30,18 @@ __all__ = [
     "encode",
     "float_environment",
     "minmax",
+    "pack",
+    "philox",
     "quantize",
     "round_to",
+    "unpack",
     "zeropoint_parameters",
 ]
 
 Float64: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 
 FP64 = format("fp64")
+FP64_INFINITY = FP64.exponent_mask << FP64.fraction_bits
 U64 = np.uint64
 
 
@@ -78,7 +83,7 @@ def decompose(
     codes: np.ndarray, fmt: Format, sign: np.ndarray, exponent: np.ndarray, fraction: np.ndarray
 ) -> None:
     """Split codes into sign, biased exponent and fraction arrays of the same size."""
-    sign[...] = codes >> (fmt.bits - 1)
+    sign[...] = codes & fmt.sign_bit != 0
     exponent[...] = codes >> fmt.fraction_bits & fmt.exponent_mask
     fraction[...] = codes & fmt.fraction_mask
 
@@ -95,72 +100,186 @@ def compose(
     """
     dtype = codes.dtype
     codes[...] = (
-        (sign.astype(dtype) << (fmt.bits - 1))
+        sign.astype(dtype) * dtype.type(fmt.sign_bit)
         | (exponent.astype(dtype) << fmt.fraction_bits)
         | fraction.astype(dtype)
     )
-    strays = (sign > 1, exponent > fmt.exponent_mask, fraction > fmt.fraction_mask)
+    strays = (sign > fmt.signed, exponent > fmt.exponent_mask, fraction > fmt.fraction_mask)
     return not any(stray.any() for stray in strays)
 
 
 # --- conversions --------------------------------------------------------------------------------
 
+#: Where a stochastic rounding takes its random words from: the seed, and the first value's index.
+Stream: TypeAlias = "tuple[int, int]"
 
-def encode(values: np.ndarray, fmt: Format, codes: np.ndarray) -> None:
-    """Round fp64, fp32, fp16 or bf16 values to codes: nearest, ties to even, one rounding.
 
-    A zero keeps its sign; magnitudes from max + ulp/2 on become Inf; a NaN becomes quiet and keeps
-    its sign and the leading bits of its payload.
+def encode(
+    values: np.ndarray, how: Rules, codes: np.ndarray, random: Stream | None = None
+) -> bool:
+    """Round fp64, fp32, fp16 or bf16 values to codes, in one rounding, by the rules.
+
+    Parameters
+    ----------
+    random : (seed, index of the first value), optional
+        For stochastic rounding.
+
+    Returns
+    -------
+    bool
+        False if a value is NaN and the rules have no code for it; then `codes` means nothing.
     """
     source = format(values.dtype)
-    patterns = values.view(source.code_dtype)
-    codes[...] = _encode_fp64(_widen(patterns, source), fmt)
+    patterns = _widen(values.view(source.code_dtype), source)
+    words = None if random is None else philox(*random, values.size).reshape(values.shape)
+    codes[...] = _encode_fp64(patterns, how, words)
+    return how.nans is not None or not (_magnitude(patterns) > U64(FP64_INFINITY)).any()
 
 
-def _encode_fp64(patterns: np.ndarray, fmt: Format) -> np.ndarray:
-    magnitude = patterns & U64(FP64.sign_bit - 1)
+def _magnitude(patterns: np.ndarray) -> np.ndarray:
+    return patterns & U64(FP64.magnitude_mask)
+
+
+def _by_sign(pair: tuple[int, int], negative: np.ndarray) -> np.ndarray:
+    positive, other = np.array([code % 2**64 for code in pair], U64).view(np.int64)
+    return np.where(negative, other, positive)
+
+
+def _encode_fp64(patterns: np.ndarray, how: Rules, words: np.ndarray | None = None) -> np.ndarray:
+    """Return codes as uint64; a format's magnitudes are rounded as if they went on without end."""
+    fmt = how.format
+    negative = patterns >> U64(63) != 0
+    magnitude = _magnitude(patterns)
+    rounded = _round_magnitudes(magnitude, negative, how, words)
+    kept = np.where(rounded <= fmt.fraction_mask, 0, rounded) if how.flushes else rounded
+    code = _signed(kept, negative, how)
+    code = np.where(rounded > _by_sign(how.limit, negative), _by_sign(how.overflows, negative), code)
+    code = np.where(magnitude == 0, _by_sign(how.zero, negative), code).astype(U64)
+    infinite = magnitude == U64(FP64_INFINITY)
+    code = np.where(infinite, _by_sign(how.infinity, negative).astype(U64), code)
+    is_nan = magnitude > U64(FP64_INFINITY)
+    return np.where(is_nan, _nan_codes(magnitude, negative, how), code) if is_nan.any() else code
+
+
+def _signed(magnitude: np.ndarray, negative: np.ndarray, how: Rules) -> np.ndarray:
+    fmt = how.format
+    if fmt.twos_complement:
+        return np.where(negative, -magnitude & ((1 << fmt.bits) - 1), magnitude)
+    sign = np.int64(-(2**63) if fmt.bits == 64 else fmt.sign_bit)
+    signed = np.where(negative, magnitude | sign, magnitude)
+    return np.where(magnitude == 0, _by_sign(how.zero, negative), signed) if fmt.zero else signed
+
+
+def _nan_codes(magnitude: np.ndarray, negative: np.ndarray, how: Rules) -> np.ndarray:
+    if how.nans is None:
+        return np.zeros_like(magnitude)  # the caller raises an error
+    code = np.where(negative, U64(how.nans[1]), U64(how.nans[0]))
+    if not how.keeps_payload:
+        return code
+    payload = (magnitude & U64(FP64.fraction_mask)) >> U64(52 - how.format.fraction_bits)
+    payload |= U64(how.format.quiet_bit if how.quiets else 0)
+    return code | np.maximum(payload, U64(1))
+
+
+def _round_magnitudes(
+    magnitude: np.ndarray, negative: np.ndarray, how: Rules, words: np.ndarray | None
+) -> np.ndarray:
+    """Return the magnitudes in a format, int64, of fp64 magnitudes."""
+    fmt, first = how.format, int(how.format.zero)
     exponent = (magnitude >> U64(52)).astype(np.int64)
     hidden = (exponent > 0).astype(U64) << U64(52)
     significand = (magnitude & U64(FP64.fraction_mask)) | hidden
-    # The target's biased exponent; below 1 the value lies among its subnormals and loses more bits.
+    # The format's biased exponent; below the first binade the value loses more bits.
     biased = np.maximum(exponent, 1) - FP64.bias + fmt.bias
-    dropped = 52 - fmt.fraction_bits + np.maximum(1 - biased, 0)
-    rounded = _shift_half_even(significand, np.minimum(dropped, 63).astype(U64))
+    dropped = 52 - fmt.fraction_bits + np.maximum(first - biased, 0)
+    shift = np.minimum(dropped, 63).astype(U64)
+    kept = significand >> shift
+    rest = significand - (kept << shift)
     # The hidden bit adds the first exponent step; a carry out of the fraction adds one more.
-    code = rounded + (np.maximum(biased - 1, 0).astype(U64) << U64(fmt.fraction_bits))
-    infinity = U64(fmt.infinity_code)
-    is_special = exponent == FP64.exponent_mask
-    code = np.where(is_special, infinity, np.minimum(code, infinity))
-    payload = (magnitude & U64(FP64.fraction_mask)) >> U64(52 - fmt.fraction_bits)
-    is_nan = magnitude > U64(FP64.infinity_code)
-    code = np.where(is_nan, infinity | U64(fmt.quiet_bit) | payload, code)
-    return code | (patterns >> U64(63) << U64(fmt.bits - 1))
+    floor = kept.astype(np.int64) + ((np.maximum(biased, first) - 1) << fmt.fraction_bits)
+    if how.rounding is Rounding.STOCHASTIC:
+        assert words is not None
+        up = _leading_32(rest, dropped) + words >> U64(32) != 0
+    else:
+        half = (U64(1) << shift) >> U64(1)
+        up = _rounds_up(how.rounding, rest, half, floor & 1 != 0, negative)
+    return np.maximum(floor + up, 0)
 
 
-def _shift_half_even(x: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """Return x / 2**shift rounded to nearest, ties to even, for x < 2**53 and shift < 64."""
-    kept = x >> shift
-    half = (U64(1) << shift) >> U64(1)
-    dropped = x - (kept << shift)
-    up = (dropped > half) | ((dropped == half) & (half > 0) & (kept & U64(1) == 1))
-    return kept + up.astype(U64)
+def _rounds_up(
+    mode: Rounding, rest: np.ndarray, half: np.ndarray, odd: np.ndarray, negative: np.ndarray
+) -> np.ndarray:
+    """Return whether magnitudes go up: `rest` is what they exceed the magnitude below by."""
+    inexact = rest > 0
+    if mode is Rounding.NEAREST_EVEN:
+        return (rest > half) | (inexact & (rest == half) & odd)
+    if mode is Rounding.NEAREST_AWAY:
+        return inexact & (rest >= half)
+    if mode is Rounding.TOWARD_ZERO:
+        return np.zeros_like(inexact)
+    if mode is Rounding.TO_ODD:
+        return inexact & ~odd
+    return inexact & (negative == (mode is Rounding.TOWARD_NEGATIVE))
+
+
+def _leading_32(rest: np.ndarray, dropped: np.ndarray) -> np.ndarray:
+    """Return ``floor(rest * 2**32 / 2**dropped)``, the discarded fraction to 32 bits."""
+    up = np.maximum(32 - dropped, 0).astype(U64)
+    down = np.clip(dropped - 32, 0, 63).astype(U64)
+    return rest << up >> down
+
+
+def philox(seed: int, start: int, n: int) -> np.ndarray:
+    """Return the random words of `n` elements from index `start` on, 32 bits in uint64.
+
+    ``exact.random_word`` is the definition.
+    """
+    blocks = np.arange(start // 4, (start + n + 3) // 4, dtype=U64)
+    low32 = U64(0xFFFFFFFF)
+    zero = np.zeros_like(blocks)
+    c = [blocks & low32, blocks >> U64(32), zero, zero]
+    key = [seed & 0xFFFFFFFF, seed >> 32]
+    for _ in range(10):
+        first, second = c[0] * U64(0xD2511F53), c[2] * U64(0xCD9E8D57)
+        c = [
+            second >> U64(32) ^ c[1] ^ U64(key[0]),
+            second & low32,
+            first >> U64(32) ^ c[3] ^ U64(key[1]),
+            first & low32,
+        ]
+        key = [key[0] + 0x9E3779B9 & 0xFFFFFFFF, key[1] + 0xBB67AE85 & 0xFFFFFFFF]
+    return np.stack(c, axis=1).reshape(-1)[start % 4 : start % 4 + n]
 
 
 def _widen(codes: np.ndarray, fmt: Format) -> np.ndarray:
-    """Return codes as fp64 patterns of the same values; NaN payloads keep their leading place."""
+    """Return codes as fp64 patterns of the same values.
+
+    NaN payloads keep their leading place; a NaN that has none is quiet.
+    """
     code = codes.astype(U64)
-    exponent = (code >> U64(fmt.fraction_bits)) & U64(fmt.exponent_mask)
-    fraction = code & U64(fmt.fraction_mask)
-    wide_exponent = exponent + U64(FP64.bias - fmt.bias)
-    wide_fraction = fraction << U64(52 - fmt.fraction_bits)
-    wide = (wide_exponent << U64(52)) | wide_fraction
-    special = exponent == U64(fmt.exponent_mask)
-    wide = np.where(special, U64(FP64.infinity_code) | wide_fraction, wide)
-    # An integer below 2**53 converts exactly, and no bit falls below fp64's smallest subnormal.
-    step = fmt.min_exponent - fmt.fraction_bits
-    subnormal = np.ldexp(fraction.astype(np.float64), step).view(U64)
-    wide = np.where(exponent == 0, subnormal, wide)
-    return wide | (code >> U64(fmt.bits - 1) << U64(63))
+    negative = code & U64(fmt.sign_bit) != 0
+    if fmt.twos_complement:
+        magnitude = np.where(negative, U64(1 << fmt.bits) - code, code)
+    else:
+        magnitude = code & U64(fmt.magnitude_mask)
+    exponent = magnitude >> U64(fmt.fraction_bits)
+    wide = (magnitude << U64(52 - fmt.fraction_bits)) + (U64(FP64.bias - fmt.bias) << U64(52))
+    # Up to the end of the first binade, values are equally spaced. An integer below 2**53 converts
+    # exactly, and no bit falls below fp64's smallest subnormal.
+    hidden = 0 if fmt.zero else 1 << fmt.fraction_bits
+    linear = np.ldexp((magnitude + U64(hidden)).astype(np.float64), fmt.step_exponent).view(U64)
+    wide = np.where(exponent == 0, linear, wide)
+    special = magnitude > U64(fmt.max_code + fmt.twos_complement)
+    fraction = U64(FP64.quiet_bit)
+    if fmt.nan == "ieee":
+        fraction = (magnitude & U64(fmt.fraction_mask)) << U64(52 - fmt.fraction_bits)
+    elif fmt.infinity_code is not None:
+        fraction = np.where(magnitude == U64(fmt.infinity_code), U64(0), fraction)
+    wide = np.where(special, U64(FP64_INFINITY) | fraction, wide)
+    wide |= negative.astype(U64) << U64(63)
+    if fmt.nan == "negative_zero":
+        wide = np.where(code == U64(fmt.sign_bit), U64(FP64_INFINITY | FP64.quiet_bit), wide)
+    return wide
 
 
 def decode(codes: np.ndarray, fmt: Format, values: np.ndarray) -> None:
@@ -172,20 +291,47 @@ def decode(codes: np.ndarray, fmt: Format, values: np.ndarray) -> None:
     if values.dtype == np.float64:
         values.view(U64)[...] = wide
         return
-    quiet = _encode_fp64(wide, format("fp32")).astype(np.uint32)
-    # Encoding quietens; nothing else changes, for fp32 holds the value. Put the signal back.
-    signalling = (wide & U64(FP64.sign_bit - 1) > U64(FP64.infinity_code)) & (
-        wide & U64(FP64.quiet_bit) == 0
-    )
-    values.view(np.uint32)[...] = np.where(signalling, quiet & ~np.uint32(1 << 22), quiet)
+    values.view(np.uint32)[...] = _encode_fp64(wide, rules(format("fp32"), nan="preserve"))
 
 
-def round_to(values: np.ndarray, fmt: Format, out: np.ndarray) -> None:
-    """Round float32 or float64 values to a format all of whose values their dtype holds."""
-    codes, wide = np.empty(values.shape, fmt.code_dtype), np.empty(values.shape)
-    encode(values, fmt, codes)
-    decode(codes, fmt, wide)
-    encode(wide, format(out.dtype), out.view(format(out.dtype).code_dtype))
+def round_to(
+    values: np.ndarray, how: Rules, out: np.ndarray, random: Stream | None = None
+) -> bool:
+    """Round float32 or float64 values to a format all of whose values their dtype holds.
+
+    Returns
+    -------
+    bool
+        As `encode`.
+    """
+    codes, wide = np.empty(values.shape, how.format.code_dtype), np.empty(values.shape)
+    fine = encode(values, how, codes, random)
+    decode(codes, how.format, wide)
+    back = rules(format(out.dtype), nan="preserve")
+    return encode(wide, back, out.view(back.format.code_dtype)) and fine
+
+
+# --- packed storage -----------------------------------------------------------------------------
+
+
+def pack(codes: np.ndarray, packed: np.ndarray, bits: int, high_first: bool) -> None:
+    """Pack uint8 codes of 1 to 8 bits into ``ceil(n * bits / 8)`` bytes.
+
+    The first code takes the lowest bits of the first byte, or the highest with `high_first`.
+    """
+    order = "big" if high_first else "little"
+    planes = np.unpackbits(codes[:, None], axis=1, bitorder=order)
+    kept = planes[:, 8 - bits :] if high_first else planes[:, :bits]
+    packed[...] = np.packbits(kept, bitorder=order)
+
+
+def unpack(packed: np.ndarray, codes: np.ndarray, bits: int, high_first: bool) -> None:
+    """Undo `pack`: as many codes as there is room for."""
+    order = "big" if high_first else "little"
+    planes = np.unpackbits(packed, bitorder=order, count=codes.size * bits).reshape(-1, bits)
+    wide = np.zeros((codes.size, 8), np.uint8)
+    wide[:, 8 - bits if high_first else 0 : 8 if high_first else bits] = planes
+    codes[...] = np.packbits(wide, axis=1, bitorder=order)[:, 0]
 
 
 # --- int8 quantisation --------------------------------------------------------------------------
@@ -236,10 +382,9 @@ def zeropoint_parameters(
 
 def _round_scale(numerator: Float64, quotient: Float64, divisor: int, fmt: Format) -> Float64:
     """Round quotients to nearest if normal in `fmt`, up if subnormal, down to the largest."""
-    code = _encode_fp64(quotient.view(U64), fmt)
-    code = np.minimum(code, U64(fmt.infinity_code - 1))
+    code = _encode_fp64(quotient.view(U64), rules(fmt, overflow="saturate"))
     rounded = _widen(code, fmt).view(np.float64)
-    subnormal = rounded < float(fmt.min_normal)
+    subnormal = rounded < 2.0**fmt.min_exponent
     # ceil(n / d) of a real n and an integer d is ceil(ceil(n) / d), all in int64.
     steps_exponent = fmt.fraction_bits - fmt.min_exponent
     steps = np.ceil(np.ldexp(np.where(subnormal, numerator, 0.0), steps_exponent)).astype(np.int64)
@@ -272,5 +417,5 @@ def dequantize(codes: np.ndarray, scale: Float64, zero_point: Float64, out: np.n
     largest = float(fmt.max_finite)
     with np.errstate(over="ignore"):
         product = (codes.astype(np.float64) - zero_point[:, None]) * scale[:, None]
-    rounded = _encode_fp64(np.clip(product, -largest, largest).view(U64), fmt)
+    rounded = _encode_fp64(np.clip(product, -largest, largest).view(U64), rules(fmt))
     out.view(fmt.code_dtype)[...] = rounded

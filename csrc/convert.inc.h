@@ -1,0 +1,538 @@
+/* Conversions: codes taken apart and put together, values rounded to codes and back, codes packed.
+ * Part of kernels.inc.h. */
+
+/* --- loading a value as the pattern its arithmetic works on ------------------------------------ */
+
+FF_INLINE uint64_t load_f64(const void *x, size_t i) { return ((const uint64_t *)x)[i]; }
+FF_INLINE uint32_t load_f32(const void *x, size_t i) { return ((const uint32_t *)x)[i]; }
+FF_INLINE uint32_t load_bf16(const void *x, size_t i)
+{
+    return (uint32_t)((const uint16_t *)x)[i] << 16;
+}
+FF_INLINE uint32_t load_f16(const void *x, size_t i)
+{
+    return decode_fp16(((const uint16_t *)x)[i]);
+}
+
+/* --- decompose, compose ------------------------------------------------------------------------ */
+
+#define FF_FIELDS(CODE, EXPONENT, FRACTION)                                                        \
+    static void decompose_##CODE##_##EXPONENT##_##FRACTION(                                        \
+        struct ff_format f, const CODE##_t *restrict codes, uint8_t *restrict sign,                \
+        EXPONENT##_t *restrict exponent, FRACTION##_t *restrict fraction, size_t n)                \
+    {                                                                                              \
+        const CODE##_t exponent_mask = (CODE##_t)(((CODE##_t)1 << f.exponent_bits) - 1);           \
+        const CODE##_t fraction_mask = (CODE##_t)(((CODE##_t)1 << f.fraction_bits) - 1);           \
+        const CODE##_t signs = (CODE##_t)sign_bit(f);                                              \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            sign[i] = (codes[i] & signs) != 0;                                                     \
+            exponent[i] = (EXPONENT##_t)((codes[i] >> f.fraction_bits) & exponent_mask);           \
+            fraction[i] = (FRACTION##_t)(codes[i] & fraction_mask);                                \
+        }                                                                                          \
+    }                                                                                              \
+    static int compose_##CODE##_##EXPONENT##_##FRACTION(                                           \
+        struct ff_format f, const uint8_t *restrict sign, const EXPONENT##_t *restrict exponent,   \
+        const FRACTION##_t *restrict fraction, CODE##_t *restrict codes, size_t n)                 \
+    {                                                                                              \
+        const CODE##_t signs = (CODE##_t)sign_bit(f);                                              \
+        uint8_t stray_sign = 0;                                                                    \
+        EXPONENT##_t stray_exponent = 0;                                                           \
+        FRACTION##_t stray_fraction = 0;                                                           \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            stray_sign |= sign[i];                                                                 \
+            stray_exponent |= exponent[i];                                                         \
+            stray_fraction |= fraction[i];                                                         \
+            codes[i] = (CODE##_t)((sign[i] ? signs : 0) |                                          \
+                                  ((CODE##_t)exponent[i] << f.fraction_bits) | fraction[i]);       \
+        }                                                                                          \
+        return stray_sign > (f.sign != FF_UNSIGNED) || (uint64_t)stray_exponent >> f.exponent_bits ||                    \
+               (uint64_t)stray_fraction >> f.fraction_bits;                                        \
+    }
+
+/* Every combination that some format has: a field is never wider than its code. */
+#define FF_FIELD_WIDTHS(X)                                                                         \
+    X(uint8, uint8, uint8)                                                                         \
+    X(uint16, uint8, uint8) X(uint16, uint8, uint16) X(uint16, uint16, uint8)                      \
+    X(uint32, uint8, uint8) X(uint32, uint8, uint16) X(uint32, uint8, uint32)                      \
+    X(uint32, uint16, uint8) X(uint32, uint16, uint16) X(uint32, uint16, uint32)                   \
+    X(uint64, uint8, uint32) X(uint64, uint8, uint64)                                              \
+    X(uint64, uint16, uint32) X(uint64, uint16, uint64)
+FF_FIELD_WIDTHS(FF_FIELDS)
+
+FF_INLINE int field_widths(size_t code, size_t exponent, size_t fraction)
+{
+    return (int)(code * 100 + exponent * 10 + fraction);
+}
+
+FF_INLINE int field_widths_of(struct ff_format f)
+{
+    const size_t fraction = f.fraction_bits <= 8    ? 1
+                            : f.fraction_bits <= 16 ? 2
+                            : f.fraction_bits <= 32 ? 4
+                                                    : 8;
+    return field_widths(code_bytes(f), f.exponent_bits <= 8 ? 1 : 2, fraction);
+}
+
+static void decompose(const struct ff_format *f, const void *codes, uint8_t *sign, void *exponent,
+                      void *fraction, size_t n)
+{
+    const int widths = field_widths_of(*f);
+#define FF_CALL(CODE, EXPONENT, FRACTION)                                                          \
+    if (widths == field_widths(sizeof(CODE##_t), sizeof(EXPONENT##_t), sizeof(FRACTION##_t)))      \
+        decompose_##CODE##_##EXPONENT##_##FRACTION(*f, codes, sign, exponent, fraction, n);
+    FF_FIELD_WIDTHS(FF_CALL)
+#undef FF_CALL
+}
+
+static int compose(const struct ff_format *f, const uint8_t *sign, const void *exponent,
+                   const void *fraction, void *codes, size_t n)
+{
+    const int widths = field_widths_of(*f);
+#define FF_CALL(CODE, EXPONENT, FRACTION)                                                          \
+    if (widths == field_widths(sizeof(CODE##_t), sizeof(EXPONENT##_t), sizeof(FRACTION##_t)))      \
+        return compose_##CODE##_##EXPONENT##_##FRACTION(*f, sign, exponent, fraction, codes, n);
+    FF_FIELD_WIDTHS(FF_CALL)
+#undef FF_CALL
+    return 1;
+}
+
+/* --- decode ------------------------------------------------------------------------------------ */
+
+#define FF_DEFINE_DECODE(T, U, CODE, DECODING)                                                     \
+    FF_LOOP void decode_##T##_##CODE(const struct DECODING *d, const CODE##_t *restrict codes,     \
+                                     U *restrict values, size_t n)                                 \
+    {                                                                                              \
+        const struct DECODING hoisted = *d;                                                        \
+        for (size_t i = 0; i < n; i++)                                                             \
+            values[i] = DECODING##_pattern(codes[i], hoisted);                                     \
+    }
+FF_DEFINE_DECODE(f32, uint32_t, uint8, decoding32)
+FF_DEFINE_DECODE(f32, uint32_t, uint16, decoding32)
+FF_DEFINE_DECODE(f32, uint32_t, uint32, decoding32)
+FF_DEFINE_DECODE(f64, uint64_t, uint8, decoding64)
+FF_DEFINE_DECODE(f64, uint64_t, uint16, decoding64)
+FF_DEFINE_DECODE(f64, uint64_t, uint32, decoding64)
+FF_DEFINE_DECODE(f64, uint64_t, uint64, decoding64)
+
+FF_LOOP void decode_f32_fp16(const uint16_t *restrict codes, uint32_t *restrict values, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        values[i] = decode_fp16(codes[i]);
+}
+
+/* bf16 is the upper half of binary32; tf32 its upper 19 bits. */
+FF_LOOP void decode_f32_bf16(const uint16_t *restrict codes, uint32_t *restrict values, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        values[i] = (uint32_t)codes[i] << 16;
+}
+
+FF_LOOP void decode_f32_tf32(const uint32_t *restrict codes, uint32_t *restrict values, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        values[i] = codes[i] << 13;
+}
+
+static void decode_f32(const struct ff_format *format, const void *codes, void *values, size_t n)
+{
+    const struct ff_format f = *format;
+    const struct decoding32 d = decoding32_of(f);
+    if (is_format(f, FP16))
+        decode_f32_fp16(codes, values, n);
+    else if (is_format(f, BF16))
+        decode_f32_bf16(codes, values, n);
+    else if (is_format(f, TF32))
+        decode_f32_tf32(codes, values, n);
+    else
+        switch (code_bytes(f)) {
+        case 1: decode_f32_uint8(&d, codes, values, n); break;
+        case 2: decode_f32_uint16(&d, codes, values, n); break;
+        default: decode_f32_uint32(&d, codes, values, n);
+        }
+}
+
+static void decode_f64(const struct ff_format *format, const void *codes, void *values, size_t n)
+{
+    const struct ff_format f = *format;
+    const struct decoding64 d = decoding64_of(f);
+    switch (code_bytes(f)) {
+    case 1: decode_f64_uint8(&d, codes, values, n); break;
+    case 2: decode_f64_uint16(&d, codes, values, n); break;
+    case 4: decode_f64_uint32(&d, codes, values, n); break;
+    default: decode_f64_uint64(&d, codes, values, n);
+    }
+}
+
+/* --- encode ------------------------------------------------------------------------------------ */
+
+/* Random words of n elements from index `start` on: Philox4x32-10 (Salmon and others, SC 2011),
+ * word i % 4 of counter i / 4 under the key `seed`. n <= FF_BLOCK. */
+FF_LOOP void random_words(uint64_t seed, uint64_t start, size_t n, uint32_t *restrict words)
+{
+    uint32_t all[4][FF_BLOCK / 4 + 1];
+    const size_t blocks = (start % 4 + n + 3) / 4;
+    for (size_t b = 0; b < blocks; b++) {
+        const uint64_t counter = start / 4 + b;
+        uint32_t c0 = (uint32_t)counter, c1 = (uint32_t)(counter >> 32), c2 = 0, c3 = 0;
+        uint32_t key0 = (uint32_t)seed, key1 = (uint32_t)(seed >> 32);
+        for (int round = 0; round < 10; round++) {
+            const uint64_t first = (uint64_t)c0 * 0xD2511F53u, second = (uint64_t)c2 * 0xCD9E8D57u;
+            c0 = (uint32_t)(second >> 32) ^ c1 ^ key0;
+            c2 = (uint32_t)(first >> 32) ^ c3 ^ key1;
+            c1 = (uint32_t)second;
+            c3 = (uint32_t)first;
+            key0 += 0x9E3779B9u;
+            key1 += 0xBB67AE85u;
+        }
+        all[0][b] = c0;
+        all[1][b] = c1;
+        all[2][b] = c2;
+        all[3][b] = c3;
+    }
+    for (size_t i = 0; i < n; i++)
+        words[i] = all[(start + i) % 4][(start % 4 + i) / 4];
+}
+
+/* Codes are worked out in the width of their values and then stored in their own. */
+#define FF_DEFINE_NARROW(W, N)                                                                     \
+    FF_LOOP void narrow##W##_##N(const uint##W##_t *restrict wide, uint##N##_t *restrict codes,    \
+                                 size_t n)                                                         \
+    {                                                                                              \
+        size_t i = 0;                                                                              \
+        FF_NARROW##W##_##N;                                                                        \
+        for (; i < n; i++)                                                                         \
+            codes[i] = (uint##N##_t)wide[i];                                                       \
+    }
+#ifndef FF_NARROW32_8
+#define FF_NARROW32_8
+#define FF_NARROW32_16
+#define FF_NARROW64_8
+#define FF_NARROW64_16
+#define FF_NARROW64_32
+#endif
+FF_DEFINE_NARROW(32, 8)
+FF_DEFINE_NARROW(32, 16)
+FF_DEFINE_NARROW(64, 8)
+FF_DEFINE_NARROW(64, 16)
+FF_DEFINE_NARROW(64, 32)
+
+static void store_codes32(const uint32_t *wide, void *codes, size_t bytes, size_t n)
+{
+    if (bytes == 1)
+        narrow32_8(wide, codes, n);
+    else if (bytes == 2)
+        narrow32_16(wide, codes, n);
+    else
+        memcpy(codes, wide, 4 * n);
+}
+
+static void store_codes64(const uint64_t *wide, void *codes, size_t bytes, size_t n)
+{
+    if (bytes == 1)
+        narrow64_8(wide, codes, n);
+    else if (bytes == 2)
+        narrow64_16(wide, codes, n);
+    else if (bytes == 4)
+        narrow64_32(wide, codes, n);
+    else
+        memcpy(codes, wide, 8 * n);
+}
+
+/* A block of binary64 patterns by encode_any. Returns whether a NaN is an error. */
+FF_LOOP void encode_any_block(struct ff_format f, const struct ff_rules *restrict rules,
+                              const uint64_t *restrict values, uint64_t *restrict codes, size_t n)
+{
+    const struct ff_rules r = *rules;
+    const uint32_t ups = ups_of(r.rounding);
+    for (size_t i = 0; i < n; i++)
+        codes[i] = encode_any(values[i], f, r, ups, 0, 0);
+}
+
+FF_LOOP void encode_stochastic_block(struct ff_format f, const struct ff_rules *restrict rules,
+                                     uint64_t seed, uint64_t start,
+                                     const uint64_t *restrict values, uint64_t *restrict codes,
+                                     size_t n)
+{
+    uint32_t words[FF_BLOCK];
+    const struct ff_rules r = *rules;
+    random_words(seed, start, n, words);
+    for (size_t i = 0; i < n; i++)
+        codes[i] = encode_any(values[i], f, r, 0, 1, words[i]);
+}
+
+FF_LOOP int any_nan(const uint64_t *values, size_t n)
+{
+    uint64_t most = 0;
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t magnitude = values[i] & INT64_MAX;
+        most = magnitude > most ? magnitude : most;
+    }
+    return most > UINT64_C(0x7ff0000000000000);
+}
+
+static int encode_carefully(struct ff_format f, const struct ff_rules *r, uint64_t seed,
+                            uint64_t start, const uint64_t *values, void *codes, size_t n)
+{
+    uint64_t wide[FF_BLOCK];
+    if (r->rounding == FF_STOCHASTIC)
+        encode_stochastic_block(f, r, seed, start, values, wide, n);
+    else
+        encode_any_block(f, r, values, wide, n);
+    store_codes64(wide, codes, code_bytes(f), n);
+    return r->nan_is_error && any_nan(values, n);
+}
+
+/* A block by encode_fast. Returns the largest magnitude: codes mean nothing if that is not finite.
+ * The compiler is told how signs are written, and all of the formats that are worth it. */
+#define FF_FAST_LOOP(name, CORE, PLAN, U, TELL)                                                    \
+    FF_LOOP U name(const U *restrict values, U *restrict codes, size_t n, struct ff_format f,      \
+                   const struct PLAN *restrict p)                                                  \
+    {                                                                                              \
+        const struct PLAN hoisted = *p;                                                            \
+        U most = 0;                                                                                \
+        TELL;                                                                                      \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            const U magnitude = values[i] & (~(U)0 >> 1);                                          \
+            most = magnitude > most ? magnitude : most;                                            \
+            codes[i] = CORE(values[i], f, hoisted);                                                \
+        }                                                                                          \
+        return most;                                                                               \
+    }
+#define FF_TELL(SIGN, NAN_PLACE) f.sign = SIGN, f.nan = NAN_PLACE
+#define FF_FAST_LOOPS(W, U)                                                                        \
+    FF_FAST_LOOP(fast##W##_unsigned, encode_fast##W, plan##W, U, FF_TELL(FF_UNSIGNED, 0))          \
+    FF_FAST_LOOP(fast##W##_signed, encode_fast##W, plan##W, U, FF_TELL(FF_SIGN_MAGNITUDE, 0))      \
+    FF_FAST_LOOP(fast##W##_fnuz, encode_fast##W, plan##W, U,                                       \
+                 FF_TELL(FF_SIGN_MAGNITUDE, FF_NAN_NEGATIVE_ZERO))                                 \
+    FF_FAST_LOOP(fast##W##_twos, encode_fast##W, plan##W, U, FF_TELL(FF_TWOS_COMPLEMENT, 0))       \
+    static U fast##W(const U *values, U *codes, size_t n, struct ff_format f,                      \
+                     const struct plan##W *p)                                                      \
+    {                                                                                              \
+        if (f.sign == FF_UNSIGNED)                                                                 \
+            return fast##W##_unsigned(values, codes, n, f, p);                                     \
+        if (f.sign == FF_TWOS_COMPLEMENT)                                                          \
+            return fast##W##_twos(values, codes, n, f, p);                                         \
+        if (f.nan == FF_NAN_NEGATIVE_ZERO)                                                         \
+            return fast##W##_fnuz(values, codes, n, f, p);                                         \
+        return fast##W##_signed(values, codes, n, f, p);                                           \
+    }
+FF_FAST_LOOPS(32, uint32_t)
+FF_FAST_LOOPS(64, uint64_t)
+
+/* E8M0 does not know 0 either: less one, its magnitude is the largest of all. */
+FF_LOOP uint32_t fast32_e8m0(const uint32_t *restrict values, uint32_t *restrict codes, size_t n,
+                             const struct plan32 *restrict p)
+{
+    const struct plan32 hoisted = *p;
+    uint32_t most = 0;
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t before = (values[i] & 0x7fffffff) - 1;
+        most = before > most ? before : most;
+        codes[i] = encode_fast_e8m0(values[i], hoisted);
+    }
+    return most < 0x7f7fffff ? most : 0x7f800000;
+}
+
+/* Calls BODY with `from` and `count` for every block of n elements; ends with 1 if it returns. */
+#define FF_BLOCKS(BODY)                                                                            \
+    for (size_t from = 0; from < n; from += FF_BLOCK) {                                            \
+        const size_t count = n - from < FF_BLOCK ? n - from : FF_BLOCK;                            \
+        BODY                                                                                       \
+    }
+
+FF_LOOP int encode_blocks_f64(struct ff_format f, const struct ff_rules *r, uint64_t seed,
+                              uint64_t start, const uint64_t *values, uint8_t *codes, size_t n)
+{
+    uint64_t wide[FF_BLOCK];
+    struct plan64 p;
+    const int is_fast = plan_for64(&p, f, r) && f.has_zero;
+    const size_t bytes = code_bytes(f);
+    FF_BLOCKS({
+        if (is_fast && fast64(values + from, wide, count, f, &p) < UINT64_C(0x7ff0000000000000))
+            store_codes64(wide, codes + from * bytes, bytes, count);
+        else if (encode_carefully(f, r, seed, start + from, values + from, codes + from * bytes,
+                                  count))
+            return 1;
+    })
+    return 0;
+}
+
+FF_LOOP int encode_blocks_f32(struct ff_format f, const struct ff_rules *r, uint64_t seed,
+                              uint64_t start, const uint32_t *values, uint8_t *codes, size_t n)
+{
+    uint32_t narrow[FF_BLOCK];
+    uint64_t wide[FF_BLOCK] = {0};
+    struct plan32 p;
+    const int is_e8m0 = is_format(f, E8M0FNU), is_fast = plan_for32(&p, f, r) && (f.has_zero || is_e8m0);
+    const size_t bytes = code_bytes(f);
+    FF_BLOCKS({
+        if (is_fast) {
+            const uint32_t most = is_e8m0 ? fast32_e8m0(values + from, narrow, count, &p)
+                                          : fast32(values + from, narrow, count, f, &p);
+            if (most < 0x7f800000) {
+                store_codes32(narrow, codes + from * bytes, bytes, count);
+                continue;
+            }
+        }
+        decode_f64(&FP32, values + from, wide, count);
+        if (is_fast ? encode_carefully(f, r, seed, start + from, wide, codes + from * bytes, count)
+                    : encode_blocks_f64(f, r, seed, start + from, wide, codes + from * bytes, count))
+            return 1;
+    })
+    return 0;
+}
+
+#define FF_ENCODE_LOOP(T, CORE, CODE, FORMAT)                                                      \
+    for (size_t i = 0; i < n; i++)                                                                 \
+    ((CODE *)codes)[i] = (CODE)CORE(load_##T(values, i), FORMAT)
+
+FF_LOOP int encode_f64(const struct ff_format *format, const struct ff_rules *r, uint64_t seed,
+                      uint64_t start, const void *restrict values, void *restrict codes, size_t n)
+{
+    const struct ff_format f = *format;
+    if (r->is_default && is_format(f, FP16))
+        FF_ENCODE_LOOP(f64, encode64_inside, uint16_t, FP16);
+    else if (r->is_default && is_format(f, BF16))
+        FF_ENCODE_LOOP(f64, encode64_inside, uint16_t, BF16);
+    else if (r->is_default && is_format(f, FP32))
+        FF_ENCODE_LOOP(f64, encode64_inside, uint32_t, FP32);
+    else
+        return encode_blocks_f64(f, r, seed, start, values, codes, n);
+    return 0;
+}
+
+/* Widening by the CPU's own conversion: exact, and a NaN becomes quiet and keeps its payload. */
+static void widen_f32(const float *restrict values, double *restrict wide, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        wide[i] = (double)values[i];
+}
+
+FF_LOOP int encode_f32(const struct ff_format *format, const struct ff_rules *r, uint64_t seed,
+                      uint64_t start, const void *restrict values, void *restrict codes, size_t n)
+{
+    const struct ff_format f = *format;
+#ifdef FF_ENCODE_F32_FP16
+    if (r->is_default && is_format(f, FP16)) {
+        const size_t whole = FF_ENCODE_F32_FP16(values, codes, n);
+        return encode_blocks_f32(f, r, seed, start, (const uint32_t *)values + whole,
+                                 (uint8_t *)codes + 2 * whole, n - whole);
+    }
+#endif
+    if (r->is_default && is_format(f, BF16))
+        FF_ENCODE_LOOP(f32, encode32_alike, uint16_t, BF16);
+    else if (r->is_default && is_format(f, TF32))
+        FF_ENCODE_LOOP(f32, encode32_alike, uint32_t, TF32);
+    else if (r->is_default && is_format(f, FP32))
+        FF_ENCODE_LOOP(f32, encode32_alike, uint32_t, FP32);
+    else if (r->is_default && is_format(f, FP64))
+        widen_f32(values, codes, n);
+    else
+        return encode_blocks_f32(f, r, seed, start, values, codes, n);
+    return 0;
+}
+
+/* 16-bit values become binary32 first, exactly: a signalling NaN stays one. */
+#define FF_DEFINE_ENCODE_16(T)                                                                     \
+    static int encode_##T(const struct ff_format *format, const struct ff_rules *r, uint64_t seed, \
+                          uint64_t start, const void *restrict values, void *restrict codes,       \
+                          size_t n)                                                                \
+    {                                                                                              \
+        uint32_t wide[FF_BLOCK] = {0};                                                             \
+        const size_t bytes = code_bytes(*format);                                                  \
+        FF_BLOCKS({                                                                                \
+            for (size_t i = 0; i < count; i++)                                                     \
+                wide[i] = load_##T(values, from + i);                                              \
+            if (encode_f32(format, r, seed, start + from, wide, (uint8_t *)codes + from * bytes,   \
+                           count))                                                                 \
+                return 1;                                                                          \
+        })                                                                                         \
+        return 0;                                                                                  \
+    }
+FF_DEFINE_ENCODE_16(f16)
+FF_DEFINE_ENCODE_16(bf16)
+
+/* --- round_to ---------------------------------------------------------------------------------- */
+
+/* The codes of a block stay in the first-level cache between the two steps. */
+#define FF_DEFINE_ROUND_TO(T, U)                                                                   \
+    static int round_to_##T(const struct ff_format *format, const struct ff_rules *r,              \
+                            uint64_t seed, uint64_t start, const void *restrict values,            \
+                            void *restrict out, size_t n)                                          \
+    {                                                                                              \
+        uint64_t codes[FF_BLOCK];                                                                  \
+        FF_BLOCKS({                                                                                \
+            if (encode_##T(format, r, seed, start + from, (const U *)values + from, codes, count)) \
+                return 1;                                                                          \
+            decode_##T(format, codes, (U *)out + from, count);                                     \
+        })                                                                                         \
+        return 0;                                                                                  \
+    }
+FF_DEFINE_ROUND_TO(f32, uint32_t)
+FF_DEFINE_ROUND_TO(f64, uint64_t)
+
+/* --- pack, unpack ------------------------------------------------------------------------------ */
+
+/* Eight codes make `bits` bytes. The loops over k are unrolled where bits is known. */
+FF_INLINE void pack_eight(const uint8_t *codes, uint8_t *packed, int bits, int high_first,
+                          size_t count)
+{
+    uint64_t all = 0;
+    for (size_t k = 0; k < count; k++)
+        all |= (uint64_t)codes[k] << (high_first ? 64 - bits * ((int)k + 1) : bits * (int)k);
+    for (size_t k = 0; 8 * k < (size_t)bits * count; k++)
+        packed[k] = (uint8_t)(all >> (high_first ? 56 - 8 * k : 8 * k));
+}
+
+FF_INLINE void unpack_eight(const uint8_t *packed, uint8_t *codes, int bits, int high_first,
+                            size_t count)
+{
+    uint64_t all = 0;
+    for (size_t k = 0; 8 * k < (size_t)bits * count; k++)
+        all |= (uint64_t)packed[k] << (high_first ? 56 - 8 * k : 8 * k);
+    const uint64_t mask = (UINT64_C(1) << bits) - 1;
+    for (size_t k = 0; k < count; k++)
+        codes[k] =
+            (uint8_t)(all >> (high_first ? 64 - bits * ((int)k + 1) : bits * (int)k) & mask);
+}
+
+static void pack4(const uint8_t *restrict codes, uint8_t *restrict packed, int high_first, size_t n)
+{
+    const int even = high_first ? 4 : 0, odd = 4 - even;
+    for (size_t i = 0; i < n / 2; i++)
+        packed[i] = (uint8_t)(codes[2 * i] << even | codes[2 * i + 1] << odd);
+}
+
+static void unpack4(const uint8_t *restrict packed, uint8_t *restrict codes, int high_first,
+                    size_t n)
+{
+    const int even = high_first ? 4 : 0, odd = 4 - even;
+    for (size_t i = 0; i < n / 2; i++) {
+        codes[2 * i] = packed[i] >> even & 15;
+        codes[2 * i + 1] = packed[i] >> odd & 15;
+    }
+}
+
+static void pack(const uint8_t *codes, uint8_t *packed, int bits, int high_first, size_t n)
+{
+    size_t i = 0;
+    if (bits == 4) {
+        pack4(codes, packed, high_first, n);
+        i = n & ~(size_t)7;
+    }
+    for (; i < n; i += 8)
+        pack_eight(codes + i, packed + i / 8 * (size_t)bits, bits, high_first,
+                   n - i < 8 ? n - i : 8);
+}
+
+static void unpack(const uint8_t *packed, uint8_t *codes, int bits, int high_first, size_t n)
+{
+    size_t i = 0;
+    if (bits == 4) {
+        unpack4(packed, codes, high_first, n);
+        i = n & ~(size_t)7;
+    }
+    for (; i < n; i += 8)
+        unpack_eight(packed + i / 8 * (size_t)bits, codes + i, bits, high_first,
+                     n - i < 8 ? n - i : 8);
+}

@@ -1,0 +1,388 @@
+/* The int8 quantisers. Part of kernels.inc.h, after convert.inc.h. */
+
+/* --- amax, minmax ------------------------------------------------------------------------------ */
+
+/* Patterns are compared as signed integers of their own width (I): magnitudes are in order as they
+ * are, values once a negative's other bits are flipped. Inf and NaN lie beyond every finite value,
+ * so one reduction finds the extremes and whether all is finite. */
+#define FF_MAGNITUDE(I, MAX, bits) (I)((bits) & (MAX))
+#define FF_ORDER(I, MAX, bits) (I)((bits) ^ (((bits) < 0 ? -1 : 0) & (MAX)))
+
+FF_INLINE double value_of_f64(int64_t bits) { return double_of_bits((uint64_t)bits); }
+FF_INLINE double value_of_f32(int32_t bits) { return (double)float_of_bits((uint32_t)bits); }
+FF_INLINE double value_of_bf16(int16_t bits)
+{
+    return (double)float_of_bits((uint32_t)(uint16_t)bits << 16);
+}
+FF_INLINE double value_of_f16(int16_t bits)
+{
+    return (double)float_of_bits(decode_fp16((uint16_t)bits));
+}
+
+/* A channel is `inner` neighbours in each of `outer` rows; where inner is 1, channels are columns
+ * and a block of them is carried down the rows. */
+#define FF_DEFINE_REDUCTIONS(T, I, MAX, FIRST_LOW)                                                 \
+    static I amax_run_##T(const I *restrict x, size_t n, I most)                                   \
+    {                                                                                              \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            const I magnitude = FF_MAGNITUDE(I, MAX, x[i]);                                        \
+            most = magnitude > most ? magnitude : most;                                            \
+        }                                                                                          \
+        return most;                                                                               \
+    }                                                                                              \
+    static void amax_columns_##T(const I *restrict x, size_t outer, size_t stride, size_t n,       \
+                                 double *restrict amax)                                            \
+    {                                                                                              \
+        I most[FF_BLOCK] = {0};                                                                    \
+        for (size_t row = 0; row < outer; row++)                                                   \
+            for (size_t i = 0; i < n; i++) {                                                       \
+                const I magnitude = FF_MAGNITUDE(I, MAX, x[row * stride + i]);                     \
+                most[i] = magnitude > most[i] ? magnitude : most[i];                               \
+            }                                                                                      \
+        for (size_t i = 0; i < n; i++)                                                             \
+            amax[i] = value_of_##T(most[i]);                                                       \
+    }                                                                                              \
+    static void amax_##T(const void *x_, size_t outer, size_t channels, size_t inner,              \
+                         double *amax)                                                             \
+    {                                                                                              \
+        const I *x = x_;                                                                           \
+        if (inner == 1 && channels > 1) {                                                          \
+            for (size_t c = 0; c < channels; c += FF_BLOCK)                                        \
+                amax_columns_##T(x + c, outer, channels,                                           \
+                                 channels - c < FF_BLOCK ? channels - c : FF_BLOCK, amax + c);     \
+            return;                                                                                \
+        }                                                                                          \
+        for (size_t c = 0; c < channels; c++) {                                                    \
+            I most = 0;                                                                            \
+            for (size_t o = 0; o < outer; o++)                                                     \
+                most = amax_run_##T(x + (o * channels + c) * inner, inner, most);                  \
+            amax[c] = value_of_##T(most);                                                          \
+        }                                                                                          \
+    }                                                                                              \
+    static void minmax_run_##T(const I *restrict x, size_t n, I *low, I *high)                     \
+    {                                                                                              \
+        I least = *low, most = *high;                                                              \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            const I place = FF_ORDER(I, MAX, x[i]);                                                \
+            least = place < least ? place : least;                                                 \
+            most = place > most ? place : most;                                                    \
+        }                                                                                          \
+        *low = least;                                                                              \
+        *high = most;                                                                              \
+    }                                                                                              \
+    static void minmax_columns_##T(const I *restrict x, size_t outer, size_t stride, size_t n,     \
+                                   I *restrict low, I *restrict high)                              \
+    {                                                                                              \
+        for (size_t row = 0; row < outer; row++)                                                   \
+            for (size_t i = 0; i < n; i++) {                                                       \
+                const I place = FF_ORDER(I, MAX, x[row * stride + i]);                             \
+                low[i] = place < low[i] ? place : low[i];                                          \
+                high[i] = place > high[i] ? place : high[i];                                       \
+            }                                                                                      \
+    }                                                                                              \
+    static void minmax_##T(const void *x_, size_t outer, size_t channels, size_t inner,            \
+                           double *low, double *high)                                              \
+    {                                                                                              \
+        const I *x = x_;                                                                           \
+        const I infinity = FIRST_LOW, minus_infinity = FF_ORDER(I, MAX, (I)(infinity | ~(MAX)));   \
+        I least[FF_BLOCK], most[FF_BLOCK];                                                         \
+        const size_t step = inner == 1 && channels > 1 ? FF_BLOCK : 1;                             \
+        for (size_t c = 0; c < channels; c += step) {                                              \
+            const size_t n = channels - c < step ? channels - c : step;                            \
+            for (size_t i = 0; i < n; i++)                                                         \
+                least[i] = infinity, most[i] = minus_infinity;                                     \
+            if (step > 1)                                                                          \
+                minmax_columns_##T(x + c, outer, channels, n, least, most);                        \
+            else                                                                                   \
+                for (size_t o = 0; o < outer; o++)                                                 \
+                    minmax_run_##T(x + (o * channels + c) * inner, inner, least, most);            \
+            for (size_t i = 0; i < n; i++) {                                                       \
+                low[c + i] = value_of_##T(FF_ORDER(I, MAX, least[i]));                             \
+                high[c + i] = value_of_##T(FF_ORDER(I, MAX, most[i]));                             \
+            }                                                                                      \
+        }                                                                                          \
+    }
+FF_DEFINE_REDUCTIONS(f64, int64_t, INT64_MAX, INT64_C(0x7ff0000000000000))
+FF_DEFINE_REDUCTIONS(f32, int32_t, INT32_MAX, INT32_C(0x7f800000))
+FF_DEFINE_REDUCTIONS(f16, int16_t, INT16_MAX, 0x7c00)
+FF_DEFINE_REDUCTIONS(bf16, int16_t, INT16_MAX, 0x7f80)
+
+/* --- scales ------------------------------------------------------------------------------------ */
+
+/* Rounds numerator / divisor, of which quotient is the double: to nearest if normal in f, up if
+ * subnormal, to the largest finite value beyond. ceil(x / d) of a real x and an integer d is
+ * ceil(ceil(x) / d), here in units of f's smallest subnormal. */
+static double round_scale(double numerator, double quotient, int divisor, struct ff_format f)
+{
+    const uint64_t largest = max_code(f);
+    const struct ff_rules saturating = {.limit = {(int64_t)largest}, .overflow = {largest}};
+    uint64_t code = encode_any(bits_of_double(quotient), f, saturating, ups_of(FF_NEAREST_EVEN), 0, 0);
+    if (code < UINT64_C(1) << f.fraction_bits) {
+        /* Two factors: 1 / step alone may be beyond double. Neither product is inexact. */
+        const int k = f.fraction_bits + f.bias - 1;
+        const double units = numerator * power_of_two(k / 2) * power_of_two(k - k / 2);
+        const int64_t whole = (int64_t)units;
+        const int64_t steps = whole + (units > (double)whole);
+        code = (uint64_t)((steps + divisor - 1) / divisor);
+    }
+    return double_of_bits(decoding64_pattern(code, decoding64_of(f)));
+}
+
+static void absmax_scale(const struct ff_format *f, const double *amax, int qmax, double *scale,
+                         size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        scale[i] = amax[i] == 0 ? 1 : round_scale(amax[i], amax[i] / qmax, qmax, *f);
+}
+
+static void zeropoint_parameters(const struct ff_format *f, const double *low, const double *high,
+                                 int qmin, int qmax, double *scale, double *zero_point, size_t n)
+{
+    const int levels = qmax - qmin;
+    const double limit = 0x1p62; /* only a scale that overflowed its format needs it */
+    for (size_t i = 0; i < n; i++) {
+        if (low[i] == high[i]) {
+            const double size = low[i] < 0 ? -low[i] : low[i];
+            scale[i] = size == 0 ? 1 : round_scale(size, size, 1, *f);
+            zero_point[i] = 0;
+            continue;
+        }
+        const double spread = high[i] - low[i];
+        /* A spread beyond double is divided first: halving changes no bit of the quotient. */
+        const double quotient = spread > DBL_MAX ? (high[i] / 2 - low[i] / 2) / (levels / 2.0)
+                                                 : spread / levels;
+        scale[i] = round_scale(spread, quotient, levels, *f);
+        double zero = round_half_even(qmin - low[i] / scale[i]);
+        zero = zero < -limit ? -limit : zero;
+        zero_point[i] = (zero > limit ? limit : zero) + 0.0; /* never -0 */
+    }
+}
+
+/* --- quantize ---------------------------------------------------------------------------------- */
+
+/* What each channel of a block needs; all_fast says whether float32 may decide for all of them. */
+struct parameters {
+    const double *scale, *zero_point;
+    float reciprocal[FF_BLOCK], guard[FF_BLOCK], low[FF_BLOCK], high[FF_BLOCK];
+    int32_t zero[FF_BLOCK];
+    int all_fast, qmin, qmax;
+};
+
+/* Float32 can decide a rounding where the scaled value is not near a tie. With t = x * reciprocal,
+ * clamped to |t| <= bound, two roundings of relative 2^-24 and that of the reciprocal leave an
+ * error below bound * 2^-23, so only |t - rint(t)| > 1/2 - bound * 2^-22 is in doubt. Beyond 2^12
+ * the guard band would hold too many values, and outside 2^-126..2^126 the reciprocal is no normal
+ * number. */
+static void prepare(struct parameters *p, const double *scale, const double *zero_point, size_t n,
+                    int qmin, int qmax)
+{
+    p->scale = scale;
+    p->zero_point = zero_point;
+    p->all_fast = 1;
+    p->qmin = qmin;
+    p->qmax = qmax;
+    for (size_t i = 0; i < n; i++) {
+        const double low = qmin - zero_point[i] - 1, high = qmax - zero_point[i] + 1;
+        const double bound = -low > high ? -low : high;
+        const int fast = bound <= 4096 && scale[i] >= 0x1p-126 && scale[i] <= 0x1p126;
+        p->all_fast &= fast;
+        p->reciprocal[i] = fast ? (float)(1 / scale[i]) : 0;
+        p->guard[i] = fast ? (float)(0.5 - bound * 0x1p-22) : 0;
+        p->low[i] = fast ? (float)low : 0;
+        p->high[i] = fast ? (float)high : 0;
+        p->zero[i] = fast ? (int32_t)zero_point[i] : 0;
+    }
+}
+
+FF_INLINE int not_finite32(uint32_t bits) { return (bits & 0x7f800000) == 0x7f800000; }
+FF_INLINE int not_finite64(uint64_t bits)
+{
+    return (bits & UINT64_C(0x7ff0000000000000)) == UINT64_C(0x7ff0000000000000);
+}
+
+/* The formula itself, in double. `each` is 1 if value i has parameters i, 0 if all share the first.
+ * Returns the number clamped, or -1. */
+#define FF_DEFINE_QUANTIZE_EXACTLY(T, NOT_FINITE, AS_DOUBLE)                                       \
+    FF_INLINE int64_t quantize_exactly_##T(const void *restrict x, size_t n,                       \
+                                           const struct parameters *restrict p, size_t each,       \
+                                           int8_t *restrict codes)                                 \
+    {                                                                                              \
+        int64_t clamped = 0;                                                                       \
+        int bad = 0;                                                                               \
+        const double qmin = p->qmin, qmax = p->qmax;                                               \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            bad |= NOT_FINITE(load_##T(x, i));                                                     \
+            const double quotient = AS_DOUBLE(load_##T(x, i)) / p->scale[i * each];                \
+            double q = round_half_even(quotient) + p->zero_point[i * each];                        \
+            clamped += (q < qmin) | (q > qmax);                                                    \
+            q = q < qmin ? qmin : q;                                                               \
+            q = q > qmax ? qmax : q;                                                               \
+            codes[i] = (int8_t)(int32_t)(q == q ? q : 0);                                          \
+        }                                                                                          \
+        return bad ? -1 : clamped;                                                                 \
+    }
+
+/* A block by float32; if any value lies near a tie, the whole block again by the formula.
+ *
+ * s = t + 1.5 * 2^23 has t rounded to an integer, ties to even, in its low bits. */
+#define FF_DEFINE_QUANTIZE_FAST(T)                                                                 \
+    FF_INLINE int64_t quantize_block_##T(const void *restrict x, size_t n,                         \
+                                         const struct parameters *restrict p, size_t each,         \
+                                         int8_t *restrict codes)                                   \
+    {                                                                                              \
+        if (!p->all_fast)                                                                          \
+            return quantize_exactly_##T(x, n, p, each, codes);                                     \
+        const float shift = 12582912.0f; /* 1.5 * 2^23 */                                          \
+        int32_t clamped = 0, near = 0, bad = 0;                                                    \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            const size_t c = each ? i : 0;                                                         \
+            const uint32_t bits = load_##T(x, i);                                                  \
+            bad |= not_finite32(bits);                                                             \
+            float t = float_of_bits(bits) * p->reciprocal[c];                                      \
+            t = t < p->low[c] ? p->low[c] : t;                                                     \
+            t = t > p->high[c] ? p->high[c] : t;                                                   \
+            const float s = t + shift;                                                             \
+            const float away = t - (s - shift);                                                    \
+            near |= float_of_bits(bits_of_float(away) & 0x7fffffff) > p->guard[c];                 \
+            int32_t q = (int32_t)(bits_of_float(s) - bits_of_float(shift)) + p->zero[c];           \
+            clamped += (q < p->qmin) | (q > p->qmax);                                              \
+            q = q < p->qmin ? p->qmin : q;                                                         \
+            q = q > p->qmax ? p->qmax : q;                                                         \
+            codes[i] = (int8_t)q;                                                                  \
+        }                                                                                          \
+        if (bad)                                                                                   \
+            return -1;                                                                             \
+        return near ? quantize_exactly_##T(x, n, p, each, codes) : clamped;                        \
+    }
+#define FF_DOUBLE_OF_32(bits) ((double)float_of_bits(bits))
+FF_DEFINE_QUANTIZE_EXACTLY(f64, not_finite64, double_of_bits)
+FF_DEFINE_QUANTIZE_EXACTLY(f32, not_finite32, FF_DOUBLE_OF_32)
+FF_DEFINE_QUANTIZE_EXACTLY(f16, not_finite32, FF_DOUBLE_OF_32)
+FF_DEFINE_QUANTIZE_EXACTLY(bf16, not_finite32, FF_DOUBLE_OF_32)
+FF_DEFINE_QUANTIZE_FAST(f32)
+FF_DEFINE_QUANTIZE_FAST(f16)
+FF_DEFINE_QUANTIZE_FAST(bf16)
+#define quantize_block_f64 quantize_exactly_f64
+
+#define FF_DEFINE_QUANTIZE(T, I)                                                                   \
+    static int64_t quantize_run_##T(const I *x, size_t n, const struct parameters *p,              \
+                                    int8_t *codes)                                                 \
+    {                                                                                              \
+        int64_t clamped = 0;                                                                       \
+        for (size_t i = 0; i < n; i += FF_BLOCK) {                                                 \
+            const size_t count = n - i < FF_BLOCK ? n - i : FF_BLOCK;                              \
+            const int64_t more = quantize_block_##T(x + i, count, p, 0, codes + i);                \
+            if (more < 0)                                                                          \
+                return -1;                                                                         \
+            clamped += more;                                                                       \
+        }                                                                                          \
+        return clamped;                                                                            \
+    }                                                                                              \
+    static int64_t quantize_##T(const void *x_, size_t outer, size_t channels, size_t inner,       \
+                                const double *scale, const double *zero_point, int qmin, int qmax, \
+                                int8_t *codes)                                                     \
+    {                                                                                              \
+        const I *x = x_;                                                                           \
+        struct parameters p;                                                                       \
+        const int columns = inner == 1 && channels > 1;                                            \
+        const size_t step = columns ? FF_BLOCK : 1;                                                \
+        int64_t clamped = 0;                                                                       \
+        for (size_t c = 0; c < channels; c += step) {                                              \
+            const size_t n = channels - c < step ? channels - c : step;                            \
+            prepare(&p, scale + c, zero_point + c, n, qmin, qmax);                                 \
+            for (size_t o = 0; o < outer; o++) {                                                   \
+                const size_t at = (o * channels + c) * inner;                                      \
+                const int64_t more = columns ? quantize_block_##T(x + at, n, &p, 1, codes + at)    \
+                                             : quantize_run_##T(x + at, inner, &p, codes + at);    \
+                if (more < 0)                                                                      \
+                    return -1;                                                                     \
+                clamped += more;                                                                   \
+            }                                                                                      \
+        }                                                                                          \
+        return clamped;                                                                            \
+    }
+FF_DEFINE_QUANTIZE(f64, int64_t)
+FF_DEFINE_QUANTIZE(f32, int32_t)
+FF_DEFINE_QUANTIZE(f16, int16_t)
+FF_DEFINE_QUANTIZE(bf16, int16_t)
+
+/* --- dequantize -------------------------------------------------------------------------------- */
+
+FF_INLINE double clamp(double x, double largest)
+{
+    x = x > largest ? largest : x;
+    return x < -largest ? -largest : x;
+}
+
+FF_INLINE void store_f64(void *out, size_t i, double x) { ((double *)out)[i] = clamp(x, DBL_MAX); }
+FF_INLINE void store_f32(void *out, size_t i, double x)
+{
+    ((float *)out)[i] = (float)clamp(x, (double)FLT_MAX);
+}
+FF_INLINE void store_f16(void *out, size_t i, double x)
+{
+    ((uint16_t *)out)[i] = (uint16_t)encode64_inside(bits_of_double(clamp(x, 65504.0)), FP16);
+}
+FF_INLINE void store_bf16(void *out, size_t i, double x)
+{
+    const double largest = 0x1.fep127;
+    ((uint16_t *)out)[i] = (uint16_t)encode64_inside(bits_of_double(clamp(x, largest)), BF16);
+}
+
+#define FF_DEFINE_DEQUANTIZE_RUN(T)                                                                \
+    FF_INLINE void dequantize_run_##T(const int8_t *restrict codes, size_t at, size_t n,           \
+                                      const double *restrict scale,                                \
+                                      const double *restrict zero_point, size_t each,              \
+                                      void *restrict out)                                          \
+    {                                                                                              \
+        for (size_t i = 0; i < n; i++)                                                             \
+            store_##T(out, at + i, (codes[at + i] - zero_point[i * each]) * scale[i * each]);      \
+    }
+FF_DEFINE_DEQUANTIZE_RUN(f64)
+FF_DEFINE_DEQUANTIZE_RUN(f16)
+FF_DEFINE_DEQUANTIZE_RUN(bf16)
+
+/* One scale for all, and both parameters exact in float32: the difference is exact, and rounding
+ * its product with the scale once to float32 is what going through double does. */
+static void dequantize_float(const int8_t *restrict codes, size_t n, float scale, float zero_point,
+                             float *restrict out)
+{
+    for (size_t i = 0; i < n; i++) {
+        float x = ((float)codes[i] - zero_point) * scale;
+        x = x > FLT_MAX ? FLT_MAX : x;
+        out[i] = x < -FLT_MAX ? -FLT_MAX : x;
+    }
+}
+
+FF_INLINE void dequantize_run_f32(const int8_t *restrict codes, size_t at, size_t n,
+                                  const double *restrict scale, const double *restrict zero_point,
+                                  size_t each, void *restrict out)
+{
+    const float narrow = (float)clamp(scale[0], (double)FLT_MAX);
+    if (each == 0 && narrow == scale[0] && zero_point[0] >= -0x1p22 && zero_point[0] <= 0x1p22) {
+        dequantize_float(codes + at, n, narrow, (float)zero_point[0], (float *)out + at);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        store_f32(out, at + i, (codes[at + i] - zero_point[i * each]) * scale[i * each]);
+}
+
+#define FF_DEFINE_DEQUANTIZE(T)                                                                    \
+    static void dequantize_##T(const int8_t *codes, size_t outer, size_t channels, size_t inner,   \
+                               const double *scale, const double *zero_point, void *out)           \
+    {                                                                                              \
+        for (size_t o = 0; o < outer; o++) {                                                       \
+            const size_t row = o * channels * inner;                                               \
+            if (inner == 1 && channels > 1)                                                        \
+                dequantize_run_##T(codes, row, channels, scale, zero_point, 1, out);               \
+            else                                                                                   \
+                for (size_t c = 0; c < channels; c++)                                              \
+                    dequantize_run_##T(codes, row + c * inner, inner, scale + c, zero_point + c,   \
+                                       0, out);                                                    \
+        }                                                                                          \
+    }
+FF_DEFINE_DEQUANTIZE(f64)
+FF_DEFINE_DEQUANTIZE(f16)
+FF_DEFINE_DEQUANTIZE(bf16)
+FF_DEFINE_DEQUANTIZE(f32)
+
