@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from . import interop
-from .backends import Backend, backend_name, current_backend
+from .backends import Backend, current_backend, runs_reference
 from .formats import Format, FormatLike, format, narrowest_unsigned
 from .rounding import Rounding, Rules, rules
 
@@ -173,15 +173,20 @@ def _run(
 ) -> bool:
     """Call ``kernel(backend, start, *inputs, *outputs)`` over arrays; False if any returned it.
 
-    The reference makes temporaries of its arguments' size, so it never gets an array whole.
+    The reference makes temporaries of its arguments' size, so it never gets an array whole. A C
+    kernel on whole arrays sees to the floating-point environment itself.
     """
     backend = current_backend()
+    is_reference = runs_reference(backend)
+    arrays = (*inputs, *outputs)
+    if whole and not is_reference and all(map(interop.is_plain, arrays)):
+        return kernel(backend, 0, *(array.reshape(-1) for array in arrays)) is not False
     with backend.float_environment():
         return interop.stream(
             functools.partial(kernel, backend),
             inputs,
             outputs,
-            whole=whole and backend_name() != "reference",
+            whole=whole and not is_reference,
             in_order=in_order,
         )
 
@@ -458,11 +463,23 @@ def encode(
     >>> ff.encode(np.float32([0.3, 7.0]), "fp4_e2m1fn", rounding="toward_positive")
     array([1, 7], dtype=uint8)
     """
-    how = rules(_as_format(format), rounding, overflow, nan, subnormals)
+    how = _rules(format, rounding, overflow, nan, subnormals)
     values = interop.values_array(x)
     codes = interop.checked_out(out, how.format.code_dtype, values)
     _convert(_encode, values, codes, how, seed)
     return interop.like(codes, x) if out is None else out
+
+
+@functools.lru_cache(maxsize=1024)
+def _cached_rules(format: FormatLike, *options: str) -> Rules:
+    return rules(_as_format(format), *options)
+
+
+def _rules(format: FormatLike, *options: str) -> Rules:
+    try:
+        return _cached_rules(format, *options)
+    except TypeError:  # something without a hash: say what is wrong with it
+        return rules(_as_format(format), *options)
 
 
 def _convert(
@@ -605,7 +622,7 @@ def round_to(
     >>> ff.round_to(np.float32([0.1, 500.0]), "fp8_e4m3fn", overflow="saturate")
     array([1.015625e-01, 4.480000e+02], dtype=float32)
     """
-    how = rules(_as_format(format), rounding, overflow, nan, subnormals)
+    how = _rules(format, rounding, overflow, nan, subnormals)
     fmt = how.format
     values = interop.float_array(x)
     source = _as_format(values.dtype)
@@ -685,7 +702,7 @@ def astype(
         library = "torch" if interop.is_torch(x) else "NumPy and ml_dtypes"
         verb = "has" if library == "torch" else "have"
         raise TypeError(f"{library} {verb} no dtype for {fmt}; ff.encode gives its codes")
-    how = rules(fmt, rounding, overflow, nan, subnormals)
+    how = _rules(fmt, rounding, overflow, nan, subnormals)
     values = interop.values_array(x)
     codes = np.empty_like(values, fmt.code_dtype)
     _convert(_encode, values, codes, how, seed)

@@ -139,6 +139,9 @@ class Format:
     def __str__(self) -> str:
         return self.name
 
+    def __hash__(self) -> int:  # a few fields tell formats apart well enough, and quickly
+        return hash((self.name, self.fraction_bits))
+
     # Codes.
 
     @property

@@ -124,6 +124,8 @@ def values_array(x: Any) -> np.ndarray:
     ValueError
         A torch tensor that is not in CPU memory; an integer that fp64 does not hold.
     """
+    if type(x) is np.ndarray and x.dtype in FLOAT_DTYPES:
+        return x
     array = to_numpy(x)
     if _is_float(array.dtype):
         return array
@@ -271,7 +273,8 @@ def slabs(shape: tuple[int, ...], limit: int = SLAB) -> Iterator[tuple[Any, ...]
 
 def is_plain(array: np.ndarray) -> bool:
     """Return whether C can read the array as it stands: contiguous, aligned, native byte order."""
-    return array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative
+    flags = array.flags
+    return flags.c_contiguous and flags.aligned and array.dtype.isnative
 
 
 def plain(array: np.ndarray) -> np.ndarray:
@@ -309,6 +312,8 @@ def stream(
     index of a piece's first element; without, it means nothing. Returns whether no call returned
     False.
     """
+    if whole and all(map(is_plain, inputs)) and all(map(is_plain, outputs)):
+        return kernel(0, *(array.reshape(-1) for array in (*inputs, *outputs))) is not False
     order = tuple(range(inputs[0].ndim)) if in_order else memory_order(inputs[0])
     inputs = tuple(array.transpose(order) for array in inputs)
     outputs = tuple(array.transpose(order) for array in outputs)
@@ -339,7 +344,7 @@ def checked_out(out: Any, dtype: np.dtype, *inputs: np.ndarray) -> np.ndarray:
     """
     if out is None:
         return np.empty_like(inputs[0], dtype)
-    array = to_numpy(out)
+    array = out if type(out) is np.ndarray else to_numpy(out)
     shape = inputs[0].shape
     if array.dtype != dtype or not (isinstance(out, np.ndarray) or is_torch(out)):
         raise TypeError(f"out= must be an array of {dtype}, got {describe(out)}")
@@ -347,9 +352,9 @@ def checked_out(out: Any, dtype: np.dtype, *inputs: np.ndarray) -> np.ndarray:
         raise ValueError(f"out= must have shape {shape}, got {array.shape}")
     if not array.flags.writeable:
         raise ValueError("out= is read-only")
-    if is_torch(out) and (out.is_neg() or out.is_conj()):
+    if array is not out and is_torch(out) and (out.is_neg() or out.is_conj()):
         raise ValueError("out= is a view that negates or conjugates; pass one that does not")
-    if any(n > 1 and step == 0 for n, step in zip(shape, array.strides, strict=True)):
+    if not array.flags.c_contiguous and any(n > 1 and step == 0 for n, step in zip(shape, array.strides, strict=True)):
         raise ValueError("out= has several elements in one place in memory")
     if any(_overlap(array, x) for x in inputs):
         raise ValueError("out= overlaps the input or another out=")

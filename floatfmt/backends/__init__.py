@@ -30,6 +30,7 @@ __all__ = [
     "available_backends",
     "backend_name",
     "current_backend",
+    "runs_reference",
     "use_backend",
 ]
 
@@ -142,6 +143,11 @@ def _warn_once_that_native_is_missing() -> None:
         NativeMissingWarning,
         stacklevel=4,
     )
+
+
+def runs_reference(backend: Backend) -> bool:
+    """Return whether a backend is the NumPy reference."""
+    return backend is reference
 
 
 def current_backend() -> Backend:

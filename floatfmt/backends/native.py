@@ -22,11 +22,12 @@ try:
 except ImportError:  # installed without a compiler
     ffi = lib = None
 
+from_buffer = ffi and ffi.from_buffer
+
 __all__ = ["LEVELS", "Native", "compiler", "supported_levels"]
 
 #: Names of the instruction-set levels, slowest first, by their `enum ff_isa`.
 LEVELS = {"baseline": 0, "avx2": 1, "avx512": 2}
-_TYPES = {"fp64": 0, "fp32": 1, "fp16": 2, "bf16": 3}
 
 
 def supported_levels() -> tuple[str, ...]:
@@ -43,7 +44,7 @@ def compiler() -> str | None:
 
 def _pointer(array: np.ndarray) -> Any:
     # ml_dtypes arrays have no buffer interface; their bytes do.
-    return ffi.from_buffer(array if array.dtype.kind in "fiu" else array.view(np.uint8))
+    return from_buffer(array if array.dtype.kind in "fiu" else array.view(np.uint8))
 
 
 _SIGNS = {(False, False): 0, (True, False): 1, (True, True): 2}
@@ -86,8 +87,15 @@ def rules_like(how: Rules) -> Rules:
     return rules(how.format, Rounding.NEAREST_EVEN, how.overflow, how.nan, how.subnormals)
 
 
+#: Array dtypes by their `enum ff_type`, and the formats of their values.
+_TYPES = {
+    np.dtype(fmt.dtype): (number, fmt)
+    for number, fmt in enumerate(map(format, ("fp64", "fp32", "fp16", "bf16")))
+}
+
+
 def _type(array: np.ndarray) -> int:
-    return _TYPES[format(array.dtype).name]
+    return _TYPES[array.dtype][0]
 
 
 def _slabs(values: np.ndarray) -> Iterator[slice]:
@@ -137,11 +145,12 @@ class Native:
         self, values: np.ndarray, how: Rules, codes: np.ndarray, random: Stream | None = None
     ) -> bool:
         seed, start = random or (0, 0)
+        number, source = _TYPES[values.dtype]
         return not lib.ff_encode(
             self._isa,
-            _type(values),
+            number,
             _c_format(how.format),
-            _c_rules(how, format(values.dtype)),
+            _c_rules(how, source),
             seed,
             start,
             _pointer(values),
