@@ -354,11 +354,11 @@ FF_INLINE uint64_t encode64_inside(uint64_t bits, struct ff_format f)
  *                   times step, exactly
  *   max, infinity   the magnitudes of the largest finite value and of Inf; a larger one than max is
  *                   special | payload bits, with Inf's fraction 0
- *   nan             the code that would be -0 and is NaN; else no code */
+ *   not_nan         0 where the code that would be -0 is NaN, else all ones */
 #define FF_DEFINE_DECODING(NAME, U, F, M, E, BIG, to_bits, of_bits)                                \
     struct NAME {                                                                                  \
         U signs, magnitudes, flip, plus, rebias, hidden, linear, max, infinity, special, payload;  \
-        U nan;                                                                                     \
+        U not_nan;                                                                                 \
         F step;                                                                                    \
         int shift;                                                                                 \
     };                                                                                             \
@@ -380,7 +380,7 @@ FF_INLINE uint64_t encode64_inside(uint64_t bits, struct ff_format f)
         d.infinity = f.has_infinity ? d.max + 1 : ~(U)0;                                           \
         d.special = f.nan == FF_NAN_IEEE ? all_ones : all_ones | one << ((M)-1);                   \
         d.payload = f.nan == FF_NAN_IEEE ? (one << m) - 1 : 0;                                     \
-        d.nan = f.nan == FF_NAN_NEGATIVE_ZERO ? d.signs : ~(U)0;                                   \
+        d.not_nan = f.nan == FF_NAN_NEGATIVE_ZERO ? 0 : ~(U)0;                                     \
         return d;                                                                                  \
     }                                                                                              \
     /* BIG has the value 2^M, so BIG | n is the float 2^M + n. */                                  \
@@ -396,7 +396,7 @@ FF_INLINE uint64_t encode64_inside(uint64_t bits, struct ff_format f)
         special = magnitude == d.infinity ? all_ones : special;                                    \
         wide = magnitude > d.max ? special : wide;                                                 \
         wide |= negative << ((M) + (E));                                                           \
-        return code == d.nan ? all_ones | one << ((M)-1) : wide;                                   \
+        return ((code ^ d.signs) | d.not_nan) == 0 ? all_ones | one << ((M)-1) : wide;             \
     }
 FF_DEFINE_DECODING(decoding32, uint32_t, float, 23, 8, UINT32_C(0x4B000000), bits_of_float,
                    float_of_bits)

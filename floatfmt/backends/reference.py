@@ -31,7 +31,6 @@ __all__ = [
     "float_environment",
     "minmax",
     "pack",
-    "philox",
     "quantize",
     "round_to",
     "unpack",
