@@ -240,8 +240,10 @@ def decompose(
     >>> ff.decompose(np.uint16([0x3F80, 0x7F80]), "bf16").exponent
     array([127, 255], dtype=uint8)
     >>> fields = ff.decompose(np.float32([0.1, 0.375, 1e-9]), "fp8_e4m3fn")
-    >>> fields.exact, fields.ulp, [ff.Category(c).name for c in fields.category]
-    (array([False,  True, False]), array([0.0078125 , 0.03125   , 0.00195312]), ['NORMAL', 'NORMAL', 'ZERO'])
+    >>> fields.exact, [ff.Category(c).name for c in fields.category]
+    (array([False,  True, False]), ['NORMAL', 'NORMAL', 'ZERO'])
+    >>> fields.ulp.tolist()
+    [0.0078125, 0.03125, 0.001953125]
     """
     fmt = _format_of(x) if format is None else _as_format(format)
     array = interop.to_numpy(x)
@@ -627,7 +629,7 @@ def round_to(
     values = interop.float_array(x)
     source = _as_format(values.dtype)
     rounded = interop.checked_out(out, np.dtype(source.dtype), values)
-    if how.is_default and fmt.holds(source) and fmt != source:
+    if fmt.holds(source) and fmt != source and how.with_rounding("nearest_even").is_default:
         rounded[...] = values
     elif source.holds(fmt):
         wide = source.value_dtype == source.dtype
@@ -755,7 +757,9 @@ def pack(codes: Any, format: FormatLike, *, order: str = "low_first") -> Any:
     return interop.like(packed, codes)
 
 
-def unpack(packed: Any, format: FormatLike, n: int | None = None, *, order: str = "low_first") -> Any:
+def unpack(
+    packed: Any, format: FormatLike, n: int | None = None, *, order: str = "low_first"
+) -> Any:
     """Unpack codes along the last axis: the inverse of `pack`.
 
     Parameters
@@ -783,7 +787,9 @@ def unpack(packed: Any, format: FormatLike, n: int | None = None, *, order: str 
     fmt, high_first = _packing(format, order)
     array = interop.plain(interop.to_numpy(packed))
     if array.dtype != np.uint8 or array.ndim == 0:
-        raise TypeError(f"expected packed bytes (an array of uint8), got {interop.describe(packed)}")
+        raise TypeError(
+            f"expected packed bytes (an array of uint8), got {interop.describe(packed)}"
+        )
     room = array.shape[-1] * 8 // fmt.bits
     count = room if n is None else operator.index(n)
     if not 0 <= count <= room or -(-count * fmt.bits // 8) != array.shape[-1]:

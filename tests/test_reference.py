@@ -25,14 +25,14 @@ def exact_codes(
     return [
         0
         if how.nans is None and exact.category(int(pattern), source) == "nan"
-        else exact.convert(int(pattern), source, how.format, how, exact.random_word(seed, start + i))
+        else exact.convert(
+            int(pattern), source, how.format, how, exact.random_word(seed, start + i)
+        )
         for i, pattern in enumerate(patterns)
     ]
 
 
-def reference_codes(
-    values: np.ndarray, how: Rules, random: tuple[int, int] = (0, 0)
-) -> list[int]:
+def reference_codes(values: np.ndarray, how: Rules, random: tuple[int, int] = (0, 0)) -> list[int]:
     codes = np.empty(values.shape, how.format.code_dtype)
     fine = reference.encode(values, how, codes, random)
     with np.errstate(invalid="ignore"):  # a signalling NaN
