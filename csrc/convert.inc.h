@@ -294,7 +294,7 @@ static int encode_carefully(struct ff_format f, const struct ff_rules *r, uint64
 }
 
 /* A block by encode_fast. Returns the largest magnitude: codes mean nothing if that is not finite.
- * The compiler is told how signs are written, and all of the formats that are worth it. */
+ * The compiler is told how the format writes signs: one loop each. */
 #define FF_FAST_LOOP(name, CORE, PLAN, U, TELL)                                                    \
     FF_LOOP U name(const U *restrict values, U *restrict codes, size_t n, struct ff_format f,      \
                    const struct PLAN *restrict p)                                                  \
@@ -344,7 +344,7 @@ FF_LOOP uint32_t fast32_e8m0(const uint32_t *restrict values, uint32_t *restrict
     return most < 0x7f7fffff ? most : 0x7f800000;
 }
 
-/* Calls BODY with `from` and `count` for every block of n elements; ends with 1 if it returns. */
+/* Runs BODY with `from` and `count` for every block of n elements. */
 #define FF_CHUNKS(BODY)                                                                            \
     for (size_t from = 0; from < n; from += FF_CHUNK) {                                            \
         const size_t count = n - from < FF_CHUNK ? n - from : FF_CHUNK;                            \
@@ -372,9 +372,10 @@ FF_LOOP int encode_blocks_f32(struct ff_format f, const struct ff_rules *r, uint
                               uint64_t start, const uint32_t *values, uint8_t *codes, size_t n)
 {
     uint32_t narrow[FF_CHUNK];
-    uint64_t wide[FF_CHUNK] = {0};
+    uint64_t wide[FF_CHUNK];
     struct plan32 p;
-    const int is_e8m0 = is_format(f, E8M0FNU), is_fast = plan_for32(&p, f, r) && (f.has_zero || is_e8m0);
+    const int is_e8m0 = is_format(f, E8M0FNU);
+    const int is_fast = plan_for32(&p, f, r) && (f.has_zero || is_e8m0);
     const size_t bytes = code_bytes(f);
     FF_CHUNKS({
         if (is_fast) {
@@ -449,7 +450,7 @@ FF_LOOP int encode_f32(const struct ff_format *format, const struct ff_rules *r,
                           uint64_t start, const void *restrict values, void *restrict codes,       \
                           size_t n)                                                                \
     {                                                                                              \
-        uint32_t wide[FF_CHUNK] = {0};                                                             \
+        uint32_t wide[FF_CHUNK];                                                                   \
         const size_t bytes = code_bytes(*format);                                                  \
         FF_CHUNKS({                                                                                \
             for (size_t i = 0; i < count; i++)                                                     \
