@@ -5,23 +5,14 @@ them (`quantize`, `absmax`, `zeropoint`), on a C kernel that a NumPy reference c
 """
 
 from . import exact
-from .arrays import (
-    Category,
-    Fields,
-    astype,
-    compose,
-    decode,
-    decompose,
-    encode,
-    pack,
-    round_to,
-    unpack,
-)
+from .arrays import astype, decode, encode, round_to
 from .backends import NativeMissingWarning, available_backends, use_backend
 from .compare import Comparison, compare
+from .fields import Category, Fields, compose, decompose
 from .formats import Format, format, formats, p3109
 from .inspection import Inspection, inspect
 from .metrics import Error, error
+from .packing import pack, unpack
 from .quantize import Quantized, absmax, quantize, zeropoint
 from .rounding import Rounding, rounding_mode
 

@@ -399,7 +399,9 @@ def same(a: Any, b: Any) -> Any:
     if type(a) is not type(b):
         return NotImplemented
     return all(
-        _equal(getattr(a, field.name), getattr(b, field.name)) for field in dataclasses.fields(a)
+        _equal(getattr(a, field.name), getattr(b, field.name))
+        for field in dataclasses.fields(a)
+        if field.compare
     )
 
 

@@ -32,7 +32,10 @@ ORDER = (
     "backends.reference",
     "backends.native",
     "backends",
+    "streaming",
     "arrays",
+    "fields",
+    "packing",
     "quantize",
     "metrics",
     "checkpoint",
@@ -97,7 +100,7 @@ def test_a_module_imports_only_what_stands_above_it(name):
 
 def test_the_import_scanner_sees_imports():
     found = imports_of("arrays", modules()["arrays"])
-    assert found == {"backends", "formats", "interop", "rounding"}
+    assert found == {"backends", "formats", "interop", "rounding", "streaming"}
 
 
 def test_only_native_imports_the_extension():

@@ -397,8 +397,12 @@ def test_packing_refuses_what_it_cannot_do():
 @given(st.sampled_from(ALL_FORMATS), st.data())
 def test_decompose_says_of_every_code_what_exact_says(fmt, data):
     codes = data.draw(code_arrays(fmt, max_size=40))
-    fields = ff.decompose(codes, fmt)
+    fields = ff.decompose(codes, fmt, details=True)
     assert fields.exact is None
+    computed = ff.decompose(codes, fmt)
+    assert fields == computed
+    assert fields.category.tolist() == computed.category.tolist()
+    np.testing.assert_array_equal(fields.ulp, computed.ulp)
     for i, code in enumerate(codes.tolist()):
         category = ff.exact.category(code, fmt)
         assert ff.Category(fields.category[i]).name.lower() == category
@@ -415,7 +419,7 @@ def test_decompose_of_values_is_that_of_their_codes_and_knows_which_are_exact(fm
     x = data.draw(value_arrays(np.dtype(dtype), fmt, max_size=50))
     if fmt.nan is None:
         x = np.where(np.isfinite(x), x, 1).astype(dtype)
-    fields = ff.decompose(x, fmt, rounding="toward_zero")
+    fields = ff.decompose(x, fmt, rounding="toward_zero", details=True)
     codes = ff.encode(x, fmt, rounding="toward_zero")
     if np.dtype(dtype).name == fmt.dtype:
         return

@@ -322,7 +322,9 @@ def test_a_tensor_is_chosen_from_a_file_not_from_an_array():
 def test_an_int8_quantiser_refuses_nan_and_inf_and_names_the_first(value, row):
     x = WEIGHTS.copy()
     x[200, 3] = x[250, 1] = value
-    with pytest.raises(ValueError, match=rf"x\[200, 3\] is {value}; int8 and formats without NaN need finite"):
+    with pytest.raises(
+        ValueError, match=rf"x\[200, 3\] is {value}; int8 and formats without NaN need finite"
+    ):
         compare(x, row)
 
 

@@ -13,7 +13,8 @@ from functools import partial
 
 import numpy as np
 
-from ..arrays import compose, decode, decompose, encode, round_to
+from ..arrays import decode, encode, round_to
+from ..fields import compose, decompose
 from ..backends import available_backends
 from ..formats import format
 from ..quantize import Quantized, absmax, quantize, zeropoint
