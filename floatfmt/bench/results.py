@@ -45,8 +45,10 @@ class Result:
     ----------
     case, about, inputs : str
         Names of the case and of the kind of input.
-    size, bytes_per_element : int
-        Elements, and the bytes that an element moves at least.
+    size : int
+        Elements.
+    bytes_per_element : float
+        The bytes that an element moves at least.
     copy : Timing
         Of copying so much memory that as many bytes are read and written.
     rows : tuple of Row
@@ -59,7 +61,7 @@ class Result:
     about: str
     inputs: str
     size: int
-    bytes_per_element: int
+    bytes_per_element: float
     copy: Timing
     rows: tuple[Row, ...]
     missing: tuple[str, ...] = ()
