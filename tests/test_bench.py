@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -540,6 +541,27 @@ def test_the_script_prints_every_format_in_every_mode(tmp_path, monkeypatch, cap
     wanted = list(dict.fromkeys(target.case for target in cases.ROUNDING_ACCEPTANCE))
     assert measured == grid + wanted
     assert out.count("≥") == len(cases.ROUNDING_ACCEPTANCE)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_processor_time_leaves_out_what_others_take(monkeypatch):
+    def build(work):
+        codes = work.x.astype(np.float16)
+
+        def interrupted():
+            time.sleep(0.02)
+            return codes
+
+        return interrupted
+
+    case = with_contender("encode-fp32-fp16", build)
+    seconds = {}
+    for clock in run.CLOCKS:
+        report = run.run([task(case)], budget_s=0, clock=clock)
+        assert f"times are {clock} time" in printed(report)
+        assert report.to_dict()["clock"] == clock
+        seconds[clock] = report.results[0].row("numpy", "new").timing.median_s
+    assert seconds["wall"] >= 0.02 > seconds["thread CPU"]
 
 
 def test_the_readmes_run_goes_to_the_file_that_its_table_is_made_from(monkeypatch):

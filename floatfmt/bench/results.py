@@ -138,11 +138,14 @@ class Report:
         Seconds for each result.
     results : tuple of Result
         In the order they were measured.
+    clock : str
+        What a time is, a key of `run.CLOCKS`.
     """
 
     environment: dict[str, Any]
     budget_s: float
     results: tuple[Result, ...]
+    clock: str = "wall"
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything for JSON, with a schema version."""
@@ -150,6 +153,7 @@ class Report:
             "schema": SCHEMA_VERSION,
             **self.environment,
             "threads": 1,
+            "clock": self.clock,
             "sizes": sorted({result.size for result in self.results}),
             "budget_s": self.budget_s,
             "results": [result.to_dict() for result in self.results],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from . import peers
 from .cases import Case, encode_case, expanded
 from .contenders import GFLOAT_MODES, Contender, Run, Work
 from .results import Result, Row
-from .run import checked, copying
+from .run import Clock, checked, copying
 
 __all__ = [
     "ANCHOR",
@@ -64,7 +65,7 @@ class Formatwise:
     def __str__(self) -> str:
         return f"fp32 values rounded to {self.target} in every mode, {self.size:,} elements"
 
-    def measured(self, *, budget_s: float) -> Sequence[Result]:
+    def measured(self, *, budget_s: float, clock: Clock = time.perf_counter_ns) -> Sequence[Result]:
         """Check every mode against the reference and gfloat, then time the fastest backend.
 
         Raises
@@ -80,7 +81,7 @@ class Formatwise:
         for mode, case in cases.items():
             for contender, perform in _checked(case, work):
                 timed[f"{contender.peer} {mode}"] = perform
-        timings = interleaved(timed, budget_s=budget_s, min_sample_s=SAMPLE_S)
+        timings = interleaved(timed, budget_s=budget_s, min_sample_s=SAMPLE_S, clock=clock)
         return [
             Result(
                 *(

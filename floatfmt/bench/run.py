@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -19,11 +20,16 @@ from .results import Report, Result, Row
 __all__ = ["Task", "checked", "copying", "measure", "plan", "run"]
 
 
+Clock: TypeAlias = Callable[[], int]
+#: Both in nanoseconds; everything runs on the thread that measures.
+CLOCKS: dict[str, Clock] = {"wall": time.perf_counter_ns, "thread CPU": time.thread_time_ns}
+
+
 class Measurable(Protocol):
     """What `run` measures: something with a name for the progress, that gives results."""
 
     def __str__(self) -> str: ...
-    def measured(self, *, budget_s: float) -> Sequence[Result]: ...
+    def measured(self, *, budget_s: float, clock: Clock) -> Sequence[Result]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +43,8 @@ class Task:
     def __str__(self) -> str:
         return f"{self.case.name}, {self.size:,} elements, {KINDS[self.kind].about}"
 
-    def measured(self, *, budget_s: float) -> Sequence[Result]:
-        return (measure(self, budget_s=budget_s),)
+    def measured(self, *, budget_s: float, clock: Clock) -> Sequence[Result]:
+        return (measure(self, budget_s=budget_s, clock=clock),)
 
 
 def plan(
@@ -79,6 +85,7 @@ def run(
     tasks: Sequence[Measurable],
     *,
     budget_s: float,
+    clock: str = "wall",
     progress: Callable[[str], None] = lambda text: None,
 ) -> Report:
     """Measure tasks, every library on one thread.
@@ -89,6 +96,8 @@ def run(
         From `plan`, or `rounding.plan`.
     budget_s : float
         Seconds of timing for each task; at least three rounds are measured.
+    clock : {"wall", "thread CPU"}
+        What a time is: the second leaves out what other processes take of the processor.
     progress : function
         Called with a line before each task.
 
@@ -102,11 +111,11 @@ def run(
     with peers.on_one_thread():
         for number, task in enumerate(tasks, 1):
             progress(f"[{number}/{len(tasks)}] {task}")
-            results += task.measured(budget_s=budget_s)
-    return Report(environment, budget_s, tuple(results))
+            results += task.measured(budget_s=budget_s, clock=CLOCKS[clock])
+    return Report(environment, budget_s, tuple(results), clock)
 
 
-def measure(task: Task, *, budget_s: float) -> Result:
+def measure(task: Task, *, budget_s: float, clock: Clock = time.perf_counter_ns) -> Result:
     """Check that a task's contenders agree, then time them and a copy against each other."""
     case, size = task.case, task.size
     contenders = expanded(case, size)
@@ -118,7 +127,7 @@ def measure(task: Task, *, budget_s: float) -> Result:
     differing = checked(str(task), case.parts, work, contenders, runs)
     timed: dict[str, Run] = {"copy": copying(int(size * case.bytes_per_element / 2))}
     timed |= {f"{c.name}, {c.allocation}": run for c, run in zip(contenders, runs, strict=True)}
-    copy, *timings = interleaved(timed, budget_s=budget_s).values()
+    copy, *timings = interleaved(timed, budget_s=budget_s, clock=clock).values()
     return Result(
         case.name,
         case.about,

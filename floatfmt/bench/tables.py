@@ -157,6 +157,7 @@ def print_report(report: Report, to: Console, *, targets: Sequence[Target] = ())
     """
     for line in environment_lines(report.environment):
         show(to, line)
+    show(to, f"times are {report.clock} time")
     for size in dict.fromkeys(result.size for result in report.results):
         _print_grid({r.case: r for r in report.results if r.size == size and in_grid(r)}, to)
     for result in report.results:
