@@ -19,11 +19,13 @@ from .arrays import (
 )
 from .backends import NativeMissingWarning, available_backends, use_backend
 from .compare import Comparison, compare
+from .explanation import Explanation
 from .formats import Format, format, formats, p3109
 from .inspection import Inspection, inspect
 from .metrics import Error, error
 from .quantize import Quantized, absmax, quantize, zeropoint
 from .rounding import Rounding, rounding_mode
+from .survey import Survey, round_all
 
 __version__ = "0.1.0"
 
@@ -31,12 +33,14 @@ __all__ = [
     "Category",
     "Comparison",
     "Error",
+    "Explanation",
     "Fields",
     "Format",
     "Inspection",
     "NativeMissingWarning",
     "Quantized",
     "Rounding",
+    "Survey",
     "absmax",
     "astype",
     "available_backends",
@@ -53,6 +57,7 @@ __all__ = [
     "p3109",
     "pack",
     "quantize",
+    "round_all",
     "round_to",
     "rounding_mode",
     "unpack",

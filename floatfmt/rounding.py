@@ -7,12 +7,25 @@ from __future__ import annotations
 
 import enum
 import functools
+import operator
+import os
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from .formats import Format, nearest_names
 
-__all__ = ["NANS", "OVERFLOWS", "SUBNORMALS", "Pair", "Rounding", "Rules", "rounding_mode", "rules"]
+__all__ = [
+    "NANS",
+    "OVERFLOWS",
+    "SUBNORMALS",
+    "Pair",
+    "Rounding",
+    "Rules",
+    "fresh_seed",
+    "rounding_mode",
+    "rules",
+    "word64",
+]
 
 
 class Rounding(str, enum.Enum):
@@ -99,6 +112,28 @@ def _checked(option: str, value: str, known: tuple[str, ...]) -> str:
         return value
     nearest = nearest_names(value, known) if isinstance(value, str) else ""
     raise ValueError(f"{option}={value!r} is not known; {nearest}{_known(known)}")
+
+
+def word64(number: int, name: str = "seed") -> int:
+    """Return an integer of 64 bits: a seed, or an index.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is no integer, or out of range; the message calls it `name`.
+    """
+    try:
+        word = operator.index(number)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {number!r}") from None
+    if not 0 <= word < 2**64:
+        raise ValueError(f"{name} must lie in 0 to 2**64 - 1, got {number!r}")
+    return word
+
+
+def fresh_seed() -> int:
+    """Return 64 bits of the system's entropy."""
+    return int.from_bytes(os.urandom(8), "little")
 
 
 #: One code for positive values, one for negative ones.
