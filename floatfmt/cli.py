@@ -315,8 +315,7 @@ def _inspections(
     options: dict[str, Any],
 ) -> tuple[str, list[Any]]:
     """Return what is shown of each value, and what it is called."""
-    if options.get("rounding") is not None:
-        options.setdefault("seed", fresh_seed())  # one for all values, as in encode
+    options.setdefault("seed", fresh_seed())  # one for all values, as in encode
     found = [
         inspect(code=value, format=format_name)
         if are_codes
@@ -426,7 +425,7 @@ def _value(x: Fraction | None) -> str:
     """
     if x is None:
         return "-"
-    return f"{float(x):.4g}" if x.denominator > 1 or x >= 1_000_000 else f"{x}"
+    return f"{float(x):.4g}" if x.denominator > 1 or abs(x) >= 1_000_000 else f"{x}"
 
 
 #: The table, column by column: its header and what it says of a format.
@@ -436,6 +435,7 @@ _COLUMNS: tuple[tuple[tuple[str, ...], Callable[[Format], str]], ...] = (
     (("exponent", "bits"), lambda fmt: f"{fmt.exponent_bits}"),
     (("fraction", "bits"), lambda fmt: f"{fmt.fraction_bits}"),
     (("largest", "finite"), lambda fmt: _value(fmt.max_finite)),
+    (("least", "finite"), lambda fmt: _value(fmt.lowest)),
     (("smallest", "normal"), lambda fmt: _value(fmt.min_normal)),
     (("smallest", "subnormal"), lambda fmt: _value(fmt.min_subnormal)),
     (("epsilon",), lambda fmt: _value(fmt.epsilon)),
@@ -454,4 +454,5 @@ def _formats_table() -> Table:
         for fmt in registered_formats()
     )
     header = tuple(header for header, _ in _COLUMNS)
-    return Table(header, tuple(rows), breaks=(header.index(("zero", "codes")),))
+    breaks = (header.index(("smallest", "normal")), header.index(("zero", "codes")))
+    return Table(header, tuple(rows), breaks)

@@ -62,7 +62,7 @@ class Explanation:
     >>> import floatfmt as ff
     >>> why = ff.inspect("0.0319", "bf16").explain()
     >>> why.lower.code == 0x3D02, why.upper.code == 0x3D03, why.midpoint, why.position
-    (True, True, Fraction(261, 8192), Fraction(2071, 3125))
+    (True, True, Fraction(261, 8192), Fraction(414, 625))
     >>> why.bits
     SignificandBits(kept='1.0000010', guard=1, round=0, sticky=1)
     >>> why.sentence
@@ -366,3 +366,11 @@ def _line_of_exact(x: Inspection) -> NumberLine | None:
         for at, n in ((Fraction(0), down), (position, x), (Fraction(1), up))
     )
     return NumberLine(ticks, _asked(x, 40) or x.hex, position, position)
+
+
+def _neighbour_dict(x: Inspection, neighbour: Neighbour | None) -> dict[str, Any] | None:
+    if neighbour is None:
+        return None
+    code = neighbour.code
+    in_hexadecimal = None if code is None else in_hex(code, x.format)
+    return {"code": code, "hex": in_hexadecimal, "value": in_full(neighbour.value)}

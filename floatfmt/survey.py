@@ -247,9 +247,11 @@ def round_all(
     >>> print(ff.round_all("0.1", formats=["fp32", "fp16", "fp8_e4m3fn", "int8"]))
     0.1 in 4 formats, nearest_even
     <BLANKLINE>
-    format            code          value        error   relative      ulp
-    fp32        0x3DCCCCCD   ~0.100000001   ~+1.49e-9  ~+1.49e-8     +0.2
-    fp16            0x2E66  0.0999755859375  ~-0.0000244  ~-0.000244     -0.4
+    format            code            value        error    relative   ulp
+    fp32        0x3DCCCCCD     ~0.100000001    ~+1.49e-9   ~+1.49e-8  +0.2
+    fp16            0x2E66  0.0999755859375  ~-0.0000244  ~-0.000244  -0.4
+    fp8_e4m3fn        0x1D        0.1015625    ~+0.00156    ~+0.0156  +0.2
+    int8              0x00                0         -0.1          -1  -0.1
     """
     if is_bit_pattern(x):
         raise ValueError(f"{x!r} are the bits of a code, which mean nothing without its format")

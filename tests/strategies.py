@@ -28,6 +28,14 @@ CUSTOM_FORMATS = (
     ff.Format("e10m52, subnormals are fp64's", 10, 52, bias=1023),
     ff.Format("e4m3 of large numbers", 4, 3, bias=-20),
     ff.Format("e5m1 next to fp64's end", 5, 1, bias=-993),
+    ff.p3109(8, 3),
+    ff.p3109(8, 1, extended=False),
+    ff.p3109(6, 4, signed=False),
+    ff.p3109(12, 5, signed=False, extended=False),
+    ff.Format("sign and magnitude", 0, 6, infinity=False, nan=None),
+    ff.Format("fixed point with Inf and NaN", 0, 5, bias=3, nan="top"),
+    ff.Format("e3m0 without zero", 3, 0, signed=False, infinity=False, nan=None, zero=False),
+    ff.Format("unsigned e4m3 with Inf", 4, 3, signed=False),
 )
 ALL_FORMATS = (*ff.formats(), *CUSTOM_FORMATS)
 
@@ -40,13 +48,13 @@ def boundary_codes(fmt: ff.Format) -> tuple[int, ...]:
         0,
         1 << fmt.fraction_bits,  # the smallest normal
         one,
-        fmt.infinity_code,
-        fmt.infinity_code | fmt.quiet_bit,
-        fmt.infinity_code | fmt.fraction_mask,
+        fmt.max_code + 1,  # Inf, or what is in its place
+        (fmt.max_code + 1) | fmt.quiet_bit,
+        fmt.magnitude_mask,
     ]
     magnitudes = {place + step for place in places for step in (-2, -1, 0, 1, 2)}
-    magnitudes = {m for m in magnitudes if 0 <= m < fmt.sign_bit}
-    return tuple(sorted(m | sign for m in magnitudes for sign in (0, fmt.sign_bit)))
+    magnitudes = {m for m in magnitudes if 0 <= m <= fmt.magnitude_mask}
+    return tuple(sorted({m | sign for m in magnitudes for sign in (0, fmt.sign_bit)}))
 
 
 @functools.cache
@@ -54,11 +62,11 @@ def tie_codes(source: ff.Format, target: ff.Format) -> tuple[int, ...]:
     """Codes of `source` at and one ulp beside midpoints of `target`'s boundary neighbours."""
     found: set[int] = set()
     for code in boundary_codes(target):
-        if ff.exact.category(code, target) in ("infinite", "nan"):
+        if not ff.exact.is_finite(code, target):
             continue
         for end in ff.exact.rounding_interval(code, target)[:2]:
             near = ff.exact.encode(end, source)
-            if near & ~source.sign_bit < source.infinity_code:
+            if ff.exact.is_finite(near, source):
                 found |= {
                     near,
                     ff.exact.next_up(near, source),
@@ -107,5 +115,5 @@ def finite_arrays(
 
 
 def _finite(code: int, fmt: ff.Format) -> int:
-    finite = (code & ~fmt.sign_bit) % fmt.infinity_code
+    finite = (code & fmt.magnitude_mask) % (fmt.max_code + 1)
     return finite | (code & fmt.sign_bit)

@@ -346,7 +346,7 @@ def test_an_inspection_is_frozen_small_and_not_hashable():
     x = inspect(1.0)
     with pytest.raises(AttributeError):
         x.code = 2
-    assert Inspection.__slots__ == ("format", "code", "requested")
+    assert Inspection.__slots__ == ("format", "code", "requested", "rules", "seed", "index")
     with pytest.raises(TypeError, match="unhashable"):
         hash(x)
 
