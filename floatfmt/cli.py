@@ -237,6 +237,7 @@ def _with_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.pass_context
 def inspect_command(
     context: click.Context,
+    /,
     values: tuple[str, ...],
     format_name: str | None,
     are_codes: bool,

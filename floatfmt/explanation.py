@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import card, exact, numberline
 from .figures import equals, figure, in_full, rounded
+from .numberline import NumberLine, Tick
 from .placement import Neighbour, Placement, SignificandBits
 from .remarks import placement, sentence
 from .rounding import Rounding, rules
 from .spelling import brief, in_decimal, in_hex
-from .numberline import NumberLine, Tick
 from .table import Part, Table, rich_lines
 
 if TYPE_CHECKING:
@@ -203,7 +203,9 @@ class Explanation:
         )
         position = (where.value - lower.value) / (upper.value - lower.value)
         taken = next((at for at, n in ((0, lower), (1, upper)) if n.code == x.code), None)
-        return NumberLine(ticks, _asked(x, 40), position, None if taken is None else Fraction(taken))
+        return NumberLine(
+            ticks, _asked(x, 40), position, None if taken is None else Fraction(taken)
+        )
 
     def _rows(self) -> Iterator[tuple[str, str]]:
         """Yield a label and a text for all that has something to say."""

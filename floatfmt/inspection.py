@@ -254,7 +254,7 @@ class Inspection:
 
     @property
     def relative_error(self) -> Fraction | None:
-        """`error` over the magnitude of `requested`; None without `error`, and of 0 unless exact."""
+        """`error` over the magnitude of `requested`; None without `error`, and over 0."""
         error, requested = self.error, self._finite_request
         if isinstance(error, Fraction) and isinstance(requested, Fraction):
             return error / abs(requested) if requested and error else None if error else error

@@ -184,7 +184,8 @@ def _value_shapes(line: NumberLine, asked: str) -> list[str]:
         return shapes
     to = _x(line.taken)
     circle = (
-        f'<circle cx="{to:.1f}" cy="{_AXIS}" r="9" fill="none" stroke="{_TAKEN}" stroke-width="2.5"/>'
+        f'<circle cx="{to:.1f}" cy="{_AXIS}" r="9" fill="none" stroke="{_TAKEN}" '
+        'stroke-width="2.5"/>'
     )
     if abs(to - at) < 20:
         return [*shapes, circle]

@@ -101,9 +101,7 @@ def _beyond_remark(where: Placement) -> str:
 
 def _becomes(code: int, fmt: Format) -> str:
     kind = exact.category(code, fmt)
-    return {"infinite": "round to inf", "nan": "become nan"}.get(
-        kind, f"become {brief(code, fmt)}"
-    )
+    return {"infinite": "round to inf", "nan": "become nan"}.get(kind, f"become {brief(code, fmt)}")
 
 
 def _threshold(where: Placement) -> str:

@@ -57,7 +57,7 @@ def has_sign(code: int, fmt: Format) -> bool:
 
 
 def in_decimal(code: int, fmt: Format) -> str:
-    """Return a code's exact value in decimal, every digit; or "-0", "inf", "-inf", "nan", "-nan"."""
+    """Return a code's exact value, every digit; or "-0", "inf", "-inf", "nan", "-nan"."""
     kind = exact.category(code, fmt)
     if kind in ("normal", "subnormal"):
         return plain_decimal(Fraction(exact.decode(code, fmt)))

@@ -15,7 +15,7 @@ from .formats import format as as_format
 from .formats import formats as registered
 from .inspection import OPTIONS, Inspection, inspect
 from .reading import exact_value, is_bit_pattern, read
-from .rounding import Rounding, fresh_seed, rules
+from .rounding import Rounding, fresh_seed, rules, word64
 from .table import TEXT_WIDTH, Part, Table, rich_lines
 
 if TYPE_CHECKING:
@@ -103,9 +103,10 @@ class Survey:
             for line in textwrap.wrap(text, width or TEXT_WIDTH) or [""]:
                 yield [(line, role)]
         yield from self._table.lines(width)
-        for note in self._notes:
+        if self._notes:
             yield []
-            for line in textwrap.wrap(note, width or TEXT_WIDTH):
+        for note in self._notes:
+            for line in textwrap.wrap(note, width or TEXT_WIDTH, subsequent_indent="  "):
                 yield [(line, "note")]
 
     @property
@@ -114,19 +115,20 @@ class Survey:
 
     @property
     def _table(self) -> Table:
-        header = (("format",), ("code",), ("value",), ("error",), ("relative",), ("ulp",), ("",))
+        header = (("format",), ("code",), ("value",), ("error",), ("relative",), ("ulp",))
         return Table(header, tuple(_cells(row) for row in self.rows), breaks=(3,))
 
     @property
     def _notes(self) -> list[str]:
+        """Say what happened, and in which formats."""
+        happened: dict[str, list[str]] = {}
+        for fmt, x, reason in self.rows:
+            lack = (reason or "").removeprefix(f"{fmt} has ")
+            if what := f"- is {lack}" if lack else _tag(x):
+                happened.setdefault(what, []).append(fmt.name)
         seeds = {row.inspection.seed for row in self.rows if row.inspection}
-        notes = [f"seed {seed}" for seed in seeds if seed is not None]
-        reasons: dict[str, list[str]] = {}
-        for row in self.rows:
-            if row.reason:
-                lack = row.reason.removeprefix(f"{row.format} has ")
-                reasons.setdefault(lack, []).append(row.format.name)
-        return notes + [f"-: {lack} ({', '.join(names)})" for lack, names in reasons.items()]
+        drawn = [f"seed {seed}" for seed in seeds if seed is not None]
+        return drawn + [f"{what}: {', '.join(names)}" for what, names in happened.items()]
 
     def _repr_html_(self) -> str:
         cell = "border:none;padding:1px 12px 1px 0;background:none;text-align:"
@@ -182,6 +184,21 @@ def _row_dict(row: SurveyRow) -> dict[str, Any]:
     return {"format": row.format.name, **copied, "is_exact": is_exact, "reason": row.reason}
 
 
+def _cells(row: SurveyRow) -> tuple[Part, ...]:
+    """Return a row of the table."""
+    x = row.inspection
+    if x is None:
+        return ((row.format.name, "name"), *[("-", "none")] * 5)
+    value = figure(x.value, min(x.format.round_trip_digits, 7), 13) if x.value else x.decimal
+    errors = [x.error, x.relative_error, x.error_ulps]
+    if x.error == 0:
+        figures = [("exact", ""), ("", ""), ("", "")]
+    else:
+        figures = [("-", "none") if e is None else (rounded(e, 3, "+"), "") for e in errors]
+    return ((row.format.name, "name"), (x.hex, ""), (value, "lost" * bool(_tag(x))), *figures)
+
+
+#: What the first words of a remark, "overflows: the largest ...", name of what happened.
 _TAGS = {
     name: name.removeprefix("a ")
     for name in (
@@ -191,20 +208,10 @@ _TAGS = {
 }
 
 
-def _cells(row: SurveyRow) -> tuple[Part, ...]:
-    """Return a row of the table."""
-    x = row.inspection
-    if x is None:
-        return ((row.format.name, "name"), *[("-", "none")] * 5, ("", ""))
-    value = figure(x.value, min(x.format.round_trip_digits, 9), 18) if x.value else x.decimal
-    errors = [x.error, x.relative_error, x.error_ulps]
-    if x.error == 0:
-        figures = [("exact", ""), ("", ""), ("", "")]
-    else:
-        figures = [("-", "none") if e is None else (rounded(e, 3, "+"), "") for e in errors]
-    # The first words of a remark name what happened: "overflows: the largest ...".
-    named = (x.remark or "").partition(":")[0].removeprefix(f"{row.format} has ")
-    return ((row.format.name, "name"), (x.hex, ""), (value, ""), *figures, (_TAGS.get(named, ""), "lost"))
+def _tag(x: Inspection | None) -> str:
+    """Return in a word or two what happened to the value; "" if it was rounded like any other."""
+    remark = (x.remark if x else None) or ""
+    return _TAGS.get(remark.partition(":")[0].removeprefix(f"{x.format} has " if x else ""), "")
 
 
 def round_all(
@@ -247,18 +254,18 @@ def round_all(
     >>> print(ff.round_all("0.1", formats=["fp32", "fp16", "fp8_e4m3fn", "int8"]))
     0.1 in 4 formats, nearest_even
     <BLANKLINE>
-    format            code            value        error    relative   ulp
-    fp32        0x3DCCCCCD     ~0.100000001    ~+1.49e-9   ~+1.49e-8  +0.2
-    fp16            0x2E66  0.0999755859375  ~-0.0000244  ~-0.000244  -0.4
-    fp8_e4m3fn        0x1D        0.1015625    ~+0.00156    ~+0.0156  +0.2
-    int8              0x00                0         -0.1          -1  -0.1
+    format            code          value        error    relative   ulp
+    fp32        0x3DCCCCCD           ~0.1    ~+1.49e-9   ~+1.49e-8  +0.2
+    fp16            0x2E66      ~0.099976  ~-0.0000244  ~-0.000244  -0.4
+    fp8_e4m3fn        0x1D      0.1015625    ~+0.00156    ~+0.0156  +0.2
+    int8              0x00              0         -0.1          -1  -0.1
     """
     if is_bit_pattern(x):
         raise ValueError(f"{x!r} are the bits of a code, which mean nothing without its format")
     mode = rules(as_format("fp64"), rounding, overflow, nan, subnormals).rounding
     options: dict[str, Any] = dict(zip(OPTIONS, (mode, overflow, nan, subnormals), strict=True))
     if mode is Rounding.STOCHASTIC:
-        options["seed"] = fresh_seed() if seed is None else seed
+        options["seed"] = fresh_seed() if seed is None else word64(seed)
     number = read(x)
     which = registered() if formats is None else [as_format(fmt) for fmt in formats]
     rows = tuple(_row(x, fmt, options) for fmt in which)

@@ -102,7 +102,12 @@ def test_a_module_imports_only_what_stands_above_it(name):
 
 
 def test_the_import_scanner_sees_imports():
-    assert imports_of("arrays", modules()["arrays"]) == {"backends", "formats", "interop", "rounding"}
+    assert imports_of("arrays", modules()["arrays"]) == {
+        "backends",
+        "formats",
+        "interop",
+        "rounding",
+    }
 
 
 def test_only_native_imports_the_extension():

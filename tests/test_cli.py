@@ -167,7 +167,10 @@ def test_formats_lists_every_row_of_the_registry_and_what_follows_from_it(run):
         *("2", "2,046", "61,440", "2", "2,046"),
     ]
     int8 = next(line for line in lines if line.startswith("int8")).split()
-    assert int8 == [*("int8", "8", "0", "7", "127", "-128", "1", "-", "1", "2"), *"1 0 255 0 0".split()]
+    assert int8 == [
+        *("int8", "8", "0", "7", "127", "-128", "1", "-", "1", "2"),
+        *("1", "0", "255", "0", "0"),
+    ]
 
 
 def test_formats_json_has_exact_figures(run):
