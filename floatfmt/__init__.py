@@ -8,6 +8,7 @@ from . import exact
 from .arrays import astype, decode, encode, round_to
 from .backends import NativeMissingWarning, available_backends, use_backend
 from .compare import Comparison, compare
+from .explanation import Explanation
 from .fields import Category, Fields, compose, decompose
 from .formats import Format, format, formats, p3109
 from .inspection import Inspection, inspect
@@ -15,6 +16,7 @@ from .metrics import Error, error
 from .packing import pack, unpack
 from .quantize import Quantized, absmax, quantize, zeropoint
 from .rounding import Rounding, rounding_mode
+from .survey import Survey, round_all
 
 __version__ = "0.1.0"
 
@@ -22,12 +24,14 @@ __all__ = [
     "Category",
     "Comparison",
     "Error",
+    "Explanation",
     "Fields",
     "Format",
     "Inspection",
     "NativeMissingWarning",
     "Quantized",
     "Rounding",
+    "Survey",
     "absmax",
     "astype",
     "available_backends",
@@ -44,6 +48,7 @@ __all__ = [
     "p3109",
     "pack",
     "quantize",
+    "round_all",
     "round_to",
     "rounding_mode",
     "unpack",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import operator
-import os
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -13,7 +11,7 @@ import numpy as np
 from . import interop
 from .backends import Backend
 from .formats import Format, FormatLike, format
-from .rounding import Rounding, Rules, rules
+from .rounding import Rounding, Rules, fresh_seed, rules, word64
 from .streaming import run
 
 _as_format = format  # the public functions have a parameter called format
@@ -99,7 +97,7 @@ def encode(
     """
     how = _rules(format, rounding, overflow, nan, subnormals)
     values = interop.values_array(x)
-    codes = interop.checked_out(out, how.format.code_dtype, values)
+    codes = interop.checked_out(out, how.code_dtype, values)
     _convert(_encode, values, codes, how, seed)
     return interop.like(codes, x) if out is None else out
 
@@ -127,7 +125,7 @@ def _convert(
 ) -> None:
     """Run ``kernel(backend, start, values, out, how, seed)``; a NaN without a code is an error."""
     stochastic = how.rounding is Rounding.STOCHASTIC
-    key = _seed(seed) if stochastic else 0
+    key = (fresh_seed() if seed is None else word64(seed)) if stochastic else 0
     seeded = functools.partial(kernel, how=how, seed=key)
     if not run(seeded, (values,), (out,), whole=whole, in_order=stochastic):
         report_nan(values, how)
@@ -137,18 +135,6 @@ def _encode(
     backend: Backend, start: int, values: np.ndarray, codes: np.ndarray, *, how: Rules, seed: int
 ) -> bool:
     return backend.encode(values, how, codes, (seed, start))
-
-
-def _seed(seed: int | None) -> int:
-    if seed is None:
-        return int.from_bytes(os.urandom(8), "little")
-    try:
-        number = operator.index(seed)
-    except TypeError:
-        raise TypeError(f"seed must be an integer, got {seed!r}") from None
-    if not 0 <= number < 2**64:
-        raise ValueError(f"seed must lie in 0 to 2**64 - 1, got {seed!r}")
-    return number
 
 
 def report_nan(values: np.ndarray, how: Rules) -> NoReturn:

@@ -12,14 +12,29 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from . import exact
 from .figures import equals, figure, in_full, is_short_ratio, plain_decimal, rounded
-from .formats import Format
+from .spelling import brief, field_bits, has_sign
 
 if TYPE_CHECKING:
     from rich.text import Text
 
     from .inspection import Inspection
 
-__all__ = ["html_card", "one_line", "remark", "rich_card", "text_card"]
+__all__ = [
+    "HTML_CARD",
+    "HTML_LABEL",
+    "HTML_RESET",
+    "HTML_TABLE",
+    "HTML_TEXT",
+    "LABEL_WIDTH",
+    "TEXT_WIDTH",
+    "html_card",
+    "one_line",
+    "options_row",
+    "requested_row",
+    "rich_card",
+    "text_card",
+    "wrap",
+]
 
 #: A piece of a line and its role: "sign", "exponent", "fraction", "title", or "" for plain text.
 Part: TypeAlias = tuple[str, str]
@@ -33,7 +48,8 @@ LABEL_WIDTH = len("significand") + 2
 
 def one_line(x: Inspection) -> str:
     """Return the format, the code, its fields and the value on one line."""
-    return f"<{x.format} {x.hex} {'|'.join(_field_bits(x))} {equals(_brief(x))}>"
+    bits = "|".join(_field_bits(x).values())
+    return f"<{x.format} {x.hex} {bits} {equals(_brief(x))}>"
 
 
 def text_card(x: Inspection) -> str:
@@ -53,50 +69,14 @@ def rich_card(x: Inspection, width: int) -> Iterator[Text]:
 def html_card(x: Inspection) -> str:
     """Return the card as HTML that needs nothing from outside."""
     rows = "".join(
-        f'<tr style="background:none"><th scope="row" style="{_HTML_LABEL}">'
-        f'{_html(label, role)}</th><td style="{_HTML_TEXT}">'
+        f'<tr style="background:none"><th scope="row" style="{HTML_LABEL}">'
+        f'{_html(label, role)}</th><td style="{HTML_TEXT}">'
         f"{''.join(_html(*part) for part in parts)}</td></tr>"
         for label, role, parts in _rows(x)
     )
     return (
-        f'<div style="{_HTML_CARD}">{_html(_title(x), "title")}'
-        f'<table style="{_HTML_TABLE}"><tbody>{rows}</tbody></table></div>'
-    )
-
-
-# --- remarks ------------------------------------------------------------------------------------
-
-
-def remark(x: Inspection) -> str | None:
-    """Return a sentence if a finite value overflowed, underflowed or lay halfway; else None."""
-    asked = x.requested
-    if not asked or isinstance(asked, float):
-        return None
-    if x.category == "infinite":
-        return _overflow_remark(x.format)
-    if x.category == "zero":
-        return _underflow_remark(x.format)
-    if x.error and asked in exact.rounding_interval(x.code, x.format)[:2]:
-        other = x.next_down if x.error > 0 else x.next_up
-        assert other is not None
-        return f"a tie: halfway between {x.hex} and {other.hex}, and the even code is taken"
-    return None
-
-
-def _overflow_remark(fmt: Format) -> str:
-    digits = fmt.round_trip_digits
-    _, threshold, _ = exact.rounding_interval(fmt.infinity_code - 1, fmt)
-    return (
-        f"overflows: the largest finite value is {figure(fmt.max_finite, digits)}, and magnitudes "
-        f"from {figure(threshold, digits)} on round to inf"
-    )
-
-
-def _underflow_remark(fmt: Format) -> str:
-    return (
-        "underflows: the smallest positive value is "
-        f"{figure(fmt.min_subnormal, fmt.round_trip_digits)}, and magnitudes up to half of it "
-        "round to zero"
+        f'<div style="{HTML_CARD}">{_html(_title(x), "title")}'
+        f'<table style="{HTML_TABLE}"><tbody>{rows}</tbody></table></div>'
     )
 
 
@@ -107,22 +87,28 @@ _KINDS = {
     "subnormal": "a subnormal number",
     "normal": "a normal number",
     "infinite": "infinity",
+    "nan": "NaN",
 }
 
 
 def _title(x: Inspection) -> str:
-    nan = "a quiet NaN" if x.is_quiet else "a signalling NaN"
-    return f"{x.format} {x.hex}, {_KINDS.get(x.category, nan)}"
+    return f"{x.format} {x.hex}, {_kind(x)}"
+
+
+def _kind(x: Inspection) -> str:
+    if x.category == "nan" and x.format.nan == "ieee":
+        return "a quiet NaN" if x.is_quiet else "a signalling NaN"
+    if x.category == "normal" and x.format.is_integer:
+        return "a fixed-point number" if x.format.step_exponent else "an integer"
+    return _KINDS[x.category]
 
 
 def _brief(x: Inspection) -> str:
-    """Return the value exactly, or with the digits that tell it from its neighbours."""
-    return figure(x.value, x.format.round_trip_digits) if x.value else x.decimal
+    return brief(x.code, x.format)
 
 
-def _field_bits(x: Inspection) -> tuple[str, str, str]:
-    end = 1 + x.format.exponent_bits
-    return x.bits[:1], x.bits[1:end], x.bits[end:]
+def _field_bits(x: Inspection) -> dict[str, str]:
+    return field_bits(x.code, x.format)
 
 
 def _plain(text: str | None) -> list[Part]:
@@ -130,35 +116,69 @@ def _plain(text: str | None) -> list[Part]:
 
 
 def _bits_row(x: Inspection) -> list[Part]:
-    sign, exponent, fraction = _field_bits(x)
-    return [(sign, "sign"), ("|", ""), (exponent, "exponent"), ("|", ""), (fraction, "fraction")]
+    parts: list[Part] = []
+    for name, bits in _field_bits(x).items():
+        parts += [("|", "")] * bool(parts) + [(bits, name)]
+    return parts
 
 
 def _sign_row(x: Inspection) -> list[Part]:
-    return [(_field_bits(x)[0], "sign"), (" = -" if x.sign else " = +", "")]
+    if not x.format.signed:
+        return []
+    meaning = " = -" if has_sign(x.code, x.format) else "" if x.sign else " = +"
+    return [(_field_bits(x)["sign"], "sign"), *_plain(meaning)]
 
 
 def _exponent_row(x: Inspection) -> list[Part]:
+    if x.format.is_integer:
+        return []
     meaning = f", less the bias of {x.format.bias}: 2^{x.unbiased_exponent}"
     if not x.is_finite:
-        meaning = ", all ones: Inf or NaN"
-    elif x.exponent == 0:
+        meaning = ", all ones: Inf or NaN" if x.format.nan == "ieee" else ""
+    elif x.exponent == 0 and x.format.zero:
         meaning = f", no hidden bit: 2^{x.unbiased_exponent}"
-    return [(_field_bits(x)[1], "exponent"), (f" = {x.exponent}{meaning}", "")]
+    return [(_field_bits(x)["exponent"], "exponent"), (f" = {x.exponent}{meaning}", "")]
 
 
 def _fraction_row(x: Inspection) -> list[Part]:
-    meaning = {"infinite": ": Inf", "nan": ", not 0: NaN"}.get(x.category, "")
-    return [(_field_bits(x)[2], "fraction"), (f" = {x.fraction}{meaning}", "")]
+    if x.format.is_integer or not x.format.fraction_bits:
+        return []
+    meanings = {"infinite": ": Inf", "nan": ", not 0: NaN"} if x.format.nan == "ieee" else {}
+    meaning = meanings.get(x.category, "")
+    return [(_field_bits(x)["fraction"], "fraction"), (f" = {x.fraction}{meaning}", "")]
+
+
+def _integer_row(x: Inspection) -> list[Part]:
+    """Return how the bits of fixed point count."""
+    if x.integer is None:
+        return []
+    fmt, bits = x.format, _field_bits(x).get("fraction", "0")
+    weight = f" - {fmt.sign_bit} = {x.integer}, two's complement"
+    signed = weight if fmt.twos_complement else f", negative: {x.integer}"
+    step = f"; times 2^{fmt.step_exponent}" if fmt.step_exponent else ""
+    return [(bits, "fraction"), (f" = {x.fraction}{signed if x.sign else ''}{step}", "")]
+
+
+def _special_row(x: Inspection) -> list[Part]:
+    """Return what makes a code Inf or NaN where that is not the all-ones exponent."""
+    if x.is_finite or x.format.nan == "ieee":
+        return []
+    if x.category == "infinite":
+        return _plain("the code after the largest finite value's: Inf")
+    if x.format.nan == "negative_zero":
+        return _plain("the code that -0 would have: NaN")
+    return _plain(f"every bit {'below the sign ' * x.format.signed}is 1: NaN")
 
 
 def _significand_row(x: Inspection) -> list[Part]:
     if x.significand is None:
         return []
     # The hidden bit is the exponent field's doing.
-    hidden = (f"{int(x.exponent > 0)}", "exponent")
+    hidden = (f"{int(x.exponent > 0 or not x.format.zero)}", "exponent")
+    if not x.format.fraction_bits:
+        return [hidden, ("; there is no fraction", "")]
     in_decimal = f" in binary = {plain_decimal(x.significand)}"
-    return [hidden, (".", ""), (_field_bits(x)[2], "fraction"), (in_decimal, "")]
+    return [hidden, (".", ""), (_field_bits(x)["fraction"], "fraction"), (in_decimal, "")]
 
 
 def _payload_row(x: Inspection) -> list[Part]:
@@ -193,7 +213,8 @@ def _simplest_row(x: Inspection) -> list[Part]:
     return _plain(f"{in_full(x.simplest)} rounds to this code")
 
 
-def _requested_row(x: Inspection) -> list[Part]:
+def requested_row(x: Inspection) -> list[Part]:
+    """Return what was asked for."""
     asked = x.requested
     if not isinstance(asked, Fraction):
         return [] if asked is None else _plain(in_full(asked))
@@ -201,14 +222,26 @@ def _requested_row(x: Inspection) -> list[Part]:
     return _plain(f"{in_full(asked)} {equals(text)}" if is_short_ratio(asked) else text)
 
 
+def options_row(x: Inspection) -> list[Part]:
+    """Return how it was rounded, if not as always, and what repeats it."""
+    if x.rules is None or x.rules.is_default:
+        return []
+    usual = {"overflow": "ieee", "nan": "quiet", "subnormals": "keep"}
+    options = {name: getattr(x.rules, name) for name in usual}
+    said = [f"{name}={value!r}" for name, value in options.items() if value != usual[name]]
+    drawn = [] if x.seed is None else [f"seed {x.seed}", f"index {x.index}"]
+    return _plain(", ".join([x.rules.rounding.value, *drawn, *said]))
+
+
 def _error_row(x: Inspection) -> list[Part]:
     error, ulps, relative = x.error, x.error_ulps, x.relative_error
-    if error is None or relative is None:
+    if error is None:
         return []
     if not error:
         return _plain("none")
-    in_ulps = "" if ulps is None else f"{rounded(ulps, 3, '+')} ulp, "
-    return _plain(f"{figure(error, plus='+')}, {in_ulps}relative {rounded(relative, 3, '+')}")
+    in_ulps = [] if ulps is None else [f"{rounded(ulps, 3, '+')} ulp"]
+    relatively = [] if relative is None else [f"relative {rounded(relative, 3, '+')}"]
+    return _plain(", ".join([figure(error, plus="+"), *in_ulps, *relatively]))
 
 
 def _ulp_row(x: Inspection) -> list[Part]:
@@ -230,15 +263,18 @@ _ROWS: tuple[tuple[str, str, Callable[[Inspection], list[Part]]], ...] = (
     ("sign", "sign", _sign_row),
     ("exponent", "exponent", _exponent_row),
     ("fraction", "fraction", _fraction_row),
+    ("integer", "fraction", _integer_row),
+    ("special", "", _special_row),
     ("significand", "", _significand_row),
     ("payload", "", _payload_row),
     ("value", "", _value_row),
     ("dyadic", "", _dyadic_row),
     ("hexfloat", "", _hexfloat_row),
     ("simplest", "", _simplest_row),
-    ("asked for", "", _requested_row),
+    ("asked for", "", requested_row),
+    ("rounding", "", options_row),
     ("error", "", _error_row),
-    ("note", "", lambda x: _plain(remark(x))),
+    ("note", "", lambda x: _plain(x.remark)),
     ("ulp", "", _ulp_row),
     ("next up", "", lambda x: _next_row(x, x.next_up, "above")),
     ("next down", "", lambda x: _next_row(x, x.next_down, "below")),
@@ -256,15 +292,15 @@ def _rows(x: Inspection) -> Iterator[tuple[str, str, list[Part]]]:
 
 def _layout(x: Inspection, width: int) -> Iterator[list[Part]]:
     """Yield the card's lines, none longer than `width`; long numbers go on in the same column."""
-    yield from _wrap([(_title(x), "title")], width)
+    yield from wrap([(_title(x), "title")], width)
     for label, role, parts in _rows(x):
-        for line in _wrap(parts, width - LABEL_WIDTH):
+        for line in wrap(parts, width - LABEL_WIDTH):
             yield [(label, role), (" " * (LABEL_WIDTH - len(label)), ""), *line]
             label = ""
 
 
-def _wrap(parts: list[Part], width: int) -> Iterator[list[Part]]:
-    """Cut parts into lines of at most `width` characters, at spaces where there are any."""
+def wrap(parts: list[Part], width: int) -> Iterator[list[Part]]:
+    """Yield parts cut into lines of at most `width` characters, at spaces where there are any."""
     whole = "".join(text for text, _ in parts)
     # A no-break space keeps an equals sign with what it equals; the line itself has the space.
     whole = whole.replace("= ", "=\N{NO-BREAK SPACE}").replace("~ ", "~\N{NO-BREAK SPACE}")
@@ -301,12 +337,12 @@ _HTML_STYLES = {
     "exponent": _CHIP + "#8fd0f5",
     "fraction": _CHIP + "#93dcb8",
 }
-_HTML_CARD = "font-family:monospace;font-size:13px;line-height:1.5;max-width:60em;margin:8px 0"
+HTML_CARD = "font-family:monospace;font-size:13px;line-height:1.5;max-width:60em;margin:8px 0"
 # Jupyter's own style stripes tables and aligns them to the right.
-_HTML_RESET = "background:none;border:none;text-align:left;vertical-align:top;font-size:inherit"
-_HTML_TABLE = "border-collapse:collapse;border:none;margin:4px 0"
-_HTML_LABEL = f"{_HTML_RESET};padding:1px 16px 1px 0;font-weight:normal;min-width:7em"
-_HTML_TEXT = f"{_HTML_RESET};padding:1px 0;overflow-wrap:anywhere"
+HTML_RESET = "background:none;border:none;text-align:left;vertical-align:top;font-size:inherit"
+HTML_TABLE = "border-collapse:collapse;border:none;margin:4px 0"
+HTML_LABEL = f"{HTML_RESET};padding:1px 16px 1px 0;font-weight:normal;min-width:7em"
+HTML_TEXT = f"{HTML_RESET};padding:1px 0;overflow-wrap:anywhere"
 
 
 def _html(text: str, role: str) -> str:

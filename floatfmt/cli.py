@@ -25,7 +25,10 @@ from .backends.native import compiler
 from .compare import compare
 from .formats import Format
 from .formats import formats as registered_formats
-from .inspection import Inspection, inspect
+from .inspection import inspect
+from .reading import is_bit_pattern
+from .rounding import fresh_seed
+from .survey import round_all
 from .table import Part, Table, printable, rich_lines
 
 if TYPE_CHECKING:
@@ -203,52 +206,126 @@ def cli(context: click.Context) -> None:
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
+#: Options that inspect takes as ff.encode does: what is passed on is what was given.
+_rounding_options = (
+    click.option("--rounding", metavar="M", help="The rounding mode; nearest_even by default."),
+    click.option("--overflow", metavar="O", help="Beyond the range: ieee, saturate or nan."),
+    click.option(
+        "--nan",
+        metavar="N",
+        help="What NaN becomes: quiet, preserve, canonical, error, zero or largest.",
+    ),
+    click.option("--subnormals", metavar="S", help="Subnormal results: keep or flush."),
+    click.option("--seed", type=int, metavar="I", help="For the rounding mode stochastic."),
+)
+
+
+def _with_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_rounding_options):
+        command = option(command)
+    return command
+
+
 # -0.5 and -inf look like options; what is no option of ours is a value.
 @cli.command("inspect", context_settings={"ignore_unknown_options": True})
 @click.argument("values", metavar="X...", nargs=-1, required=True)
-@click.option("--format", "format_name", metavar="F", help="The format; fp64 by default.")
+@click.option("--format", "format_name", metavar="F", help="The format; all, in a table, without.")
 @click.option("--code", "are_codes", is_flag=True, help="X is a code of the format: 0x3C00.")
+@click.option("--explain", is_flag=True, help="Say why it was rounded to where it went.")
+@_with_options
 @_json_option
 @click.pass_context
 def inspect_command(
     context: click.Context,
+    /,
     values: tuple[str, ...],
     format_name: str | None,
     are_codes: bool,
+    explain: bool,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Show every bit of a number, and what rounding does to it.
 
     X is a decimal (0.1, -1e-400), a fraction (1/3), hexadecimal (0x1.8p-3), inf or nan, taken
     exactly and rounded once; or all bits of a code (0b0011110000000000, '0|01111|0000000000').
+    Of several X, stochastic rounding draws for each as ff.encode does for an array of them.
 
     \b
     Examples:
       floatfmt inspect 0.1
       floatfmt inspect -0.5 1/3 --format fp16
       floatfmt inspect 0x3C00 --code --format fp16
+      floatfmt inspect 0.1 --format bf16 --explain --rounding toward_zero
     """  # noqa: D301
+    _refuse_unknown_options(values, context)
+    _require_format(values, format_name, are_codes, explain, context)
+    given = {name: value for name, value in options.items() if value is not None}
+    with _user_errors():
+        if format_name is None:
+            kind, answers = "round_all", [round_all(value, **given) for value in values]
+        else:
+            kind, answers = _inspections(values, format_name, are_codes, explain, given)
+    if as_json:
+        plural = {"round_all": "surveys", "explain": "explanations", "inspect": "inspections"}
+        dictionaries = [answer.to_dict() for answer in answers]
+        _show_json({"schema": f"floatfmt.{kind}/1", plural[kind]: dictionaries})
+        return
+    for number, answer in enumerate(answers):
+        if number:
+            click.echo()
+        _show(answer)
+
+
+def _refuse_unknown_options(values: tuple[str, ...], context: click.Context) -> None:
     for value in values:
         if value.startswith("--"):
             names = [name for option in context.command.params for name in option.opts]
             near = difflib.get_close_matches(value, names)
             raise click.NoSuchOption(value, possibilities=near, ctx=context)
-    if are_codes and format_name is None:
-        raise click.UsageError("--code needs --format: without one a code means nothing", context)
-    with _user_errors():
-        inspections = [_inspection(value, format_name, are_codes) for value in values]
-    if as_json:
-        answers = [inspection.to_dict() for inspection in inspections]
-        _show_json({"schema": "floatfmt.inspect/1", "inspections": answers})
+
+
+def _require_format(
+    values: tuple[str, ...],
+    format_name: str | None,
+    are_codes: bool,
+    explain: bool,
+    context: click.Context,
+) -> None:
+    """Refuse what means nothing without a format."""
+    if format_name is not None:
         return
-    for number, inspection in enumerate(inspections):
-        if number:
-            click.echo()
-        _show(inspection)
+    if are_codes:
+        raise click.UsageError("--code needs --format: without one a code means nothing", context)
+    if explain:
+        raise click.UsageError("--explain needs --format: it is about one rounding", context)
+    for value in values:
+        if is_bit_pattern(value):
+            raise click.UsageError(
+                f"{value!r} is a code bit by bit, which needs --format: without one it means "
+                "nothing",
+                context,
+            )
 
 
-def _inspection(value: str, format_name: str | None, is_code: bool) -> Inspection:
-    return inspect(code=value, format=format_name) if is_code else inspect(value, format_name)
+def _inspections(
+    values: tuple[str, ...],
+    format_name: str,
+    are_codes: bool,
+    explain: bool,
+    options: dict[str, Any],
+) -> tuple[str, list[Any]]:
+    """Return what is shown of each value, and what it is called."""
+    options.setdefault("seed", fresh_seed())  # one for all values, as in encode
+    found = [
+        inspect(code=value, format=format_name)
+        if are_codes
+        else inspect(value, format_name, index=index, **options)
+        for index, value in enumerate(values)
+    ]
+    if explain:
+        return "explain", [inspection.explain() for inspection in found]
+    return "inspect", found
 
 
 @cli.command("compare")
@@ -304,19 +381,21 @@ def formats_command(as_json: bool) -> None:
 # --- the table of formats -----------------------------------------------------------------------
 
 #: Exact in fp64, which every value of every format is a value of.
-_VALUES = ("max_finite", "min_normal", "min_subnormal", "epsilon")
-_INTEGERS = (
-    *("bits", "exponent_bits", "fraction_bits", "bias", "max_exponent", "min_exponent"),
-    *("precision", "decimal_digits", "round_trip_digits"),
+_VALUES = ("max_finite", "lowest", "min_positive", "min_normal", "min_subnormal", "epsilon")
+_FIELDS = (
+    *("bits", "signed", "exponent_bits", "fraction_bits", "bias"),
+    *("infinity", "nan", "zero", "twos_complement"),
+    *("max_exponent", "min_exponent", "precision", "decimal_digits", "round_trip_digits"),
 )
 
 
 def _format_card(fmt: Format) -> dict[str, Any]:
+    values = {name: getattr(fmt, name) for name in _VALUES}
     return {
         "name": fmt.name,
         "aliases": list(fmt.aliases),
-        **{name: getattr(fmt, name) for name in _INTEGERS},
-        **{name: float(getattr(fmt, name)) for name in _VALUES},
+        **{name: getattr(fmt, name) for name in _FIELDS},
+        **{name: None if value is None else float(value) for name, value in values.items()},
         "counts": fmt.counts,
     }
 
@@ -337,15 +416,17 @@ def _codes(count: int) -> str:
     return short if is_difference and len(digits) > 14 else digits
 
 
-def _value(x: Fraction) -> str:
+def _value(x: Fraction | None) -> str:
     """Return a value to four digits, an integer of up to six with all of them.
 
     Examples
     --------
-    >>> _value(Fraction(65504)), _value(Fraction(1, 128))
-    ('65504', '0.007812')
+    >>> _value(Fraction(65504)), _value(Fraction(1, 128)), _value(None)
+    ('65504', '0.007812', '-')
     """
-    return f"{float(x):.4g}" if x.denominator > 1 or x >= 1_000_000 else f"{x}"
+    if x is None:
+        return "-"
+    return f"{float(x):.4g}" if x.denominator > 1 or abs(x) >= 1_000_000 else f"{x}"
 
 
 #: The table, column by column: its header and what it says of a format.
@@ -355,6 +436,7 @@ _COLUMNS: tuple[tuple[tuple[str, ...], Callable[[Format], str]], ...] = (
     (("exponent", "bits"), lambda fmt: f"{fmt.exponent_bits}"),
     (("fraction", "bits"), lambda fmt: f"{fmt.fraction_bits}"),
     (("largest", "finite"), lambda fmt: _value(fmt.max_finite)),
+    (("least", "finite"), lambda fmt: _value(fmt.lowest)),
     (("smallest", "normal"), lambda fmt: _value(fmt.min_normal)),
     (("smallest", "subnormal"), lambda fmt: _value(fmt.min_subnormal)),
     (("epsilon",), lambda fmt: _value(fmt.epsilon)),
@@ -373,4 +455,5 @@ def _formats_table() -> Table:
         for fmt in registered_formats()
     )
     header = tuple(header for header, _ in _COLUMNS)
-    return Table(header, tuple(rows), breaks=(header.index(("zero", "codes")),))
+    breaks = (header.index(("smallest", "normal")), header.index(("zero", "codes")))
+    return Table(header, tuple(rows), breaks)

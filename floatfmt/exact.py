@@ -24,8 +24,10 @@ __all__ = [
     "is_quiet",
     "next_down",
     "next_up",
+    "place",
     "quantize",
     "random_word",
+    "round_to_integer",
     "rounding_interval",
     "sign_and_magnitude",
     "significand",
@@ -258,19 +260,24 @@ def _encode_finite(sign: int, x: Fraction, how: Rules, random: int | None) -> in
 def _round_magnitude(
     x: Fraction, sign: int, fmt: Format, mode: Rounding, random: int | None
 ) -> int:
-    """Return x > 0 as a magnitude, rounded as if magnitudes went on without end.
+    """Return x > 0 as a magnitude, rounded as if magnitudes went on without end."""
+    return max(round_to_integer(place(x, fmt), sign, mode, random), 0)
+
+
+def place(x: Fraction, fmt: Format) -> Fraction:
+    """Return where x > 0 lies among the magnitudes, as if they went on without end.
 
     Within a binade, and below the first, a magnitude is a linear function of the value, so
-    rounding the magnitude rounds the value; an even magnitude is an even code.
+    rounding the magnitude rounds the value; an even magnitude is an even code. Below the least
+    value of a format without zero the place is negative.
     """
     exponent = max(floor_log2(x), fmt.min_exponent)
     hidden = 1 if fmt.zero else 0
     binade = (exponent - fmt.min_exponent - (1 - hidden)) << fmt.fraction_bits
-    exactly = binade + x / Fraction(2) ** (exponent - fmt.fraction_bits)
-    return max(_round_to_integer(exactly, sign, mode, random), 0)
+    return binade + x / Fraction(2) ** (exponent - fmt.fraction_bits)
 
 
-def _round_to_integer(x: Fraction, sign: int, mode: Rounding, random: int | None) -> int:
+def round_to_integer(x: Fraction, sign: int, mode: Rounding, random: int | None) -> int:
     """Round the magnitude x of a value of the given sign to an integer."""
     floor = x.numerator // x.denominator
     rest = x - floor

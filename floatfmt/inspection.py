@@ -12,11 +12,14 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from . import card, exact
-from .figures import Exact, dyadic, in_full, plain_decimal
+from . import card, exact, remarks
+from .explanation import Explanation
+from .figures import Exact, dyadic, in_full
 from .formats import Format, FormatLike
 from .formats import format as as_format
-from .reading import Bits, exact_value, is_bit_pattern, nearest_code, read, read_code
+from .reading import Bits, exact_value, is_bit_pattern, read, read_code, rounded_code
+from .rounding import Rounding, Rules, fresh_seed, rules, word64
+from .spelling import has_sign, in_decimal, in_hex
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
@@ -29,8 +32,8 @@ __all__ = ["Inspection", "inspect"]
 class Inspection:
     """One code of a format, and the value that was asked for; made by ``ff.inspect``.
 
-    The three attributes are all that is stored; the rest is computed when it is looked at.
-    Two inspections are equal if all three are; a NaN that was asked for equals itself.
+    The attributes are all that is stored; the rest is computed when it is looked at. Two
+    inspections are equal if all of them are; a NaN that was asked for equals itself.
 
     Attributes
     ----------
@@ -41,6 +44,10 @@ class Inspection:
     requested : Fraction, Decimal, float or None
         The exact value that was asked for, None when a code was given. Finite values are Fractions,
         except -0.0, and except a Decimal too large or too small for one, such as 1e999999999.
+    rules : Rules or None
+        How it was rounded, None when a code was given.
+    seed, index : int or None
+        What stochastic rounding drew its bits from; None in every other mode.
 
     Examples
     --------
@@ -55,15 +62,20 @@ class Inspection:
     format: Format
     code: int
     requested: Exact | float | None = None
+    rules: Rules | None = None
+    seed: int | None = None
+    index: int | None = None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Inspection):
             return NotImplemented
         mine, theirs = self.requested, other.requested
         both_nan = mine != mine and theirs != theirs
-        return (self.format, self.code) == (other.format, other.code) and (
-            both_nan or mine == theirs
-        )
+        return self._key == other._key and (both_nan or mine == theirs)
+
+    @property
+    def _key(self) -> tuple[object, ...]:
+        return self.format, self.code, self.rules, self.seed, self.index
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -71,17 +83,20 @@ class Inspection:
 
     @property
     def sign(self) -> int:
-        """The sign bit."""
+        """The sign bit; 0 in a format without one."""
         return exact.fields(self.code, self.format)[0]
 
     @property
     def exponent(self) -> int:
-        """The exponent field as it is stored, that is, biased."""
+        """The exponent field as it is stored, that is, biased; 0 in fixed point."""
         return exact.fields(self.code, self.format)[1]
 
     @property
     def fraction(self) -> int:
-        """The fraction field: the significand without its hidden bit."""
+        """The fraction field: the significand without its hidden bit.
+
+        Of a two's complement code its bits below the sign.
+        """
         return exact.fields(self.code, self.format)[2]
 
     @property
@@ -92,7 +107,7 @@ class Inspection:
     @property
     def hex(self) -> str:
         """The code in hexadecimal, zero-padded to the format's width."""
-        return f"0x{self.code:0{-(-self.format.bits // 4)}X}"
+        return in_hex(self.code, self.format)
 
     @property
     def category(self) -> str:
@@ -106,26 +121,44 @@ class Inspection:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether the code is a quiet NaN; a NaN that is not quiet is signalling."""
+        """Whether the code is a quiet NaN; a NaN that is not quiet is signalling.
+
+        A NaN without payload is quiet.
+        """
         return exact.is_quiet(self.code, self.format)
 
     @property
     def payload(self) -> int | None:
-        """A NaN's fraction field without the quiet bit; None for what is no NaN."""
-        return self.fraction & ~self.format.quiet_bit if self.category == "nan" else None
+        """A NaN's fraction field without the quiet bit.
+
+        None for what is no NaN, and where NaNs have no payload: outside the IEEE layout.
+        """
+        has_payload = self.category == "nan" and self.format.nan == "ieee"
+        return self.fraction & ~self.format.quiet_bit if has_payload else None
 
     @property
     def unbiased_exponent(self) -> int | None:
         """The exponent of the 2 that multiplies the significand; None for Inf and NaN.
 
-        Zeros and subnormals have that of the smallest normal number.
+        Zeros and subnormals have that of the smallest normal number; fixed point has None.
         """
-        return exact.unbiased_exponent(self.code, self.format) if self.is_finite else None
+        return exact.unbiased_exponent(self.code, self.format) if self._is_floating else None
 
     @property
     def significand(self) -> Fraction | None:
         """In [1, 2) for normal numbers, in [0, 1) for zeros and subnormals; else None."""
-        return exact.significand(self.code, self.format) if self.is_finite else None
+        return exact.significand(self.code, self.format) if self._is_floating else None
+
+    @property
+    def _is_floating(self) -> bool:
+        return self.is_finite and not self.format.is_integer
+
+    @property
+    def integer(self) -> int | None:
+        """Of fixed point: the integer that, times ``2**step_exponent``, is the value; else None."""
+        if not self.format.is_integer or self.value is None:
+            return None
+        return int(self.value / Fraction(2) ** self.format.step_exponent)
 
     # The value.
 
@@ -137,9 +170,7 @@ class Inspection:
     @property
     def decimal(self) -> str:
         """The exact value in decimal, every digit; or "-0", "inf", "-inf", "nan", "-nan"."""
-        if value := self.value:
-            return plain_decimal(value)
-        return "-" * self.sign + {"zero": "0", "infinite": "inf", "nan": "nan"}[self.category]
+        return in_decimal(self.code, self.format)
 
     @property
     def dyadic(self) -> str | None:
@@ -153,20 +184,26 @@ class Inspection:
         """The exact value in C's hexadecimal notation, as float.hex writes it for fp64.
 
         Every digit of the fraction field is written, subnormals begin with 0x0, zeros are 0x0.0p+0
-        and -0x0.0p+0; Inf and NaN are "inf", "-inf" and "nan".
+        and -0x0.0p+0; Inf and NaN are "inf", "-inf" and "nan". Fixed point is its integer and the
+        step: 0x5p-6.
         """
-        minus = "-" * self.sign
+        minus = "-" * has_sign(self.code, self.format)
         words = {"zero": f"{minus}0x0.0p+0", "infinite": f"{minus}inf", "nan": "nan"}
         if self.category in words:
             return words[self.category]
+        if self.integer is not None:
+            return f"{minus}{abs(self.integer):#x}p{self.format.step_exponent:+d}"
         digits = -(-self.format.fraction_bits // 4)
         fraction = self.fraction << (4 * digits - self.format.fraction_bits)
-        hidden = int(self.exponent > 0)
+        hidden = int(self.exponent > 0 or not self.format.zero)
         return f"{minus}0x{hidden}.{fraction:0{digits}x}p{self.unbiased_exponent:+d}"
 
     @property
     def simplest(self) -> Fraction | None:
-        """The fraction of smallest denominator that rounds to this code; None for Inf and NaN."""
+        """The fraction of smallest denominator that rounds to this code, nearest even.
+
+        None for Inf and NaN.
+        """
         return exact.simplest_fraction(self.code, self.format) if self.is_finite else None
 
     # The neighbourhood.
@@ -180,13 +217,13 @@ class Inspection:
     def next_up(self) -> Inspection | None:
         """The least value above: Inf above the largest finite one, the smallest subnormal above 0.
 
-        None above Inf, and for NaN.
+        None above the greatest value of the format, and for NaN.
         """
         return self._neighbour(exact.next_up)
 
     @property
     def next_down(self) -> Inspection | None:
-        """The greatest value below; None below -Inf, and for NaN."""
+        """The greatest value below; None below the least of the format, and for NaN."""
         return self._neighbour(exact.next_down)
 
     def _neighbour(self, step: Callable[[int, Format], int]) -> Inspection | None:
@@ -205,21 +242,22 @@ class Inspection:
     def error(self) -> Exact | None:
         """`value` minus `requested`, exactly; a Decimal where `requested` is one.
 
-        None if a code was given, and if either is Inf or NaN.
+        None if a code was given, if either is Inf or NaN, and if a Decimal beyond all Fractions
+        became something other than zero.
         """
-        requested = self._finite_request
-        if self.value is None or requested is None:
+        value, requested = self.value, self._finite_request
+        if value is None or requested is None:
             return None
         if isinstance(requested, Decimal):
-            return requested.copy_negate()  # a finite value, so it underflowed to zero
-        return self.value - requested
+            return None if value else requested.copy_negate()
+        return value - requested
 
     @property
     def relative_error(self) -> Fraction | None:
-        """`error` over the magnitude of `requested`; None where there is no `error`."""
+        """`error` over the magnitude of `requested`; None without `error`, and over 0."""
         error, requested = self.error, self._finite_request
         if isinstance(error, Fraction) and isinstance(requested, Fraction):
-            return error / abs(requested) if error else error
+            return error / abs(requested) if requested and error else None if error else error
         return None if error is None else Fraction(-1 if error < 0 else 1)
 
     @property
@@ -230,8 +268,24 @@ class Inspection:
 
     @property
     def remark(self) -> str | None:
-        """A sentence if the value overflowed, underflowed or lay halfway; else None."""
-        return card.remark(self)
+        """A sentence if the value overflowed, underflowed, lay halfway or the like; else None."""
+        return remarks.remark(self)
+
+    @property
+    def rounding(self) -> Rounding | None:
+        """The rounding mode; None if a code was given."""
+        return None if self.rules is None else self.rules.rounding
+
+    def explain(self) -> Explanation:
+        """Say why the value went where it did: neighbours, midpoint, bits dropped, every mode.
+
+        Examples
+        --------
+        >>> import floatfmt as ff
+        >>> ff.inspect("0.0319", "bf16").explain().sentence
+        'beyond the midpoint: 0x3D03 is the nearer'
+        """
+        return Explanation(self)
 
     # How it is shown.
 
@@ -260,9 +314,10 @@ class Inspection:
         ``sign``, ``exponent``, ``fraction``
             The fields as integers; the exponent is biased.
         ``category``, ``is_quiet``, ``payload``
-            As the properties; `payload` is None for what is no NaN.
-        ``unbiased_exponent``, ``significand``, ``value``
-            An integer and two exact numbers; None for Inf and NaN.
+            As the properties; `payload` is None for what has none.
+        ``unbiased_exponent``, ``significand``, ``integer``, ``value``
+            The first two are None in fixed point, `integer` is elsewhere, and all are for Inf and
+            NaN.
         ``decimal``, ``dyadic``, ``hexfloat``, ``simplest``
             The value's notations; `dyadic` and `simplest` are None for Inf and NaN.
         ``ulp``, ``next_up``, ``next_down``
@@ -270,6 +325,8 @@ class Inspection:
         ``requested``, ``error``, ``relative_error``, ``error_ulps``, ``remark``
             None if a code was given. `requested` may be "-0", "inf", "-inf" or "nan", and it and
             `error` are in scientific notation if their exponent is beyond 5,000 digits.
+        ``rounding``, ``overflow``, ``nan``, ``subnormals``, ``seed``, ``index``
+            How it was rounded; None if a code was given.
 
         Examples
         --------
@@ -279,7 +336,9 @@ class Inspection:
         ('131/4096', '211/2560000', {'hex': '0x3D04', 'decimal': '0.0322265625'})
         """
         plain = {"format": self.format.name, "code": self.code}
-        return plain | {name: _json(getattr(self, name)) for name in _JSON_PROPERTIES}
+        options = {name: getattr(self.rules, name, None) for name in OPTIONS}
+        computed = {name: _json(getattr(self, name)) for name in _JSON_PROPERTIES}
+        return plain | computed | options | {"rounding": self.rounding and self.rounding.value}
 
 
 def _json(value: Any) -> Any:
@@ -289,39 +348,60 @@ def _json(value: Any) -> Any:
     return in_full(value) if isinstance(value, (Fraction, Decimal, float)) else value
 
 
+#: The options of `inspect`, by the names that Rules has for them.
+OPTIONS = ("rounding", "overflow", "nan", "subnormals")
 _JSON_PROPERTIES = (
     *("hex", "bits", "sign", "exponent", "fraction", "category", "is_quiet", "payload"),
-    *("unbiased_exponent", "significand", "value", "decimal", "dyadic", "hexfloat", "simplest"),
-    *("ulp", "next_up", "next_down"),
-    *("requested", "error", "relative_error", "error_ulps", "remark"),
+    *("unbiased_exponent", "significand", "integer", "value"),
+    *("decimal", "dyadic", "hexfloat", "simplest", "ulp", "next_up", "next_down"),
+    *("requested", "error", "relative_error", "error_ulps", "remark", "seed", "index"),
 )  # fmt: skip
 
 
-def inspect(value: Any = None, format: FormatLike | None = None, *, code: Any = None) -> Inspection:
+def inspect(
+    value: Any = None,
+    format: FormatLike | None = None,
+    *,
+    code: Any = None,
+    rounding: str | Rounding = Rounding.NEAREST_EVEN,
+    overflow: str = "ieee",
+    nan: str = "quiet",
+    subnormals: str = "keep",
+    seed: int | None = None,
+    index: int = 0,
+) -> Inspection:
     """Look at one number in one format: `value` rounded to it, or `code` as it is.
 
     Parameters
     ----------
     value : int, float, Fraction, Decimal, str, or a NumPy, ml_dtypes or torch scalar
-        Taken exactly and rounded once, to the nearest value of the format, ties to even. The
-        Python float 0.0319 is the double nearest to 0.0319; the string "0.0319" is 0.0319 itself.
-        0-d arrays and tensors are scalars. Strings are a decimal ("0.0319", "1e-400", "1_000"), a
-        fraction ("319/10000"), hexadecimal ("0x10", "0x1.8p-3"), "nan", "inf" or "infinity", each
-        with an optional sign; or all bits of a code, with 0b in front or | between the fields
+        Taken exactly and rounded once. The Python float 0.0319 is the double nearest to 0.0319;
+        the string "0.0319" is 0.0319 itself. 0-d arrays and tensors are scalars. Strings are a
+        decimal ("0.0319", "1e-400", "1_000"), a fraction ("319/10000"), hexadecimal ("0x10",
+        "0x1.8p-3"), "nan", "inf" or "infinity", each with an optional sign; or all bits of a code,
+        with 0b in front or | between the fields
         ("0b0011110000000000", "0|01111|0000000000").
     format : Format, str, dtype or scalar type, optional
         Anything ``ff.format`` takes. When omitted, a NumPy, ml_dtypes or torch float is looked at
         in its own format, and anything else in fp64, as Python would hold it.
     code : int or str, instead of `value`
-        A code of `format`, which must be given: 0x3C00, "0x3C00", or bits as above.
+        A code of `format`, which must be given: 0x3C00, "0x3C00", or bits as above. It is not
+        rounded, whatever the options.
+    rounding, overflow, nan, subnormals
+        As in ``ff.encode``: the rounding mode, and what becomes of values beyond the largest, of
+        NaN and of subnormal results.
+    seed, index : int, optional
+        For "stochastic": the draw is that of ``ff.encode`` with this seed for the element of this
+        flat index. Without a seed it is fresh entropy, and the result says which.
 
     Notes
     -----
     A NumPy or torch float in its own format, and a Python float in fp64, is taken bit by bit:
-    nothing happens to a signalling NaN. Converted to another format a NaN becomes quiet and keeps
-    its sign and the leading bits of its payload; a Decimal's payload is no bits and is dropped.
-    Infinities and the sign of zeros stay. Magnitudes from the largest finite value plus half an ulp
-    on become Inf, and those up to half of the smallest subnormal become zero.
+    nothing happens to a signalling NaN unless `nan` asks for it. Converted to another format a NaN
+    becomes quiet and keeps its sign and the leading bits of its payload; a Decimal's payload is no
+    bits and is dropped. Infinities and the sign of zeros stay, where the format has them.
+    Magnitudes beyond the largest finite value plus half an ulp become Inf, or NaN or the largest
+    value in formats without, and those up to half of the smallest subnormal become zero.
 
     Raises
     ------
@@ -329,7 +409,8 @@ def inspect(value: Any = None, format: FormatLike | None = None, *, code: Any = 
         Both or neither of `value` and `code`; a code without a format; a bool, complex number,
         array of one or more dimensions, or anything else that is no real number.
     ValueError
-        A string that is no number, bits of another length, a code outside of the format's range.
+        A string that is no number, bits of another length, a code outside of the format's range;
+        a NaN that has no code; an option that is unknown.
 
     Examples
     --------
@@ -369,4 +450,10 @@ def inspect(value: Any = None, format: FormatLike | None = None, *, code: Any = 
     number = read(value)
     own_format = number.format if isinstance(number, Bits) else exact.FP64
     fmt = own_format if format is None else as_format(format)
-    return Inspection(fmt, nearest_code(number, fmt), exact_value(number))
+    how = rules(fmt, rounding, overflow, nan, subnormals)
+    if how.rounding is not Rounding.STOCHASTIC:
+        return Inspection(fmt, rounded_code(number, how), exact_value(number), how)
+    key = fresh_seed() if seed is None else word64(seed)
+    place = word64(index, "index")
+    rounded = rounded_code(number, how, exact.random_word(key, place))
+    return Inspection(fmt, rounded, exact_value(number), how, key, place)

@@ -22,8 +22,19 @@ import numpy as np
 from . import exact, interop
 from .figures import BIT_REACH, Exact
 from .formats import Format, format
+from .rounding import Rules, rules
+from .spelling import field_widths
 
-__all__ = ["Bits", "Number", "exact_value", "is_bit_pattern", "nearest_code", "read", "read_code"]
+__all__ = [
+    "Bits",
+    "Number",
+    "exact_value",
+    "is_bit_pattern",
+    "read",
+    "read_code",
+    "rounded_code",
+    "within_reach",
+]
 
 
 class Bits(NamedTuple):
@@ -47,15 +58,41 @@ MAX_CHARACTERS = 20_000
 # --- what becomes of a number -------------------------------------------------------------------
 
 
-def nearest_code(number: Number, fmt: Format) -> int:
-    """Return the code of `fmt` nearest to `number`; bits already in that format stay untouched."""
-    if isinstance(number, Bits):
-        same = number.format == fmt
-        return number.code if same else exact.convert(number.code, number.format, fmt)
-    if abs(_magnitude(number)) > DECIMAL_REACH:
-        stand_in = BEYOND_ALL_FORMATS if _magnitude(number) > 0 else 1 / BEYOND_ALL_FORMATS
-        return exact.encode(-stand_in if number < 0 else stand_in, fmt)
-    return exact.encode(Fraction(number), fmt)
+def rounded_code(number: Number, how: Rules, word: int | None = None) -> int:
+    """Return the code that the rules give a number; `word` is 32 bits for stochastic rounding.
+
+    NaNs already in that format keep all their bits by default.
+
+    Raises
+    ------
+    ValueError
+        The rules have no code for NaN.
+    """
+    if not isinstance(number, Bits):
+        return exact.encode(within_reach(number), how.format, how, word)
+    code, source = number
+    if how.nans is None and exact.category(code, source) == "nan":
+        raise ValueError(_no_code_for_nan(how))
+    if source == how.format and how.nan == "quiet":
+        if how.is_default:
+            return code
+        how = rules(how.format, how.rounding, how.overflow, "preserve", how.subnormals)
+    return exact.convert(code, source, how.format, how, word)
+
+
+def _no_code_for_nan(how: Rules) -> str:
+    if how.format.nan is not None:
+        return "the value is NaN, and nan='error'"
+    return f"{how.format} has no NaN; nan='zero' or nan='largest' gives it a value"
+
+
+def within_reach(number: Exact) -> Fraction:
+    """Return a number as a Fraction, or one that rounds alike where that would be too long."""
+    size = _magnitude(number)
+    if abs(size) <= DECIMAL_REACH:
+        return Fraction(number)
+    stand_in = BEYOND_ALL_FORMATS if size > 0 else 1 / BEYOND_ALL_FORMATS
+    return -stand_in if number < 0 else stand_in
 
 
 def exact_value(number: Number) -> Exact | float:
@@ -133,14 +170,11 @@ def _read_array(value: Any) -> Number:
 
 def _format_of(dtype: Any) -> Format | None:
     """Return the format of a NumPy, ml_dtypes or torch dtype; None for integers and others."""
-    if getattr(dtype, "kind", None) in ("i", "u", "b") or not getattr(
-        dtype, "is_floating_point", True
-    ):
-        return None
     try:
-        return format(dtype)
+        fmt = format(dtype)
     except ValueError:
         return None
+    return None if fmt.is_integer else fmt
 
 
 def _read_longdouble(value: np.longdouble) -> Number:
@@ -273,7 +307,7 @@ def _code_from_bits(text: str, fmt: Format) -> int:
     if len(bits) != fmt.bits:
         raise ValueError(f"{_quote(text)} has {len(bits)} bits, but {fmt} has {fmt.bits}")
     widths = [len(field) for field in body.split("|")]
-    expected = [1, fmt.exponent_bits, fmt.fraction_bits]
+    expected = [width for _, width in field_widths(fmt)]
     if len(widths) > 1 and widths != expected:
         # The same 16 bits are an fp16 and a bf16: a pattern cut for the one is not the other's.
         raise ValueError(

@@ -7,12 +7,27 @@ from __future__ import annotations
 
 import enum
 import functools
+import operator
+import os
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+
 from .formats import Format, nearest_names
 
-__all__ = ["NANS", "OVERFLOWS", "SUBNORMALS", "Pair", "Rounding", "Rules", "rounding_mode", "rules"]
+__all__ = [
+    "NANS",
+    "OVERFLOWS",
+    "SUBNORMALS",
+    "Pair",
+    "Rounding",
+    "Rules",
+    "fresh_seed",
+    "rounding_mode",
+    "rules",
+    "word64",
+]
 
 
 class Rounding(str, enum.Enum):
@@ -101,6 +116,28 @@ def _checked(option: str, value: str, known: tuple[str, ...]) -> str:
     raise ValueError(f"{option}={value!r} is not known; {nearest}{_known(known)}")
 
 
+def word64(number: int, name: str = "seed") -> int:
+    """Return an integer of 64 bits: a seed, or an index.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is no integer, or out of range; the message calls it `name`.
+    """
+    try:
+        word = operator.index(number)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {number!r}") from None
+    if not 0 <= word < 2**64:
+        raise ValueError(f"{name} must lie in 0 to 2**64 - 1, got {number!r}")
+    return word
+
+
+def fresh_seed() -> int:
+    """Return 64 bits of the system's entropy."""
+    return int.from_bytes(os.urandom(8), "little")
+
+
 #: One code for positive values, one for negative ones.
 Pair: TypeAlias = tuple[int, int]
 
@@ -129,6 +166,8 @@ class Rules:
         Whether a NaN keeps the leading bits of its payload.
     quiets : bool
         Whether a NaN that keeps its payload becomes quiet.
+    code_dtype : dtype
+        The format's, kept at hand.
     """
 
     format: Format
@@ -143,6 +182,10 @@ class Rules:
     nans: Pair | None
     keeps_payload: bool
     quiets: bool
+    code_dtype: np.dtype
+
+    def __hash__(self) -> int:  # what was asked for settles the rest
+        return hash((self.format, self.rounding, self.overflow, self.nan, self.subnormals))
 
     @property
     def flushes(self) -> bool:
@@ -213,6 +256,7 @@ def rules(
         nans=nans,
         keeps_payload=keeps_payload,
         quiets=nan == "quiet",
+        code_dtype=fmt.code_dtype,
     )
 
 

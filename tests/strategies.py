@@ -32,13 +32,19 @@ CUSTOM_FORMATS = (
     ff.Format("e8m22", 8, 22),
     ff.Format("e3m0 without Inf and NaN", 3, 0, infinity=False, nan=None),
     ff.Format("e7m4 without zero", 7, 4, signed=False, infinity=False, nan="top", zero=False),
-    ff.Format("fixed point with a sign bit", 0, 5, bias=3, infinity=False, nan=None),
     ff.Format("17-bit integers", 0, 16, -15, infinity=False, nan=None, twos_complement=True),
     ff.Format("32 bits without sign", 9, 23, signed=False, nan="top"),
     ff.p3109(8, 3),
     ff.p3109(8, 1, signed=False),
     ff.p3109(5, 2, extended=False),
     ff.p3109(12, 12, signed=False, extended=False),
+    ff.p3109(8, 1, extended=False),
+    ff.p3109(6, 4, signed=False),
+    ff.p3109(12, 5, signed=False, extended=False),
+    ff.Format("sign and magnitude", 0, 6, infinity=False, nan=None),
+    ff.Format("fixed point with Inf and NaN", 0, 5, bias=3, nan="top"),
+    ff.Format("e3m0 without zero", 3, 0, signed=False, infinity=False, nan=None, zero=False),
+    ff.Format("unsigned e4m3 with Inf", 4, 3, signed=False),
 )
 ALL_FORMATS = (*ff.formats(), *CUSTOM_FORMATS)
 

@@ -106,10 +106,37 @@ def test_inspect_shows_each_number_after_a_blank_line(run):
     assert out == f"{inspect('1', 'bf16')}\n\n{inspect('-2', 'bf16')}\n"
 
 
-def test_inspect_takes_decimals_exactly_and_in_fp64_unless_told(run):
-    _, out, _ = run("inspect", "0.1")
-    assert out == f"{inspect('0.1')}\n"
-    assert out.startswith("fp64")
+def test_inspect_without_a_format_shows_every_format(run):
+    code, out, err = run("inspect", "0.1")
+    assert (code, out, err) == (0, f"{ff.round_all('0.1')}\n", "")
+    _, out, _ = run("inspect", "0.1", "-0", "--json", "--rounding", "toward_zero")
+    card = json.loads(out)
+    assert card["schema"] == "floatfmt.round_all/1"
+    surveys = [ff.round_all(x, rounding="toward_zero").to_dict() for x in ("0.1", "-0")]
+    assert card["surveys"] == surveys
+
+
+def test_inspect_explains_and_takes_every_option_of_encode(run):
+    options = {"rounding": "toward_positive", "overflow": "saturate", "subnormals": "flush"}
+    args = [word for name, value in options.items() for word in (f"--{name}", value)]
+    x = inspect("0.0319", "bf16", **options)
+    command = ["inspect", "0.0319", "--format", "bf16", *args]
+    assert run(*command) == (0, f"{x}\n", "")
+    assert run(*command, "--explain") == (0, f"{x.explain()}\n", "")
+    card = json.loads(run(*command, "--explain", "--json")[1])
+    assert card == {"schema": "floatfmt.explain/1", "explanations": [x.explain().to_dict()]}
+    _, out, _ = run("inspect", "nan", "--format", "int8", "--nan", "largest")
+    assert out == f"{inspect('nan', 'int8', nan='largest')}\n"
+
+
+def test_inspect_draws_as_encode_does(run):
+    values = ["0.1", "0.3", "0.7", "-2.6", "1.9"]
+    args = ["--format", "int8", "--rounding", "stochastic", "--json"]
+    codes = ff.encode(list(map(float, values)), "int8", rounding="stochastic", seed=7)
+    card = json.loads(run("inspect", *values, *args, "--seed", "7")[1])
+    assert [x["code"] for x in card["inspections"]] == codes.tolist()
+    seeds = {x["seed"] for x in json.loads(run("inspect", *values, *args)[1])["inspections"]}
+    assert len(seeds) == 1  # one for the whole command, and recorded
 
 
 @pytest.mark.parametrize("text", ["0x3C00", "0b0011110000000000", "0|01111|0000000000"])
@@ -136,8 +163,13 @@ def test_formats_lists_every_row_of_the_registry_and_what_follows_from_it(run):
     assert [line.split()[0] for line in lines] == [fmt.name for fmt in ff.formats()]
     fp16 = next(line for line in lines if line.startswith("fp16")).split()
     assert fp16 == [
-        *("fp16", "16", "5", "10", "65504", "6.104e-05", "5.96e-08", "0.0009766", "3"),
+        *("fp16", "16", "5", "10", "65504", "-65504", "6.104e-05", "5.96e-08", "0.0009766", "3"),
         *("2", "2,046", "61,440", "2", "2,046"),
+    ]
+    int8 = next(line for line in lines if line.startswith("int8")).split()
+    assert int8 == [
+        *("int8", "8", "0", "7", "127", "-128", "1", "-", "1", "2"),
+        *("1", "0", "255", "0", "0"),
     ]
 
 
@@ -145,12 +177,12 @@ def test_formats_json_has_exact_figures(run):
     card = json.loads(run("formats", "--json")[1])
     assert card["schema"] == "floatfmt.formats/1"
     for row, fmt in zip(card["formats"], ff.formats(), strict=True):
-        assert row["max_finite"] == fmt.max_finite
-        assert row["min_subnormal"] == fmt.min_subnormal
-        assert row["epsilon"] == fmt.epsilon
-        assert row["counts"] == fmt.counts
+        for name in ("max_finite", "lowest", "min_normal", "min_subnormal", "epsilon"):
+            assert row[name] == getattr(fmt, name)
+        for name in ("signed", "infinity", "nan", "zero", "twos_complement", "counts"):
+            assert row[name] == getattr(fmt, name)
         assert sum(row["counts"].values()) == 2 ** row["bits"]
-        assert ff.format(row["aliases"][0]) == fmt
+        assert all(ff.format(alias) == fmt for alias in row["aliases"])
 
 
 def test_counts_too_long_to_read_are_differences_of_powers_of_two(run):
@@ -260,6 +292,13 @@ def test_an_unreadable_file_is_one_line(run, weights):
         (["inspect", "0.1", "--format", "bf61"], ["'bf61'", "nearest: bf16"]),
         (["inspect", "0.1", "--fromat", "bf16"], ["--fromat", "Did you mean '--format'?"]),
         (["inspect", "0x3C00", "--code"], ["--code needs --format"]),
+        (["inspect", "0|1111|101"], ["'0|1111|101'", "needs --format"]),
+        (["inspect", "1", "0b1"], ["'0b1'", "needs --format"]),
+        (["inspect", "1", "--explain"], ["--explain needs --format"]),
+        (["inspect", "1", "--rounding", "up"], ["'up'", "known: nearest_even"]),
+        (["inspect", "1", "--overflow", "satrate"], ["'satrate'", "nearest: saturate"]),
+        (["inspect", "1", "--seed", "x"], ["--seed"]),
+        (["inspect", "nan", "--format", "int8"], ["int8 has no NaN", "nan='zero'"]),
         (["inspect", "0x10000", "--code", "--format", "fp16"], ["0x10000"]),
         (["inspect", "\x1b[31m\n"], ["cannot read"]),
         (["compare", "{file}", "--format", "int8_absmx"], ["'int8_absmx'", "nearest: int8_absmax"]),
@@ -421,7 +460,7 @@ def test_the_module_and_the_command_are_one_program(weights):
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1251"])  # neither has ×
 def test_an_output_that_cannot_hold_every_character_is_no_error(encoding):
-    command = [sys.executable, "-m", "floatfmt", "inspect", "0.1"]
+    command = [sys.executable, "-m", "floatfmt", "inspect", "0.1", "--format", "fp64"]
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
     ran = subprocess.run(command, capture_output=True, timeout=60, env=environment)
     assert (ran.returncode, ran.stderr) == (0, b"")
@@ -438,16 +477,28 @@ def test_starting_imports_neither_torch_nor_rich():
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
-@pytest.mark.parametrize("command", ["formats", "compare", "inspect"])
+@pytest.mark.parametrize("command", ["formats", "compare", "inspect", "round_all", "explain"])
 def test_a_terminal_gets_colour_and_no_line_longer_than_it_is(weights, command, columns):
-    args = {"formats": [], "compare": [weights], "inspect": ["-0.1"]}[command]
-    shown = in_terminal(columns, command, *args)
+    args = {
+        "formats": ["formats"],
+        "compare": ["compare", weights],
+        "inspect": ["inspect", "-0.1", "--format", "fp64"],
+        "round_all": ["inspect", "nan"],
+        "explain": ["inspect", "-0.1", "--format", "fp64", "--explain"],
+    }[command]
+    shown = in_terminal(columns, *args)
     assert "\x1b[" in shown
     lines = plain(shown).splitlines()
     assert max(map(len, lines)) <= columns
     assert "…" not in plain(shown)
-    names = {"formats": ["fp64", "NaN"], "compare": ["int8_absmax_row", "(copy)"]}
-    assert all(name in plain(shown) for name in names.get(command, ["next down"]))
+    names = {
+        "formats": ["fp64", "NaN"],
+        "compare": ["int8_absmax_row", "(copy)"],
+        "inspect": ["next down"],
+        "round_all": ["fp8_e4m3b11fnuz", "relative", "no NaN"],
+        "explain": ["sticky", "stochastic"],
+    }
+    assert all(name in plain(shown) for name in names[command])
 
 
 def test_a_pipe_gets_every_row_on_one_line_without_colour(weights):

@@ -101,10 +101,17 @@ def test_the_rounding_interval_holds_just_what_rounds_to_the_code(fmt, data):
     if exact.category(code, fmt) in ("infinite", "nan", "zero"):
         return
     low, high, closed = exact.rounding_interval(code, fmt)
-    tiny = fmt.min_subnormal / 1000
+    tiny = fmt.min_positive / 1000
     assert exact.encode(low + tiny, fmt) == exact.encode(high - tiny, fmt) == code
-    assert code not in (exact.encode(low - tiny, fmt), exact.encode(high + tiny, fmt))
-    assert (exact.encode(low, fmt) == code) == (exact.encode(high, fmt) == code) == closed
+    # Beyond an end of the format there may be nothing else that a value could become.
+    value = exact.decode(code, fmt)
+    if value > fmt.lowest or not fmt.has_finite_codes_only:
+        is_least = not fmt.zero and code == 0
+        assert is_least or (exact.encode(low - tiny, fmt) != code)
+        assert is_least or (exact.encode(low, fmt) == code) == closed
+    if value < fmt.max_finite or not fmt.has_finite_codes_only:
+        assert exact.encode(high + tiny, fmt) != code
+        assert (exact.encode(high, fmt) == code) == closed
 
 
 @given(st.sampled_from(ALL_FORMATS), st.data())
@@ -114,10 +121,28 @@ def test_next_up_and_next_down_step_over_nothing(fmt, data):
     if value != value:
         assert exact.next_up(code, fmt) == exact.next_down(code, fmt) == code
         return
-    up = exact.next_up(code, fmt)
-    if value != float("inf"):
-        assert exact.decode(up, fmt) > value
-        assert exact.decode(exact.next_down(up, fmt), fmt) == value
+    for step, back in ((exact.next_up, exact.next_down), (exact.next_down, exact.next_up)):
+        neighbour = step(code, fmt)
+        other = exact.decode(neighbour, fmt)
+        if neighbour == code:
+            greatest = float("inf") if fmt.infinity else fmt.max_finite
+            least = float("-inf") if fmt.infinity and fmt.signed else fmt.lowest
+            assert value == (greatest if step is exact.next_up else least)
+        else:
+            assert other > value if step is exact.next_up else other < value
+            assert exact.decode(back(neighbour, fmt), fmt) == value
+
+
+@pytest.mark.parametrize("fmt", [f for f in ALL_FORMATS if f.bits <= 8], ids=str)
+def test_next_up_visits_every_value_in_order(fmt):
+    values = {exact.decode(code, fmt) for code in range(2**fmt.bits)}
+    expected = sorted(v for v in values if v == v)
+    code = next(c for c in range(2**fmt.bits) if exact.decode(c, fmt) == expected[0])
+    visited = [exact.decode(code, fmt)]
+    while (above := exact.next_up(code, fmt)) != code:
+        code = above
+        visited.append(exact.decode(code, fmt))
+    assert visited == expected
 
 
 def test_a_code_out_of_range_is_refused():

@@ -26,6 +26,9 @@ from floatfmt import exact, inspection
 from floatfmt.formats import Format, format, formats
 from floatfmt.inspection import Inspection, inspect
 from floatfmt.reading import read
+from floatfmt.rounding import Rounding
+from strategies import ALL_FORMATS, boundary_codes
+from strategies import codes as all_codes
 
 FP64, FP32, FP16, BF16 = (format(name) for name in ("fp64", "fp32", "fp16", "bf16"))
 SIXTEEN_BITS = (FP16, BF16)
@@ -57,6 +60,18 @@ CARDS = [
     inspect(math.nan, "bf16"),
     inspect(code=0x7F800001, format="fp32"),
     inspect(1.75, E5M2),
+    inspect(-0.3, "fp8_ue4m3"),
+    inspect(3.0, "fp8_e8m0fnu"),
+    inspect(0, "fp8_e8m0fnu"),
+    inspect(500, "fp8_e4m3fn"),
+    inspect("-nan", "fp8_e4m3fnuz"),
+    inspect(-1.7, "mxint8"),
+    inspect(-200, "int8"),
+    inspect(200.5, "uint8"),
+    inspect("inf", "p3109_k8p3se"),
+    inspect(0.7, "p3109_k8p1uf", rounding="stochastic", seed=5, index=2),
+    inspect("nan", "int4", nan="largest"),
+    inspect(2e-45, "fp32", rounding="to_odd", overflow="saturate", subnormals="flush"),
 ]
 each_card = pytest.mark.parametrize("card", CARDS, ids=repr)
 
@@ -201,7 +216,7 @@ def test_a_code_comes_back_from_its_decimal_its_hexfloat_and_its_bits(code_and_f
     x = inspect(code=code, format=fmt)
     assert inspect(f"0b{x.bits}", fmt) == inspect(code=x.hex, format=fmt) == x
     if x.category == "nan":
-        return
+        return  # of a NaN's bits the decimal has the sign alone
     notations = [x.decimal, x.hexfloat]
     if x.value:
         notations += [str(x.simplest), x.simplest, x.value]
@@ -226,14 +241,17 @@ def test_dyadic_is_an_odd_integer_times_a_power_of_two(code_and_format):
 @example(Decimal("0.0319"), BF16)
 def test_the_error_is_exact_and_at_most_half_an_ulp(asked, fmt):
     x = inspect(asked, fmt)
-    if x.category == "infinite":
-        assert x.error is x.relative_error is x.error_ulps is None
-        assert abs(asked) > fmt.max_finite
-        return
     assert x.requested == Fraction(asked)
+    if x.category in ("infinite", "nan"):
+        assert x.error is x.relative_error is x.error_ulps is None
+        assert not fmt.min_positive <= asked <= fmt.max_finite
+        return
     assert x.error == x.value - Fraction(asked)
-    assert abs(x.error_ulps) <= Fraction(1, 2)
-    assert x.error_ulps * x.ulp == x.error == x.relative_error * abs(x.requested)
+    assert x.error_ulps * x.ulp == x.error
+    if asked:
+        assert x.error == x.relative_error * abs(x.requested)
+    if (fmt.lowest if fmt.zero else fmt.min_positive) <= asked <= fmt.max_finite:
+        assert abs(x.error_ulps) <= Fraction(1, 2)
 
 
 @given(st.integers(0, 2**64 - 1), st.sampled_from([np.float32, np.float16]))
@@ -335,6 +353,9 @@ def test_inspections_differ_by_format_by_code_and_by_what_was_asked_for():
         inspect(2.0),
         inspect("1.0000000000000000001"),
         inspect(code=0x3FF0000000000000, format="fp64"),
+        inspect(1.0, rounding="toward_zero"),
+        inspect(1.0, rounding="stochastic", seed=1),
+        inspect(1.0, rounding="stochastic", seed=1, index=1),
         inspect(math.nan),
         inspect(-math.nan),
         1.0,
@@ -346,7 +367,7 @@ def test_an_inspection_is_frozen_small_and_not_hashable():
     x = inspect(1.0)
     with pytest.raises(AttributeError):
         x.code = 2
-    assert Inspection.__slots__ == ("format", "code", "requested")
+    assert Inspection.__slots__ == ("format", "code", "requested", "rules", "seed", "index")
     with pytest.raises(TypeError, match="unhashable"):
         hash(x)
 
@@ -374,6 +395,139 @@ def test_to_dict_has_all_digits_and_words_for_what_is_not_finite():
     assert inspect(math.nan).to_dict()["value"] is None
     assert inspect(65504, "fp16").to_dict()["next_up"] == {"hex": "0x7C00", "decimal": "inf"}
     assert inspect(math.inf).to_dict()["next_up"] is None
+
+
+# --- every format -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fmt", ALL_FORMATS, ids=str)
+def test_every_kind_of_code_has_a_card(fmt):
+    every = range(2**fmt.bits) if fmt.bits <= 8 else boundary_codes(fmt)
+    for code in every:
+        x = inspect(code=code, format=fmt)
+        bits = next(line for line in str(x).splitlines() if line.startswith("bits"))
+        fields = bits.split()[1].split("|")
+        widths = [int(fmt.signed), fmt.exponent_bits, fmt.fraction_bits]
+        assert [len(field) for field in fields] == [width for width in widths if width]
+        assert "".join(fields) == x.bits
+        assert ("sign  " in str(x)) == fmt.signed
+        assert ("exponent" in str(x)) == (not fmt.is_integer)
+        assert x.to_dict()["decimal"] == x.decimal
+        assert x.decimal in "".join(line[13:] for line in str(x).splitlines())
+        assert (x.payload is not None) == (x.category == "nan" and fmt.nan == "ieee")
+        if x.is_finite:
+            assert Fraction(x.decimal) == x.value == read_exactly(x.hexfloat)
+
+
+def read_exactly(hexfloat: str) -> Fraction:
+    number = float.fromhex(hexfloat)
+    assert number or hexfloat.strip("-") == "0x0.0p+0"
+    return Fraction(number)
+
+
+@pytest.mark.parametrize(
+    ("asked", "name", "lines"),
+    [
+        ("-1.7", "mxint8", ["mxint8 0x93, a fixed-point number", "bits         1|0010011",
+            "integer      0010011 = 19 - 128 = -109, two's complement; times 2^-6",
+            "value        -1.703125", "hexfloat     -0x6dp-6"]),
+        ("5", "uint4", ["uint4 0x5, an integer", "bits         0101", "integer      0101 = 5",
+            "hexfloat     0x5p+0"]),
+        ("3", "fp8_e8m0fnu", ["bits         10000000",
+            "exponent     10000000 = 128, less the bias of 127: 2^1",
+            "significand  1; there is no fraction"]),
+        ("2**0", "fp8_e8m0fnu", ["next down    none: nothing lies below"]),
+        ("nan", "fp8_e4m3fnuz", ["fp8_e4m3fnuz 0x80, NaN", "sign         1", "value        nan",
+            "special      the code that -0 would have: NaN"]),
+        ("-nan", "fp8_e4m3fn", ["special      every bit below the sign is 1: NaN",
+            "value        -nan"]),
+        ("inf", "p3109_k8p3ue", ["special      the code after the largest finite value's: Inf",
+            "value        inf"]),
+        ("127", "int8", ["next up      none: nothing lies above"]),
+        ("0", "uint8", ["uint8 0x00, zero", "next down    none: nothing lies below"]),
+    ],
+)  # fmt: skip
+def test_the_card_of_formats_unlike_ieee_s_says(asked, name, lines):
+    x = inspect(code=0, format=name) if asked == "2**0" else inspect(asked, name)
+    shown = str(x).splitlines()
+    for line in lines:
+        assert line in shown
+
+
+@pytest.mark.parametrize(
+    ("asked", "name", "options", "decimal", "remark"),
+    [
+        (463, "fp8_e4m3fn", {}, "448", None),
+        (464, "fp8_e4m3fn", {}, "448", "a tie: halfway between 0x7E and what lies beyond, and the "
+            "even code is taken"),
+        (464.5, "fp8_e4m3fn", {}, "nan", "overflows: the largest finite value is 448, and "
+            "magnitudes beyond 464 become nan"),
+        (464.5, "fp8_e4m3fn", {"overflow": "saturate"}, "448", "overflows: the largest finite "
+            "value is 448, and magnitudes beyond 464 become 448"),
+        (449, "fp8_e4m3fn", {"rounding": "toward_zero"}, "448", "out of range: the largest finite "
+            "value is 448, and toward_zero stops there"),
+        (-449, "fp8_e4m3fn", {"rounding": "toward_negative"}, "-nan", "overflows: the largest "
+            "finite value is 448, and magnitudes beyond it become nan"),
+        (-129, "int8", {}, "-128", "out of range: the least value is -128, and values below "
+            "-128.5 become -128"),
+        (127.5, "int8", {}, "127", "overflows: the largest finite value is 127, and values from "
+            "127.5 on become 127"),
+        (-1, "fp8_ue4m3", {}, "nan", "out of range: the least value is 0, and values below "
+            "-0.0009765625 become nan"),
+        (-1, "fp8_e8m0fnu", {}, "nan", "out of range: fp8_e8m0fnu has neither zero nor negative "
+            "values, and they become nan"),
+        (0, "fp8_e8m0fnu", {}, "nan", "fp8_e8m0fnu has no zero: it becomes nan"),
+        (-0.0, "int8", {}, "0", "int8 has no -0: it becomes 0"),
+        (math.inf, "int8", {}, "127", "int8 has no Inf: it becomes 127"),
+        (-math.inf, "fp16", {"overflow": "saturate"}, "-65504", "it becomes -65504, as "
+            "overflow='saturate' says"),
+        (math.nan, "int8", {"nan": "zero"}, "0", "it becomes 0, as nan='zero' says"),
+        (2**-20, "fp16", {"subnormals": "flush"}, "0", "flushed: results below the smallest "
+            "normal value, 0.00006103515625, become zero"),
+        (2049, "fp16", {"rounding": "nearest_away"}, "2050", "a tie: halfway between 0x6801 and "
+            "0x6800, and the one away from zero is taken"),
+        (2049, "fp16", {"rounding": "toward_zero"}, "2048", None),
+    ],
+)  # fmt: skip
+def test_the_remark_follows_the_format_and_the_options(asked, name, options, decimal, remark):
+    x = inspect(asked, name, **options)
+    assert (x.decimal, x.remark) == (decimal, remark)
+
+
+@given(st.sampled_from(ALL_FORMATS), st.sampled_from(list(Rounding)), st.data())
+def test_inspect_gives_the_code_that_encode_gives(fmt, mode, data):
+    value = struct.unpack("<d", data.draw(all_codes(FP64, fmt)).to_bytes(8, "little"))[0]
+    options = {
+        "rounding": mode,
+        "overflow": data.draw(st.sampled_from(["ieee", "saturate"])),
+        "nan": data.draw(st.sampled_from(["largest", "zero"] if fmt.zero else ["largest"])),
+        "subnormals": data.draw(st.sampled_from(["keep", "flush"])),
+    }
+    seed, index = data.draw(st.integers(0, 2**64 - 1)), data.draw(st.integers(0, 9))
+    x = inspect(value, fmt, **options, seed=seed, index=index)
+    expected = floatfmt.encode(np.full(10, value), fmt, **options, seed=seed)[index]
+    assert x.code == expected
+    assert x.rounding is mode
+    if mode is Rounding.STOCHASTIC:
+        assert x == inspect(value, fmt, **options, seed=x.seed, index=x.index)
+
+
+def test_stochastic_rounding_records_a_seed_that_repeats_it():
+    drawn = [inspect(0.3, "int8", rounding="stochastic") for _ in range(40)]
+    assert len({x.seed for x in drawn}) == 40
+    assert {x.code for x in drawn} == {0, 1}
+    assert all(inspect(0.3, "int8", rounding="stochastic", seed=x.seed) == x for x in drawn)
+    assert f"rounding     stochastic, seed {drawn[0].seed}, index 0" in " ".join(
+        str(drawn[0]).split("\n")
+    )
+    assert (inspect(0.3, "int8", seed=3).seed, inspect(0.3, "int8", index=3).index) == (None, None)
+
+
+def test_a_nan_in_its_own_format_keeps_its_bits_unless_nan_asks_otherwise():
+    signalling = np.uint32(0xFFA00001).view(np.float32)
+    assert inspect(signalling, rounding="toward_zero").code == 0xFFA00001
+    assert inspect(signalling, nan="canonical").code == 0x7FC00000
+    assert inspect(np.float32(np.inf), overflow="saturate").value == FP32.max_finite
 
 
 # --- how it looks -------------------------------------------------------------------------------

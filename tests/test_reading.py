@@ -27,7 +27,7 @@ HALF_AS_ANY_FLOAT = [
     (np.float32(0.5), "fp32"),
     (np.float16(0.5), "fp16"),
     (ml_dtypes.bfloat16(0.5), "bf16"),
-    (ml_dtypes.float8_e4m3fn(0.5), "fp64"),
+    (ml_dtypes.float8_e4m3fn(0.5), "fp8_e4m3fn"),
     (np.longdouble(0.5), "fp64"),
     (np.array(0.5, dtype=np.float32), "fp32"),
     (np.array(0.5, dtype=">f4"), "fp32"),
@@ -39,7 +39,7 @@ HALF_AS_ANY_FLOAT = [
     (torch.tensor(0.5), "fp32"),
     (torch.tensor(0.5, dtype=torch.float16), "fp16"),
     (torch.tensor(0.5, dtype=torch.bfloat16), "bf16"),
-    (torch.tensor(0.5, dtype=torch.float8_e4m3fn), "fp64"),
+    (torch.tensor(0.5, dtype=torch.float8_e4m3fn), "fp8_e4m3fn"),
     (torch.tensor(0.5, requires_grad=True), "fp32"),
     (torch.nn.Parameter(torch.tensor(0.5, dtype=torch.bfloat16)), "bf16"),
     (torch.tensor([0.25, 0.5])[1], "fp32"),
@@ -214,6 +214,27 @@ def test_a_bit_pattern_is_the_code_itself(text):
 
 
 @pytest.mark.parametrize(
+    ("text", "name", "code"),
+    [
+        ("1111|101", "fp8_ue4m3", 0x7D),
+        ("10000001", "fp8_e8m0fnu", None),  # without 0b or | it is a decimal
+        ("0b10000001", "fp8_e8m0fnu", 0x81),
+        ("1|0000001", "int8", 0x81),
+        ("0b10000001", "uint8", 0x81),
+        ("0|11|1", "fp4_e2m1fn", 7),
+        ("1|0", "int2", 2),
+        ("0|0000001", "p3109_k8p1se", 1),
+    ],
+)
+def test_a_bit_pattern_is_cut_into_the_fields_that_the_format_has(text, name, code):
+    if code is None:
+        assert inspect(text, name).requested == int(text)
+        return
+    assert inspect(text, name).code == code
+    assert f" {text.removeprefix('0b')} " in repr(inspect(text, name))
+
+
+@pytest.mark.parametrize(
     "code",
     [
         "0x3C00",
@@ -260,6 +281,13 @@ def test_python_s_float_is_the_double_but_a_string_is_the_decimal():
         ({"value": torch.tensor(1j)}, TypeError, "got complex"),
         ({"value": torch.tensor(1.0, device="meta")}, ValueError, "on device meta"),
         ({"value": Decimal("1" * 20_001)}, ValueError, "20,000 digits"),
+        ({"value": 1, "format": "fp16", "rounding": "up"}, ValueError, "no rounding mode is"),
+        ({"value": 1, "format": "fp16", "overflow": "wrap"}, ValueError, "overflow='wrap'"),
+        ({"value": 1, "rounding": "stochastic", "seed": 0.5}, TypeError, "seed must be an integer"),
+        ({"value": 1, "rounding": "stochastic", "seed": 2**64}, ValueError, "seed must lie in"),
+        ({"value": 1, "rounding": "stochastic", "index": -1}, ValueError, "index must lie in 0 to"),
+        ({"value": "nan", "format": "int8"}, ValueError, "int8 has no NaN; nan='zero' or nan="),
+        ({"value": "nan", "format": "fp16", "nan": "error"}, ValueError, "is NaN, and nan='error'"),
         ({"value": 1, "format": "fp17"}, ValueError, "no format is called 'fp17'"),
         ({"value": 1, "format": 16}, TypeError, "a format is a name"),
         ({"code": 1.0, "format": "fp16"}, TypeError, "a code is an integer or a string, got float"),

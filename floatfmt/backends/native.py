@@ -62,7 +62,8 @@ def _c_format(fmt: Format) -> Any:
 
 
 @functools.lru_cache(maxsize=1024)
-def _c_rules(how: Rules, source: Format) -> Any:
+def _c_rules(how: Rules, source: Format) -> tuple[Any, Any]:
+    """Return the C structs of a format and of the rules for it."""
     # Where nothing has to be rounded every mode is the default one, which has faster loops.
     if how.format.holds(source):
         how = how.with_rounding(Rounding.NEAREST_EVEN)
@@ -79,7 +80,7 @@ def _c_rules(how: Rules, source: Format) -> Any:
         "zero": how.zero,
         "nan": how.nans or (0, 0),
     }
-    return ffi.new("struct ff_rules *", fields)
+    return _c_format(how.format), ffi.new("struct ff_rules *", fields)
 
 
 #: Array dtypes by their `enum ff_type`, and the formats of their values.
@@ -144,8 +145,7 @@ class Native:
         return not lib.ff_encode(
             self._isa,
             number,
-            _c_format(how.format),
-            _c_rules(how, source),
+            *_c_rules(how, source),
             seed,
             start,
             _pointer(values),
@@ -172,8 +172,7 @@ class Native:
         return not lib.ff_round_to(
             self._isa,
             _type(values),
-            _c_format(how.format),
-            _c_rules(how, format(values.dtype)),
+            *_c_rules(how, format(values.dtype)),
             seed,
             start,
             _pointer(values),
