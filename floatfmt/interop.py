@@ -363,11 +363,12 @@ def checked_out(out: Any, dtype: np.dtype, *inputs: np.ndarray) -> np.ndarray:
         return np.empty_like(inputs[0], dtype)
     array = out if type(out) is np.ndarray else to_numpy(out)
     shape = inputs[0].shape
-    if array.dtype != dtype or not (isinstance(out, np.ndarray) or is_torch(out)):
+    if array.dtype != dtype or not (array is out or is_torch(out) or isinstance(out, np.ndarray)):
         raise TypeError(f"out= must be an array of {dtype}, got {describe(out)}")
     if array.shape != shape:
         raise ValueError(f"out= must have shape {shape}, got {array.shape}")
-    if not array.flags.writeable:
+    flags = array.flags
+    if not flags.writeable:
         raise ValueError("out= is read-only")
     if array is not out and is_torch(out) and (out.is_neg() or out.is_conj()):
         raise ValueError("out= is a view that negates or conjugates; pass one that does not")
@@ -375,14 +376,15 @@ def checked_out(out: Any, dtype: np.dtype, *inputs: np.ndarray) -> np.ndarray:
         n > 1 and step == 0 for n, step in zip(shape, array.strides, strict=True)
     ):
         raise ValueError("out= has several elements in one place in memory")
-    if any(_overlap(array, x) for x in inputs):
-        raise ValueError("out= overlaps the input or another out=")
+    for x in inputs:
+        if np.may_share_memory(array, x) and _overlap(array, x):
+            raise ValueError("out= overlaps the input or another out=")
     return array
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
     try:
-        return np.may_share_memory(a, b) and np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]
+        return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:  # too intricate to be worth an answer
         return True
 

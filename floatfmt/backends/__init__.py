@@ -126,9 +126,10 @@ def backend_name() -> str:
     chosen = _chosen.get()
     if chosen is not None:
         return chosen
-    if wanted := os.environ.get("FLOATFMT_BACKEND"):
+    # `in`, because a miss of `get` costs an exception, and this is asked at every call.
+    if "FLOATFMT_BACKEND" in os.environ and (wanted := os.environ["FLOATFMT_BACKEND"]):
         return _checked(wanted, "FLOATFMT_BACKEND")
-    fastest = available_backends()[-1]
+    fastest = next(reversed(_BACKENDS))
     if fastest == "reference":
         _warn_once_that_native_is_missing()
     return fastest
