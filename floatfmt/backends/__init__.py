@@ -129,7 +129,7 @@ def backend_name() -> str:
     # `in`, because a miss of `get` costs an exception, and this is asked at every call.
     if "FLOATFMT_BACKEND" in os.environ and (wanted := os.environ["FLOATFMT_BACKEND"]):
         return _checked(wanted, "FLOATFMT_BACKEND")
-    fastest = next(reversed(_BACKENDS))
+    fastest = available_backends()[-1]
     if fastest == "reference":
         _warn_once_that_native_is_missing()
     return fastest
