@@ -9,8 +9,8 @@ import enum
 import functools
 import operator
 import os
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -168,6 +168,8 @@ class Rules:
         Whether a NaN that keeps its payload becomes quiet.
     code_dtype : dtype
         The format's, kept at hand.
+    memo : dict
+        What a backend keeps of its own making, so that a call need not look for it.
     """
 
     format: Format
@@ -183,6 +185,7 @@ class Rules:
     keeps_payload: bool
     quiets: bool
     code_dtype: np.dtype
+    memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __hash__(self) -> int:  # what was asked for settles the rest
         return hash((self.format, self.rounding, self.overflow, self.nan, self.subnormals))

@@ -44,7 +44,7 @@ def compiler() -> str | None:
 
 def _pointer(array: np.ndarray) -> Any:
     # ml_dtypes arrays have no buffer interface; their bytes do.
-    return from_buffer(array if array.dtype.kind in "fiu" else array.view(np.uint8))
+    return from_buffer(array if array.dtype.kind in "fiu" else array.reshape(-1).view(np.uint8))
 
 
 _SIGNS = {(False, False): 0, (True, False): 1, (True, True): 2}
@@ -61,12 +61,18 @@ def _c_format(fmt: Format) -> Any:
     return ffi.new("struct ff_format *", fields)
 
 
-@functools.lru_cache(maxsize=1024)
 def _c_rules(how: Rules, source: Format) -> tuple[Any, Any]:
-    """Return the C structs of a format and of the rules for it."""
-    # Where nothing has to be rounded every mode is the default one, which has faster loops.
-    if how.format.holds(source):
-        how = how.with_rounding(Rounding.NEAREST_EVEN)
+    """Return the C structs of a format and of the rules for values of `source`."""
+    found = how.memo.get(source.name)
+    if found is None:
+        # Where nothing has to be rounded every mode is the default one, which has faster loops.
+        exact = how.format.holds(source)
+        plain = how.with_rounding(Rounding.NEAREST_EVEN) if exact else how
+        found = how.memo[source.name] = _c_format(how.format), _new_c_rules(plain)
+    return found
+
+
+def _new_c_rules(how: Rules) -> Any:
     fields = {
         "rounding": _ROUNDINGS[how.rounding],
         "is_default": how.is_default,
@@ -80,7 +86,7 @@ def _c_rules(how: Rules, source: Format) -> tuple[Any, Any]:
         "zero": how.zero,
         "nan": how.nans or (0, 0),
     }
-    return _c_format(how.format), ffi.new("struct ff_rules *", fields)
+    return ffi.new("struct ff_rules *", fields)
 
 
 #: Array dtypes by their `enum ff_type`, and the formats of their values.
