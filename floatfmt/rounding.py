@@ -190,6 +190,9 @@ class Rules:
     def __hash__(self) -> int:  # what was asked for settles the rest
         return hash((self.format, self.rounding, self.overflow, self.nan, self.subnormals))
 
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:  # copies and pickles have no memo
+        return rules, (self.format, self.rounding, self.overflow, self.nan, self.subnormals)
+
     @property
     def flushes(self) -> bool:
         """Whether subnormal results become zero."""
@@ -234,7 +237,7 @@ def rules(
             f"overflow='nan': {fmt} has no NaN; overflow='saturate' gives its largest value"
         )
     if nan == "zero" and not fmt.zero:
-        raise ValueError(f"nan='zero': {fmt} has no zero; it has a NaN of its own")
+        raise ValueError(f"nan='zero': {fmt} has no zero; nan='largest' gives its largest value")
     limit, extreme = _extremes(fmt)
     overflows = tuple(
         extreme[s] if mode.stays_finite(bool(s)) and limit[s] >= 0 else _beyond(fmt, s, overflow)
