@@ -19,7 +19,17 @@ from .arrays import (
 )
 from .backends import NativeMissingWarning, available_backends, use_backend
 from .compare import Comparison, compare
+from .double_rounding import DoubleRounding, double_rounding
 from .formats import Format, format, formats, p3109
+from .grid import (
+    assert_max_ulp,
+    next_down,
+    next_up,
+    representable,
+    spacing,
+    ulp_distance,
+    values,
+)
 from .inspection import Inspection, inspect
 from .metrics import Error, error
 from .quantize import Quantized, absmax, quantize, zeropoint
@@ -30,6 +40,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Category",
     "Comparison",
+    "DoubleRounding",
     "Error",
     "Fields",
     "Format",
@@ -38,24 +49,32 @@ __all__ = [
     "Quantized",
     "Rounding",
     "absmax",
+    "assert_max_ulp",
     "astype",
     "available_backends",
     "compare",
     "compose",
     "decode",
     "decompose",
+    "double_rounding",
     "encode",
     "error",
     "exact",
     "format",
     "formats",
     "inspect",
+    "next_down",
+    "next_up",
     "p3109",
     "pack",
     "quantize",
+    "representable",
     "round_to",
     "rounding_mode",
+    "spacing",
+    "ulp_distance",
     "unpack",
     "use_backend",
+    "values",
     "zeropoint",
 ]

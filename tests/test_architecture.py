@@ -29,10 +29,12 @@ ORDER = (
     "reading",
     "card",
     "inspection",
+    "double_rounding",
     "backends.reference",
     "backends.native",
     "backends",
     "arrays",
+    "grid",
     "quantize",
     "metrics",
     "checkpoint",
@@ -140,6 +142,7 @@ RESULTS = (
     lambda: ff.decompose(np.float16([[1, -2], [np.nan, 0]])),
     lambda: ff.absmax(np.float32([1, 2])),
     lambda: ff.error(np.float32([1, 2]), np.float32([1, 3])),
+    lambda: ff.double_rounding("fp64", via="fp32", target="fp16"),
     lambda: ff.compare(np.float32([1, 2]), ["bf16"]),
 )
 
