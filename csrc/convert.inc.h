@@ -133,6 +133,16 @@ FF_LOOP void decode_f32_tf32(const uint32_t *restrict codes, uint32_t *restrict 
         values[i] = codes[i] << 13;
 }
 
+/* E8M0 is binary32's exponent field, but for code 0, 2^-127, and NaN; its step is subnormal. */
+FF_LOOP void decode_f32_e8m0(const uint8_t *restrict codes, uint32_t *restrict values, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t normal = (uint32_t)codes[i] << 23;
+        const uint32_t value = codes[i] ? normal : UINT32_C(0x00400000);
+        values[i] = codes[i] == 255 ? UINT32_C(0x7fc00000) : value;
+    }
+}
+
 static void decode_f32(const struct ff_format *format, const void *codes, void *values, size_t n)
 {
     const struct ff_format f = *format;
@@ -143,6 +153,8 @@ static void decode_f32(const struct ff_format *format, const void *codes, void *
         decode_f32_bf16(codes, values, n);
     else if (is_format(f, TF32))
         decode_f32_tf32(codes, values, n);
+    else if (is_format(f, E8M0FNU))
+        decode_f32_e8m0(codes, values, n);
     else
         switch (code_bytes(f)) {
         case 1: decode_f32_uint8(&d, codes, values, n); break;
@@ -166,31 +178,31 @@ static void decode_f64(const struct ff_format *format, const void *codes, void *
 /* --- encode ------------------------------------------------------------------------------------ */
 
 /* Random words of n elements from index `start` on: Philox4x32-10 (Salmon and others, SC 2011),
- * word i % 4 of counter i / 4 under the key `seed`. n <= FF_BLOCK. */
+ * word i % 4 of counter i / 4 under the key `seed`. n <= FF_CHUNK. */
 FF_LOOP void random_words(uint64_t seed, uint64_t start, size_t n, uint32_t *restrict words)
 {
-    uint32_t all[4][FF_BLOCK / 4 + 1];
+    uint32_t all[FF_CHUNK + 8];
     const size_t blocks = (start % 4 + n + 3) / 4;
+    const uint64_t first = start / 4;
     for (size_t b = 0; b < blocks; b++) {
-        const uint64_t counter = start / 4 + b;
-        uint32_t c0 = (uint32_t)counter, c1 = (uint32_t)(counter >> 32), c2 = 0, c3 = 0;
+        /* 64-bit lanes, each with a 32-bit word: that is what vectors multiply. */
+        uint64_t c0 = (first + b) & UINT32_MAX, c1 = (first + b) >> 32, c2 = 0, c3 = 0;
         uint32_t key0 = (uint32_t)seed, key1 = (uint32_t)(seed >> 32);
         for (int round = 0; round < 10; round++) {
-            const uint64_t first = (uint64_t)c0 * 0xD2511F53u, second = (uint64_t)c2 * 0xCD9E8D57u;
-            c0 = (uint32_t)(second >> 32) ^ c1 ^ key0;
-            c2 = (uint32_t)(first >> 32) ^ c3 ^ key1;
-            c1 = (uint32_t)second;
-            c3 = (uint32_t)first;
+            const uint64_t p0 = c0 * 0xD2511F53u, p1 = c2 * 0xCD9E8D57u;
+            c0 = p1 >> 32 ^ c1 ^ key0;
+            c2 = p0 >> 32 ^ c3 ^ key1;
+            c1 = p1 & UINT32_MAX;
+            c3 = p0 & UINT32_MAX;
             key0 += 0x9E3779B9u;
             key1 += 0xBB67AE85u;
         }
-        all[0][b] = c0;
-        all[1][b] = c1;
-        all[2][b] = c2;
-        all[3][b] = c3;
+        all[4 * b] = (uint32_t)c0;
+        all[4 * b + 1] = (uint32_t)c1;
+        all[4 * b + 2] = (uint32_t)c2;
+        all[4 * b + 3] = (uint32_t)c3;
     }
-    for (size_t i = 0; i < n; i++)
-        words[i] = all[(start + i) % 4][(start % 4 + i) / 4];
+    memcpy(words, all + start % 4, n * sizeof *words);
 }
 
 /* Codes are worked out in the width of their values and then stored in their own. */
@@ -238,26 +250,23 @@ static void store_codes64(const uint64_t *wide, void *codes, size_t bytes, size_
         memcpy(codes, wide, 8 * n);
 }
 
-/* A block of binary64 patterns by encode_any. Returns whether a NaN is an error. */
-FF_LOOP void encode_any_block(struct ff_format f, const struct ff_rules *restrict rules,
-                              const uint64_t *restrict values, uint64_t *restrict codes, size_t n)
+FF_LOOP void encode_any_block(const struct any_plan *restrict p, const uint64_t *restrict values,
+                              uint64_t *restrict codes, size_t n)
 {
-    const struct ff_rules r = *rules;
-    const uint32_t ups = ups_of(r.rounding);
+    const struct any_plan hoisted = *p;
     for (size_t i = 0; i < n; i++)
-        codes[i] = encode_any(values[i], f, r, ups, 0, 0);
+        codes[i] = encode_any(values[i], hoisted, 0, 0);
 }
 
-FF_LOOP void encode_stochastic_block(struct ff_format f, const struct ff_rules *restrict rules,
-                                     uint64_t seed, uint64_t start,
-                                     const uint64_t *restrict values, uint64_t *restrict codes,
-                                     size_t n)
+FF_LOOP void encode_stochastic_block(const struct any_plan *restrict p, uint64_t seed,
+                                     uint64_t start, const uint64_t *restrict values,
+                                     uint64_t *restrict codes, size_t n)
 {
-    uint32_t words[FF_BLOCK];
-    const struct ff_rules r = *rules;
+    uint32_t words[FF_CHUNK];
+    const struct any_plan hoisted = *p;
     random_words(seed, start, n, words);
     for (size_t i = 0; i < n; i++)
-        codes[i] = encode_any(values[i], f, r, 0, 1, words[i]);
+        codes[i] = encode_any(values[i], hoisted, 1, words[i]);
 }
 
 FF_LOOP int any_nan(const uint64_t *values, size_t n)
@@ -270,20 +279,22 @@ FF_LOOP int any_nan(const uint64_t *values, size_t n)
     return most > UINT64_C(0x7ff0000000000000);
 }
 
+/* A block of binary64 patterns by encode_any. Returns whether a NaN is an error. */
 static int encode_carefully(struct ff_format f, const struct ff_rules *r, uint64_t seed,
                             uint64_t start, const uint64_t *values, void *codes, size_t n)
 {
-    uint64_t wide[FF_BLOCK];
+    uint64_t wide[FF_CHUNK];
+    const struct any_plan p = any_plan_of(f, r);
     if (r->rounding == FF_STOCHASTIC)
-        encode_stochastic_block(f, r, seed, start, values, wide, n);
+        encode_stochastic_block(&p, seed, start, values, wide, n);
     else
-        encode_any_block(f, r, values, wide, n);
+        encode_any_block(&p, values, wide, n);
     store_codes64(wide, codes, code_bytes(f), n);
     return r->nan_is_error && any_nan(values, n);
 }
 
 /* A block by encode_fast. Returns the largest magnitude: codes mean nothing if that is not finite.
- * The compiler is told how signs are written, and all of the formats that are worth it. */
+ * The compiler is told how the format writes signs: one loop each. */
 #define FF_FAST_LOOP(name, CORE, PLAN, U, TELL)                                                    \
     FF_LOOP U name(const U *restrict values, U *restrict codes, size_t n, struct ff_format f,      \
                    const struct PLAN *restrict p)                                                  \
@@ -333,21 +344,21 @@ FF_LOOP uint32_t fast32_e8m0(const uint32_t *restrict values, uint32_t *restrict
     return most < 0x7f7fffff ? most : 0x7f800000;
 }
 
-/* Calls BODY with `from` and `count` for every block of n elements; ends with 1 if it returns. */
-#define FF_BLOCKS(BODY)                                                                            \
-    for (size_t from = 0; from < n; from += FF_BLOCK) {                                            \
-        const size_t count = n - from < FF_BLOCK ? n - from : FF_BLOCK;                            \
+/* Runs BODY with `from` and `count` for every block of n elements. */
+#define FF_CHUNKS(BODY)                                                                            \
+    for (size_t from = 0; from < n; from += FF_CHUNK) {                                            \
+        const size_t count = n - from < FF_CHUNK ? n - from : FF_CHUNK;                            \
         BODY                                                                                       \
     }
 
 FF_LOOP int encode_blocks_f64(struct ff_format f, const struct ff_rules *r, uint64_t seed,
                               uint64_t start, const uint64_t *values, uint8_t *codes, size_t n)
 {
-    uint64_t wide[FF_BLOCK];
+    uint64_t wide[FF_CHUNK];
     struct plan64 p;
     const int is_fast = plan_for64(&p, f, r) && f.has_zero;
     const size_t bytes = code_bytes(f);
-    FF_BLOCKS({
+    FF_CHUNKS({
         if (is_fast && fast64(values + from, wide, count, f, &p) < UINT64_C(0x7ff0000000000000))
             store_codes64(wide, codes + from * bytes, bytes, count);
         else if (encode_carefully(f, r, seed, start + from, values + from, codes + from * bytes,
@@ -360,12 +371,13 @@ FF_LOOP int encode_blocks_f64(struct ff_format f, const struct ff_rules *r, uint
 FF_LOOP int encode_blocks_f32(struct ff_format f, const struct ff_rules *r, uint64_t seed,
                               uint64_t start, const uint32_t *values, uint8_t *codes, size_t n)
 {
-    uint32_t narrow[FF_BLOCK];
-    uint64_t wide[FF_BLOCK] = {0};
+    uint32_t narrow[FF_CHUNK];
+    uint64_t wide[FF_CHUNK];
     struct plan32 p;
-    const int is_e8m0 = is_format(f, E8M0FNU), is_fast = plan_for32(&p, f, r) && (f.has_zero || is_e8m0);
+    const int is_e8m0 = is_format(f, E8M0FNU);
+    const int is_fast = plan_for32(&p, f, r) && (f.has_zero || is_e8m0);
     const size_t bytes = code_bytes(f);
-    FF_BLOCKS({
+    FF_CHUNKS({
         if (is_fast) {
             const uint32_t most = is_e8m0 ? fast32_e8m0(values + from, narrow, count, &p)
                                           : fast32(values + from, narrow, count, f, &p);
@@ -438,9 +450,9 @@ FF_LOOP int encode_f32(const struct ff_format *format, const struct ff_rules *r,
                           uint64_t start, const void *restrict values, void *restrict codes,       \
                           size_t n)                                                                \
     {                                                                                              \
-        uint32_t wide[FF_BLOCK] = {0};                                                             \
+        uint32_t wide[FF_CHUNK];                                                                   \
         const size_t bytes = code_bytes(*format);                                                  \
-        FF_BLOCKS({                                                                                \
+        FF_CHUNKS({                                                                                \
             for (size_t i = 0; i < count; i++)                                                     \
                 wide[i] = load_##T(values, from + i);                                              \
             if (encode_f32(format, r, seed, start + from, wide, (uint8_t *)codes + from * bytes,   \
@@ -460,8 +472,8 @@ FF_DEFINE_ENCODE_16(bf16)
                             uint64_t seed, uint64_t start, const void *restrict values,            \
                             void *restrict out, size_t n)                                          \
     {                                                                                              \
-        uint64_t codes[FF_BLOCK];                                                                  \
-        FF_BLOCKS({                                                                                \
+        uint64_t codes[FF_CHUNK];                                                                  \
+        FF_CHUNKS({                                                                                \
             if (encode_##T(format, r, seed, start + from, (const U *)values + from, codes, count)) \
                 return 1;                                                                          \
             decode_##T(format, codes, (U *)out + from, count);                                     \

@@ -3,7 +3,8 @@
  * name, and may define FF_ENCODE_F32_FP16, a function that makes that conversion by the default rules
  * for as many values as it likes and returns how many. */
 
-enum { FF_BLOCK = 256 }; /* elements worked on at a time where a step needs a buffer or a retry */
+/* Elements worked on at a time where a step needs a buffer or a retry, quantising and converting. */
+enum { FF_BLOCK = 256, FF_CHUNK = 2048 };
 
 #include "convert.inc.h"
 #include "quantize.inc.h"

@@ -116,7 +116,7 @@ static double round_scale(double numerator, double quotient, int divisor, struct
 {
     const uint64_t largest = max_code(f);
     const struct ff_rules saturating = {.limit = {(int64_t)largest}, .overflow = {largest}};
-    uint64_t code = encode_any(bits_of_double(quotient), f, saturating, ups_of(FF_NEAREST_EVEN), 0, 0);
+    uint64_t code = encode_any(bits_of_double(quotient), any_plan_of(f, &saturating), 0, 0);
     if (code < UINT64_C(1) << f.fraction_bits) {
         /* Two factors: 1 / step alone may be beyond double. Neither product is inexact. */
         const int k = f.fraction_bits + f.bias - 1;

@@ -12,7 +12,6 @@ static const struct ff_format BF16 = FF_IEEE(8, 7, 127);
 static const struct ff_format TF32 = FF_IEEE(8, 10, 127);
 static const struct ff_format FP32 = FF_IEEE(8, 23, 127);
 static const struct ff_format FP64 = FF_IEEE(11, 52, 1023);
-static const struct ff_format E4M3FN = {4, 3, 7, FF_SIGN_MAGNITUDE, FF_NAN_TOP, 0, 1};
 static const struct ff_format E8M0FNU = {8, 0, 127, FF_UNSIGNED, FF_NAN_TOP, 0, 0};
 
 /* --- what follows from a format ---------------------------------------------------------------- */
@@ -111,19 +110,49 @@ static struct addends addends_of(int rounding, int drop)
     }
 }
 
-/* Gives a magnitude its sign. Where -0 is no code of its own, 0 is zero[1]. */
-#define FF_DEFINE_SIGNED(name, U)                                                                  \
-    FF_INLINE U name(U magnitude, int negative, struct ff_format f)                                \
-    {                                                                                              \
-        if (f.sign == FF_UNSIGNED)                                                                 \
-            return magnitude;                                                                      \
-        if (f.sign == FF_TWOS_COMPLEMENT)                                                          \
-            return negative ? (0 - magnitude) & (U)(magnitude_mask(f) * 2 + 1) : magnitude;        \
-        const int has_sign = negative & (f.nan != FF_NAN_NEGATIVE_ZERO || magnitude != 0);         \
-        return has_sign ? magnitude | (U)sign_bit(f) : magnitude;                                  \
-    }
-FF_DEFINE_SIGNED(signed_code32, uint32_t)
-FF_DEFINE_SIGNED(signed_code64, uint64_t)
+/* What encode_any needs to know of a format and its rules. Pairs by sign are kept as the positive
+ * one and what differs, so that a mask chooses.
+ *
+ *   ups         bit (what is lost) * 4 + odd * 2 + sign says whether a magnitude goes up, where lost
+ *               is 0: nothing, 1: less than half, 2: half, 3: more
+ *   zero_below  smaller magnitudes are zeros: 1, or the first normal one when subnormals are
+ *               flushed; 0 for a format without zero
+ *   sign, plus  a negative code is (magnitude ^ sign) + plus, in the bits of code_mask */
+struct any_plan {
+    int64_t fraction_bits, bias, first, limit, limit_differs, zero_below;
+    uint64_t ups, overflow, overflow_differs, infinity, infinity_differs, zero, zero_differs;
+    uint64_t nan, nan_differs, payload_mask, quiet, sign, plus, code_mask;
+};
+
+static struct any_plan any_plan_of(struct ff_format f, const struct ff_rules *r)
+{
+    /* Nearest even, nearest away, toward zero, positive, negative, to odd; stochastic has none. */
+    static const uint16_t ups[] = {0xfc00, 0xff00, 0, 0x5550, 0xaaa0, 0x3330, 0};
+    const uint64_t code_mask = sign_bit(f) | magnitude_mask(f);
+    const int twos = f.sign == FF_TWOS_COMPLEMENT;
+    return (struct any_plan){
+        .fraction_bits = f.fraction_bits,
+        .bias = f.bias,
+        .first = f.has_zero,
+        .limit = r->limit[0],
+        .limit_differs = r->limit[0] ^ r->limit[1],
+        .zero_below = r->flushes ? INT64_C(1) << f.fraction_bits : f.has_zero,
+        .ups = ups[r->rounding],
+        .overflow = r->overflow[0],
+        .overflow_differs = r->overflow[0] ^ r->overflow[1],
+        .infinity = r->infinity[0],
+        .infinity_differs = r->infinity[0] ^ r->infinity[1],
+        .zero = r->zero[0],
+        .zero_differs = r->zero[0] ^ r->zero[1],
+        .nan = r->nan[0],
+        .nan_differs = r->nan[0] ^ r->nan[1],
+        .payload_mask = r->keeps_payload ? (UINT64_C(1) << f.fraction_bits) - 1 : 0,
+        .quiet = r->keeps_payload && r->quiets ? (UINT64_C(1) << f.fraction_bits) >> 1 : 0,
+        .sign = twos ? code_mask : sign_bit(f),
+        .plus = (uint64_t)twos,
+        .code_mask = code_mask,
+    };
+}
 
 /* Rounds a binary64 pattern to a code: every format, every rule, every value.
  *
@@ -131,56 +160,48 @@ FF_DEFINE_SIGNED(signed_code64, uint64_t)
  *   dropped  significand bits that f does not keep
  *   floor    the magnitude at or below the value, as if magnitudes went on without end: the
  *            significand's hidden bit adds the first exponent step on top of the exponent
- *   ups      bit (what is lost) * 4 + odd * 2 + sign says whether to go up from there, where lost
- *            is 0: nothing, 1: less than half, 2: half, 3: more
+ *   rest     what the value exceeds that by, in units of 2^-64 of the magnitude's last place
  *
- * random: 32 bits, for FF_STOCHASTIC. */
-FF_INLINE uint64_t encode_any(uint64_t bits, struct ff_format f, struct ff_rules r, uint32_t ups,
-                              int stochastic, uint32_t random)
+ * Stochastic rounding adds 32 random bits to the leading 32 bits of what is lost. */
+FF_INLINE uint64_t encode_any(uint64_t bits, struct any_plan p, int stochastic, uint64_t random)
 {
     const uint64_t fraction_mask = UINT64_C(0x000fffffffffffff);
-    const uint64_t infinity = UINT64_C(0x7ff0000000000000);
-    const int negative = (int)(bits >> 63), first = f.has_zero;
-    const uint64_t magnitude = bits & (infinity | fraction_mask);
-    const int exponent = (int)(magnitude >> 52);
-    const uint64_t significand =
-        (magnitude & fraction_mask) | ((uint64_t)(exponent != 0) << 52);
-    const int biased = (exponent > 1 ? exponent : 1) - 1023 + f.bias;
-    const int dropped = 52 - f.fraction_bits + (biased < first ? first - biased : 0);
-    const int shift = dropped < 63 ? dropped : 63;
-    const uint64_t kept = significand >> shift, rest = significand - (kept << shift);
-    const uint64_t half = (UINT64_C(1) << shift) >> 1;
-    const int64_t floor = (int64_t)kept + (int64_t)((biased > first ? biased : first) - 1) *
-                                              (int64_t)(UINT64_C(1) << f.fraction_bits);
-    const int more = dropped < 32 ? 32 - dropped : 0, fewer = dropped > 32 ? dropped - 32 : 0;
-    const uint64_t leading = rest << more >> (fewer < 63 ? fewer : 63);
-    const int lost = rest == 0 ? 0 : rest < half ? 1 : rest == half ? 2 : 3;
-    const int up = stochastic ? (int)((leading + random) >> 32)
-                              : (int)(ups >> (lost * 4 + (int)(floor & 1) * 2 + negative)) & 1;
-    const int64_t rounded = floor + up > 0 ? floor + up : 0;
-    const int flushed = r.flushes && (rounded >> f.fraction_bits) == 0;
-    uint64_t code = signed_code64(flushed ? 0 : (uint64_t)rounded, negative, f);
-    code = rounded > (negative ? r.limit[1] : r.limit[0]) ? (negative ? r.overflow[1] : r.overflow[0]) : code;
-    code = magnitude == 0 ? (negative ? r.zero[1] : r.zero[0]) : code;
-    code = magnitude == infinity ? (negative ? r.infinity[1] : r.infinity[0]) : code;
-    uint64_t payload = (magnitude & fraction_mask) >> (52 - f.fraction_bits);
-    payload |= r.quiets ? (UINT64_C(1) << f.fraction_bits) >> 1 : 0;
-    payload = payload ? payload : 1;
-    const uint64_t nan = (negative ? r.nan[1] : r.nan[0]) | (r.keeps_payload ? payload : 0);
-    return magnitude > infinity ? nan : code;
-}
-
-/* The bits `ups` of encode_any. */
-static uint32_t ups_of(int rounding)
-{
-    switch (rounding) {
-    case FF_NEAREST_EVEN: return 0xfc00;
-    case FF_NEAREST_AWAY: return 0xff00;
-    case FF_TOWARD_POSITIVE: return 0x5550;
-    case FF_TOWARD_NEGATIVE: return 0xaaa0;
-    case FF_TO_ODD: return 0x3330;
-    default: return 0; /* toward zero */
+    const uint64_t infinity = UINT64_C(0x7ff0000000000000), half = UINT64_C(1) << 63;
+    const uint64_t negative = 0 - (bits >> 63), magnitude = bits & (infinity | fraction_mask);
+    const int64_t exponent = (int64_t)(magnitude >> 52);
+    const uint64_t hidden = exponent != 0 ? UINT64_C(1) << 52 : 0;
+    const uint64_t significand = (magnitude & fraction_mask) | hidden;
+    const int64_t biased = (exponent > 1 ? exponent : 1) - 1023 + p.bias;
+    const int64_t lifted = biased > p.first ? biased : p.first;
+    const int64_t dropped = 52 - p.fraction_bits + lifted - biased;
+    const uint64_t shift = (uint64_t)(dropped < 63 ? dropped : 63);
+    const uint64_t kept = significand >> shift, rest = significand << 1 << (63 - shift);
+    const int64_t floor = (int64_t)(kept + ((uint64_t)(lifted - 1) << p.fraction_bits));
+    uint64_t up;
+    if (stochastic) {
+        const int64_t deeper = dropped - (int64_t)shift < 63 ? dropped - (int64_t)shift : 63;
+        up = ((rest >> deeper >> 32) + random) >> 32;
+    } else {
+        uint64_t row = rest < half ? 4 : 8; /* lost * 4 */
+        row = rest > half ? 12 : row;
+        row = rest == 0 ? 0 : row;
+        up = p.ups >> (row | ((uint64_t)floor & 1) << 1 | (negative & 1)) & 1;
     }
+    int64_t rounded = floor + (int64_t)up;
+    rounded = rounded > 0 ? rounded : 0;
+    uint64_t code =
+        (((uint64_t)rounded ^ (negative & p.sign)) + (negative & p.plus)) & p.code_mask;
+    const uint64_t zero = p.zero ^ (negative & p.zero_differs);
+    code = rounded < p.zero_below ? zero : code;
+    const int64_t limit = p.limit ^ ((int64_t)negative & p.limit_differs);
+    code = rounded > limit ? p.overflow ^ (negative & p.overflow_differs) : code;
+    code = magnitude == 0 ? zero : code;
+    code = magnitude == infinity ? p.infinity ^ (negative & p.infinity_differs) : code;
+    const uint64_t payload =
+        ((magnitude & fraction_mask) >> (52 - p.fraction_bits) & p.payload_mask) | p.quiet;
+    const uint64_t least = payload == 0 && p.payload_mask != 0 ? 1 : payload;
+    const uint64_t nan = (p.nan ^ (negative & p.nan_differs)) | least;
+    return magnitude > infinity ? nan : code;
 }
 
 /* What encode_fast needs to know of a format and its rules, in the width of its pattern. Pairs by
@@ -333,11 +354,11 @@ FF_INLINE uint64_t encode64_inside(uint64_t bits, struct ff_format f)
  *                   times step, exactly
  *   max, infinity   the magnitudes of the largest finite value and of Inf; a larger one than max is
  *                   special | payload bits, with Inf's fraction 0
- *   nan             the code that would be -0 and is NaN; else no code */
+ *   not_nan         0 where the code that would be -0 is NaN, else all ones */
 #define FF_DEFINE_DECODING(NAME, U, F, M, E, BIG, to_bits, of_bits)                                \
     struct NAME {                                                                                  \
         U signs, magnitudes, flip, plus, rebias, hidden, linear, max, infinity, special, payload;  \
-        U nan;                                                                                     \
+        U not_nan;                                                                                 \
         F step;                                                                                    \
         int shift;                                                                                 \
     };                                                                                             \
@@ -359,7 +380,7 @@ FF_INLINE uint64_t encode64_inside(uint64_t bits, struct ff_format f)
         d.infinity = f.has_infinity ? d.max + 1 : ~(U)0;                                           \
         d.special = f.nan == FF_NAN_IEEE ? all_ones : all_ones | one << ((M)-1);                   \
         d.payload = f.nan == FF_NAN_IEEE ? (one << m) - 1 : 0;                                     \
-        d.nan = f.nan == FF_NAN_NEGATIVE_ZERO ? d.signs : ~(U)0;                                   \
+        d.not_nan = f.nan == FF_NAN_NEGATIVE_ZERO ? 0 : ~(U)0;                                     \
         return d;                                                                                  \
     }                                                                                              \
     /* BIG has the value 2^M, so BIG | n is the float 2^M + n. */                                  \
@@ -375,7 +396,7 @@ FF_INLINE uint64_t encode64_inside(uint64_t bits, struct ff_format f)
         special = magnitude == d.infinity ? all_ones : special;                                    \
         wide = magnitude > d.max ? special : wide;                                                 \
         wide |= negative << ((M) + (E));                                                           \
-        return code == d.nan ? all_ones | one << ((M)-1) : wide;                                   \
+        return ((code ^ d.signs) | d.not_nan) == 0 ? all_ones | one << ((M)-1) : wide;             \
     }
 FF_DEFINE_DECODING(decoding32, uint32_t, float, 23, 8, UINT32_C(0x4B000000), bits_of_float,
                    float_of_bits)

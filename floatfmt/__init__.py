@@ -5,21 +5,11 @@ them (`quantize`, `absmax`, `zeropoint`), on a C kernel that a NumPy reference c
 """
 
 from . import exact
-from .arrays import (
-    Category,
-    Fields,
-    astype,
-    compose,
-    decode,
-    decompose,
-    encode,
-    pack,
-    round_to,
-    unpack,
-)
+from .arrays import astype, decode, encode, round_to
 from .backends import NativeMissingWarning, available_backends, use_backend
 from .compare import Comparison, compare
 from .double_rounding import DoubleRounding, double_rounding
+from .fields import Category, Fields, compose, decompose
 from .formats import Format, format, formats, p3109
 from .grid import (
     assert_max_ulp,
@@ -32,6 +22,7 @@ from .grid import (
 )
 from .inspection import Inspection, inspect
 from .metrics import Error, error
+from .packing import pack, unpack
 from .quantize import Quantized, absmax, quantize, zeropoint
 from .rounding import Rounding, rounding_mode
 

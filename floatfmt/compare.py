@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, cast
 
 import numpy as np
 
-from . import interop
+from . import exact, interop
 from .arrays import decode, encode
 from .backends import Float64, backend_name, current_backend
 from .formats import Format, FormatLike, format
@@ -63,7 +63,7 @@ class ComparisonRow:
     error : Error
         Of the decoded values against the original ones.
     saturated : int
-        Finite values that became Inf, or that an integer quantiser clamped.
+        Finite values that became Inf or NaN, or that were clamped to the range.
     flushed : int
         Values other than 0 that decode to 0.
     encode_gb_per_s, decode_gb_per_s : float
@@ -310,10 +310,14 @@ class FloatRow(NamedTuple):
         stored = 8 * self.format.code_dtype.itemsize
         if stored == self.format.bits:
             return ""
+        if self.format.bits <= 6:
+            return f"{self.name} counts as packed, {self.format.bits} bits a code (see ff.pack)"
         return f"{self.name} codes have {self.format.bits} bits, stored in {stored}"
 
     def fit(self, tensor: np.ndarray, ranges: Callable[[], Float64]) -> _FittedFloat:
-        return _FittedFloat(self.format, tensor.size * self.format.code_dtype.itemsize)
+        if self.format.nan is None:
+            ranges()  # an error if a value is not finite
+        return _FittedFloat(self.format, self.format.packed_nbytes(tensor.size))
 
     def contenders(
         self, piece: np.ndarray, scratch: Callable[[np.dtype], np.ndarray]
@@ -334,8 +338,20 @@ class _FittedFloat(NamedTuple):
 
     def approximate(self, piece: np.ndarray, x: Float64, index: Index) -> tuple[Float64, int]:
         y: Float64 = decode(encode(piece, self.format), self.format, dtype=np.float64)
-        # An Inf stays one.
-        return y, int(np.count_nonzero(np.isinf(y)) - np.count_nonzero(np.isinf(x)))
+        if self.format.has_finite_codes_only:
+            low, high = self._rounding_range()
+            return y, int(np.count_nonzero((x < low) | (x > high)))
+        return y, int(np.count_nonzero(np.isfinite(x) & ~np.isfinite(y)))
+
+    def _rounding_range(self) -> tuple[float, float]:
+        """Return the least and the greatest value that rounds without being clamped."""
+        low, high = exact.encode(self.format.lowest, self.format), self.format.max_code
+        intervals = [exact.rounding_interval(code, self.format) for code in (low, high)]
+        ends = float(intervals[0][0]), float(intervals[1][1])
+        return (
+            ends[0] if intervals[0][2] else math.nextafter(ends[0], math.inf),
+            ends[1] if intervals[1][2] else math.nextafter(ends[1], -math.inf),
+        )
 
 
 class Int8Row(NamedTuple):
@@ -416,9 +432,15 @@ def _row(which: FormatLike) -> _Row:
     if name in INT8_ROWS:
         return INT8_ROWS[name]
     try:
-        return FloatRow(format(which))
+        fmt = format(which)
     except ValueError:
         raise ValueError(_unknown(which, name)) from None
+    if fmt.is_integer and fmt.min_positive == 1:
+        raise ValueError(
+            f"{fmt} without a scale would round values to whole numbers; there are"
+            f" {', '.join(INT8_ROWS)}"
+        )
+    return FloatRow(fmt)
 
 
 def _unknown(which: str, name: str) -> str:
@@ -584,8 +606,8 @@ def _row_ranges(tensor: np.ndarray, label: str) -> Float64:
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         position, value = interop.first_where(tensor, lambda piece: ~np.isfinite(piece), label)
         raise ValueError(
-            f"{position} is {value}; int8 needs finite values: compare float formats only, or "
-            "another tensor"
+            f"{position} is {value}; int8 and formats without NaN need finite values: leave them "
+            "out, or compare another tensor"
         )
     return np.stack([low, high], axis=1)
 
@@ -697,8 +719,8 @@ def _notes(comparison: Comparison) -> Iterator[str]:
         yield f"Skipped tensors of other kinds: {skipped}."
     yield from (f"{row.note}." for row in comparison.rows if row.note)
     yield (
-        "Size and bits include scales and zero points. saturated: finite values that became Inf, "
-        "or were clamped; to zero: other values that decode to 0."
+        "Size and bits include scales and zero points. saturated: finite values that became Inf "
+        "or NaN, or were clamped; to zero: other values that decode to 0."
     )
     yield (
         f"GB/s: bytes read and written per second, on one thread, backend {comparison.backend}, "

@@ -212,7 +212,7 @@ def convert(
     Inf: where a signalling NaN would keep no bit of its payload, the lowest is set.
     """
     how = how or rules(target)
-    sign, magnitude = sign_and_magnitude(code, source)
+    sign, _, _ = fields(code, source)
     kind = category(code, source)
     if kind == "nan":
         return _encode_nan(code, source, how)

@@ -219,9 +219,9 @@ class Format:
     def packed_nbytes(self, n: int) -> int:
         """Return the bytes that `n` codes take in storage.
 
-        Codes of fewer than 8 bits are packed (see ``ff.pack``), others take whole bytes.
+        Codes of up to 6 bits are packed (see ``ff.pack``), others take whole bytes.
         """
-        return -(-n * self.bits // 8) if self.bits < 8 else n * self.code_dtype.itemsize
+        return -(-n * self.bits // 8) if self.bits <= 6 else n * self.code_dtype.itemsize
 
     @property
     def counts(self) -> dict[str, int]:
@@ -406,7 +406,9 @@ def p3109(k: int, p: int, signed: bool = True, extended: bool = True) -> Format:
     for value, name, high in ((k, "k", 16), (p, "p", k - signed if isinstance(k, int) else 0)):
         low = 3 if name == "k" else 1
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise ValueError(f"P3109: {name} must be an integer from {low} to {high}, got {value!r}")
+            raise ValueError(
+                f"P3109: {name} must be an integer from {low} to {high}, got {value!r}"
+            )
     letters = ("s" if signed else "u") + ("e" if extended else "f")
     exponent_bits = k - p + (not signed)
     if exponent_bits > 11:
@@ -428,9 +430,7 @@ def p3109(k: int, p: int, signed: bool = True, extended: bool = True) -> Format:
 def _ocp(name: str, e: int, m: int, nan: str | None, aliases: tuple[str, ...] = ()) -> Format:
     """Return a row in the style of OCP's specifications: no Inf, at most one NaN a sign."""
     alias = name.replace("fp", "float", 1)
-    return Format(
-        name, e, m, aliases=(alias, *aliases), dtype=alias, infinity=False, nan=nan
-    )
+    return Format(name, e, m, aliases=(alias, *aliases), dtype=alias, infinity=False, nan=nan)
 
 
 def _fnuz(name: str, e: int, m: int, bias: int, aliases: tuple[str, ...] = ()) -> Format:

@@ -14,7 +14,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from .formats import Format, format, formats
+from .formats import Format, formats
 
 __all__ = [
     "codes_array",
@@ -55,7 +55,10 @@ def _torch_memory(x: Any) -> np.ndarray:
     """Return a CPU tensor's memory as a NumPy array; bf16 and fp8 become ml_dtypes' types."""
     torch = sys.modules["torch"]
     if x.device.type == "meta":
-        raise ValueError("the tensor is on device meta, without values; fill one on the CPU first")
+        raise ValueError(
+            "the tensor is on device meta, without values; x.cpu() has none either: load or make"
+            " it on the CPU"
+        )
     if x.device.type != "cpu":
         raise ValueError(f"the tensor is on device {x.device}; pass x.cpu()")
     if x.layout != torch.strided:
@@ -131,7 +134,7 @@ def values_array(x: Any) -> np.ndarray:
         return array
     if array.dtype.kind in "iu":
         return _exact_floats(array)
-    if array.dtype.kind == "V" and array.dtype in DECODED_DTYPES:
+    if array.dtype in DECODED_DTYPES:
         return array.astype(np.float32)
     return float_array(x)
 
@@ -140,7 +143,7 @@ def values_array(x: Any) -> np.ndarray:
 DECODED_DTYPES = tuple(
     np.dtype(fmt.dtype)
     for fmt in formats()
-    if fmt.dtype and fmt.bits <= 8 and hasattr(ml_dtypes, fmt.dtype)
+    if fmt.dtype and fmt.bits <= 8 and hasattr(ml_dtypes, fmt.dtype)  # not int8 and uint8
 )
 
 
@@ -201,13 +204,27 @@ def codes_array(x: Any, fmt: Format) -> np.ndarray:
         codes = array.view(fmt.code_dtype.newbyteorder(array.dtype.byteorder))
         # ml_dtypes leaves the other bits of a narrow integer's byte open.
         return codes & np.uint8(2**fmt.bits - 1) if fmt.is_integer and fmt.bits < 8 else codes
+    if not hasattr(x, "dtype") and array.dtype.kind in "iu":
+        return _listed_codes(array, fmt)
     if array.dtype.kind != "u" or array.dtype.newbyteorder("=") != fmt.code_dtype:
         hint = "; encode values first" if _is_float(array.dtype) else ""
         raise TypeError(f"expected codes of {fmt} ({fmt.code_dtype}), got {describe(x)}{hint}")
-    if fmt.bits < 8 * fmt.code_dtype.itemsize and array.size and int(array.max()) >> fmt.bits:
-        position, code = first_where(array, lambda piece: piece >> fmt.bits != 0)
-        raise ValueError(f"{position} is {code:#x}; codes of {fmt} have {fmt.bits} bits")
+    if fmt.bits < 8 * fmt.code_dtype.itemsize:
+        _check_codes(array, fmt)
     return array
+
+
+def _listed_codes(array: np.ndarray, fmt: Format) -> np.ndarray:
+    """Return codes given as Python integers."""
+    _check_codes(array, fmt)
+    return array.astype(fmt.code_dtype)
+
+
+def _check_codes(array: np.ndarray, fmt: Format) -> None:
+    last = 2**fmt.bits - 1
+    if array.size and (int(array.max()) > last or int(array.min()) < 0):
+        position, code = first_where(array, lambda piece: (piece > last) | (piece < 0))
+        raise ValueError(f"{position} is {code:#x}; codes of {fmt} have {fmt.bits} bits")
 
 
 def holds_values_of(dtype: np.dtype, fmt: Format) -> bool:
@@ -354,7 +371,9 @@ def checked_out(out: Any, dtype: np.dtype, *inputs: np.ndarray) -> np.ndarray:
         raise ValueError("out= is read-only")
     if array is not out and is_torch(out) and (out.is_neg() or out.is_conj()):
         raise ValueError("out= is a view that negates or conjugates; pass one that does not")
-    if not array.flags.c_contiguous and any(n > 1 and step == 0 for n, step in zip(shape, array.strides, strict=True)):
+    if not array.flags.c_contiguous and any(
+        n > 1 and step == 0 for n, step in zip(shape, array.strides, strict=True)
+    ):
         raise ValueError("out= has several elements in one place in memory")
     if any(_overlap(array, x) for x in inputs):
         raise ValueError("out= overlaps the input or another out=")
@@ -380,7 +399,9 @@ def same(a: Any, b: Any) -> Any:
     if type(a) is not type(b):
         return NotImplemented
     return all(
-        _equal(getattr(a, field.name), getattr(b, field.name)) for field in dataclasses.fields(a)
+        _equal(getattr(a, field.name), getattr(b, field.name))
+        for field in dataclasses.fields(a)
+        if field.compare
     )
 
 

@@ -334,7 +334,7 @@ def _given_scale(scale: Any, scale_format: Format) -> np.ndarray:
     if given.dtype.kind not in "fViu":
         raise TypeError(f"scale must be a number or an array of numbers, got {scale!r}")
     wide = np.asarray(given, np.float64)
-    least, most = float(scale_format.min_subnormal), float(scale_format.max_finite)
+    least, most = float(scale_format.min_positive), float(scale_format.max_finite)
 
     def wrong(scales: np.ndarray) -> np.ndarray:
         return ~((scales >= least) & (scales <= most))

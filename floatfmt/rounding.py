@@ -149,6 +149,10 @@ class Rules:
         """Whether subnormal results become zero."""
         return self.subnormals == "flush" and self.format.counts["subnormal"] > 0
 
+    def with_rounding(self, rounding: str | Rounding) -> Rules:
+        """Return the same rules for another rounding mode."""
+        return rules(self.format, rounding, self.overflow, self.nan, self.subnormals)
+
     @property
     def is_default(self) -> bool:
         """Whether these are the rules of `encode` without options."""
@@ -191,10 +195,14 @@ def rules(
         for s in (0, 1)
     )
     infinity = tuple(
-        _infinity(fmt, s) if overflow == "nan" and _has_infinity(fmt, s) else _beyond(fmt, s, overflow)
+        _infinity(fmt, s)
+        if overflow == "nan" and _has_infinity(fmt, s)
+        else _beyond(fmt, s, overflow)
         for s in (0, 1)
     )
-    zero = (0, fmt.sign_bit * fmt.has_negative_zero) if fmt.zero else (_beyond(fmt, 1, overflow),) * 2
+    zero = (
+        (0, fmt.sign_bit * fmt.has_negative_zero) if fmt.zero else (_beyond(fmt, 1, overflow),) * 2
+    )
     nans, keeps_payload = _nans(fmt, nan)
     return Rules(
         *(fmt, mode, overflow, nan, subnormals),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import floatfmt as ff
+from floatfmt.rounding import NANS, OVERFLOWS, SUBNORMALS, Rules, rules
 
 FLOAT_DTYPES = tuple(map(np.dtype, (np.float64, np.float32, np.float16, ml_dtypes.bfloat16)))
 
@@ -28,6 +29,16 @@ CUSTOM_FORMATS = (
     ff.Format("e10m52, subnormals are fp64's", 10, 52, bias=1023),
     ff.Format("e4m3 of large numbers", 4, 3, bias=-20),
     ff.Format("e5m1 next to fp64's end", 5, 1, bias=-993),
+    ff.Format("e8m22", 8, 22),
+    ff.Format("e3m0 without Inf and NaN", 3, 0, infinity=False, nan=None),
+    ff.Format("e7m4 without zero", 7, 4, signed=False, infinity=False, nan="top", zero=False),
+    ff.Format("fixed point with a sign bit", 0, 5, bias=3, infinity=False, nan=None),
+    ff.Format("17-bit integers", 0, 16, -15, infinity=False, nan=None, twos_complement=True),
+    ff.Format("32 bits without sign", 9, 23, signed=False, nan="top"),
+    ff.p3109(8, 3),
+    ff.p3109(8, 1, signed=False),
+    ff.p3109(5, 2, extended=False),
+    ff.p3109(12, 12, signed=False, extended=False),
 )
 ALL_FORMATS = (*ff.formats(), *CUSTOM_FORMATS)
 
@@ -36,17 +47,14 @@ ALL_FORMATS = (*ff.formats(), *CUSTOM_FORMATS)
 def boundary_codes(fmt: ff.Format) -> tuple[int, ...]:
     """Codes at and next to every place where something changes, of both signs."""
     one = fmt.bias << fmt.fraction_bits if 0 < fmt.bias < fmt.exponent_mask else 1
-    places = [
-        0,
-        1 << fmt.fraction_bits,  # the smallest normal
-        one,
-        fmt.infinity_code,
-        fmt.infinity_code | fmt.quiet_bit,
-        fmt.infinity_code | fmt.fraction_mask,
-    ]
+    # Zero, the smallest normal, one, Inf or the largest finite value, NaNs, the last code.
+    places = (
+        *(0, 1 << fmt.fraction_bits, one, fmt.max_code + 1),
+        *((fmt.nan_code or 0) & fmt.magnitude_mask, fmt.magnitude_mask),
+    )
     magnitudes = {place + step for place in places for step in (-2, -1, 0, 1, 2)}
-    magnitudes = {m for m in magnitudes if 0 <= m < fmt.sign_bit}
-    return tuple(sorted(m | sign for m in magnitudes for sign in (0, fmt.sign_bit)))
+    magnitudes = {m for m in magnitudes if 0 <= m <= fmt.magnitude_mask}
+    return tuple(sorted({m | sign for m in magnitudes for sign in (0, fmt.sign_bit)}))
 
 
 @functools.cache
@@ -54,11 +62,11 @@ def tie_codes(source: ff.Format, target: ff.Format) -> tuple[int, ...]:
     """Codes of `source` at and one ulp beside midpoints of `target`'s boundary neighbours."""
     found: set[int] = set()
     for code in boundary_codes(target):
-        if ff.exact.category(code, target) in ("infinite", "nan"):
+        if not ff.exact.is_finite(code, target):
             continue
         for end in ff.exact.rounding_interval(code, target)[:2]:
             near = ff.exact.encode(end, source)
-            if near & ~source.sign_bit < source.infinity_code:
+            if ff.exact.is_finite(near, source):
                 found |= {
                     near,
                     ff.exact.next_up(near, source),
@@ -73,6 +81,26 @@ def codes(fmt: ff.Format, towards: ff.Format | None = None) -> st.SearchStrategy
     if towards is not None and (ties := tie_codes(fmt, towards)):
         parts.append(st.sampled_from(ties))
     return st.one_of(parts)
+
+
+def rules_of(fmt: ff.Format) -> st.SearchStrategy[Rules]:
+    """Every choice of rounding, overflow, NaN and subnormals that a format has."""
+    overflows = [o for o in OVERFLOWS if o != "nan" or fmt.nan is not None]
+    nans = [nan for nan in NANS if nan != "zero" or fmt.zero]
+    return st.builds(
+        rules,
+        st.just(fmt),
+        st.sampled_from(ff.Rounding),
+        st.sampled_from(overflows),
+        st.sampled_from(nans),
+        st.sampled_from(SUBNORMALS),
+    )
+
+
+def options(how: Rules) -> dict[str, str]:
+    """Rules as the keyword arguments that ask for them."""
+    names = ("rounding", "overflow", "nan", "subnormals")
+    return {name: getattr(how, name) for name in names}
 
 
 def code_arrays(
@@ -107,5 +135,5 @@ def finite_arrays(
 
 
 def _finite(code: int, fmt: ff.Format) -> int:
-    finite = (code & ~fmt.sign_bit) % fmt.infinity_code
+    finite = (code & fmt.magnitude_mask) % (fmt.max_code + 1)
     return finite | (code & fmt.sign_bit)

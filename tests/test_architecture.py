@@ -33,8 +33,11 @@ ORDER = (
     "backends.reference",
     "backends.native",
     "backends",
+    "streaming",
     "arrays",
     "grid",
+    "fields",
+    "packing",
     "quantize",
     "metrics",
     "checkpoint",
@@ -98,7 +101,8 @@ def test_a_module_imports_only_what_stands_above_it(name):
 
 
 def test_the_import_scanner_sees_imports():
-    assert imports_of("arrays", modules()["arrays"]) == {"backends", "formats", "interop"}
+    found = imports_of("arrays", modules()["arrays"])
+    assert found == {"backends", "formats", "interop", "rounding", "streaming"}
 
 
 def test_only_native_imports_the_extension():

@@ -1,5 +1,6 @@
 """The C kernel, every function at every level, against the NumPy reference, bit for bit."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -9,10 +10,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 import floatfmt as ff
-from floatfmt.backends import backend_name, native, reference
-from strategies import ALL_FORMATS, FLOAT_DTYPES, code_arrays, finite_arrays, value_arrays
+from floatfmt.backends import backend_name, current_backend, native, reference
+from strategies import (
+    ALL_FORMATS,
+    FLOAT_DTYPES,
+    code_arrays,
+    finite_arrays,
+    options,
+    rules_of,
+    value_arrays,
+)
 
 
 def bits(array: np.ndarray) -> bytes:
@@ -36,10 +46,35 @@ def assert_equal_bits(level: str, operation) -> None:
             np.testing.assert_array_equal(got.view(kind), wanted.view(kind))
 
 
-@given(st.sampled_from(FLOAT_DTYPES), st.sampled_from(ALL_FORMATS), st.data())
-def test_encode_equals_the_reference(level, dtype, target, data):
+SEEDS = st.integers(0, 2**64 - 1)
+
+
+def or_error(operation):
+    """The result, or the message of the ValueError that a NaN without a code is."""
+    try:
+        return operation()
+    except ValueError as error:
+        return np.array(str(error))
+
+
+@given(st.sampled_from(FLOAT_DTYPES), st.sampled_from(ALL_FORMATS), SEEDS, st.data())
+def test_encode_equals_the_reference_by_every_rule(level, dtype, target, seed, data):
     x = data.draw(value_arrays(dtype, target))
-    assert_equal_bits(level, lambda: ff.encode(x, target))
+    how = options(data.draw(rules_of(target)))
+    assert_equal_bits(level, lambda: or_error(lambda: ff.encode(x, target, seed=seed, **how)))
+
+
+@given(st.integers(1, 8), st.booleans(), st.integers(0, 100), st.data())
+def test_packing_equals_the_reference(level, width, high_first, n, data):
+    codes = data.draw(hnp.arrays(np.uint8, n, elements=st.integers(0, 2**width - 1)))
+    packed = [np.empty(-(-n * width // 8), np.uint8) for _ in range(2)]
+    back = [np.empty(n, np.uint8) for _ in range(2)]
+    for backend, bytes_, again in zip((level, "reference"), packed, back, strict=True):
+        with ff.use_backend(backend):
+            current_backend().pack(codes, bytes_, width, high_first)
+            current_backend().unpack(bytes_, again, width, high_first)
+        np.testing.assert_array_equal(again, codes)
+    np.testing.assert_array_equal(*packed)
 
 
 @given(st.sampled_from(ALL_FORMATS), st.sampled_from([None, np.float64]), st.data())
@@ -48,11 +83,12 @@ def test_decode_equals_the_reference(level, fmt, dtype, data):
     assert_equal_bits(level, lambda: ff.decode(codes, fmt, dtype=dtype))
 
 
-@given(st.sampled_from(FLOAT_DTYPES), st.sampled_from(ALL_FORMATS), st.data())
-def test_round_to_equals_the_reference(level, dtype, target, data):
+@given(st.sampled_from(FLOAT_DTYPES), st.sampled_from(ALL_FORMATS), SEEDS, st.data())
+def test_round_to_equals_the_reference_by_every_rule(level, dtype, target, seed, data):
     x = data.draw(value_arrays(dtype, target))
-    if ff.arrays.holds(ff.format(dtype), target):
-        assert_equal_bits(level, lambda: ff.round_to(x, target))
+    how = options(data.draw(rules_of(target)))
+    if ff.format(dtype).holds(target):
+        assert_equal_bits(level, lambda: or_error(lambda: ff.round_to(x, target, seed=seed, **how)))
 
 
 @given(st.sampled_from(ALL_FORMATS), st.data())
@@ -132,7 +168,11 @@ def test_long_arrays_equal_the_reference(level, dtype):
     rng = np.random.default_rng(7)
     patterns = rng.integers(0, 2**fmt.bits, 300_007, dtype=np.uint64).astype(fmt.code_dtype)
     for target in ALL_FORMATS:
-        assert_equal_bits(level, lambda target=target: ff.encode(patterns.view(dtype), target))
+        nan = "zero" if target.nan is None else "quiet"
+        for rounding in ("nearest_even", "to_odd", "stochastic"):
+            arguments = {"rounding": rounding, "nan": nan, "seed": 5}
+            encode = functools.partial(ff.encode, patterns.view(dtype), target, **arguments)
+            assert_equal_bits(level, encode)
     x = rng.normal(size=300_007).astype(dtype)
     for scheme in ("absmax", "zeropoint"):
         assert_equal_bits(level, lambda scheme=scheme: results(ff.quantize(x, scheme)))
@@ -144,14 +184,17 @@ def test_results_do_not_depend_on_the_length_of_the_array(level):
     x = rng.integers(0, 2**32, 300, dtype=np.uint32).view(np.float32)
     y = rng.normal(size=300).astype(np.float32)
     with ff.use_backend(level):
-        whole = ff.encode(x, "fp16"), ff.encode(x, "bf16"), ff.quantize(y, scale=0.01).codes
+
+        def all_of(n: int) -> list[np.ndarray]:
+            targets = ("fp16", "bf16", "fp8_e4m3fn", "fp8_e8m0fnu")
+            rounded = (ff.encode(x[:n], target) for target in targets)
+            drawn = (ff.encode(z[:n], f, rounding="stochastic", seed=1) for f in ("fp16", "int8"))
+            return [*rounded, *drawn, ff.quantize(y[:n], scale=0.01).codes]
+
+        z = y * 50
+        whole = all_of(300)
         for n in range(300):
-            prefix = (
-                ff.encode(x[:n], "fp16"),
-                ff.encode(x[:n], "bf16"),
-                ff.quantize(y[:n], scale=0.01).codes,
-            )
-            for part, full in zip(prefix, whole, strict=True):
+            for part, full in zip(all_of(n), whole, strict=True):
                 np.testing.assert_array_equal(part, full[:n])
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ import pytest
 
 import floatfmt as ff
 from floatfmt.backends import native
-from floatfmt.bench import cases, check, contenders, inputs, machine, peers, run, tables
+from floatfmt.bench import cases, check, contenders, inputs, machine, peers, rounding, run, tables
 from floatfmt.bench.results import Report, Result, Row
+from floatfmt.rounding import rules
 from floatfmt.timing import Timing, interleaved
 
 ROOT = Path(__file__).parents[1]
@@ -64,9 +66,10 @@ def test_every_contender_agrees_and_is_timed(case, kind):
     assert [row.contender for row in result.rows] == [
         one.name for one in expected if one.peer in installed
     ]
+    wanted = {"new"} if "pack" in case else {"new", "out"}
     for backend in ff.available_backends():
         forms = {r.allocation for r in result.rows if r.contender == f"floatfmt {backend}"}
-        assert forms == {"new", "out"}
+        assert forms == wanted
     assert all(row.timing.rounds == 3 for row in result.rows)
     json.dumps(result.to_dict(), allow_nan=False)
 
@@ -89,8 +92,22 @@ def test_floatfmts_contenders_run_on_their_own_backend():
     assert names == list(ff.available_backends())
 
 
+def test_a_contender_takes_part_up_to_its_own_limit():
+    case = cases.CASES["encode-fp32-p3109_k8p3se"]
+    names = [
+        {one.name for one in cases.expanded(case, n)}
+        for n in (contenders.GFLOAT_MAX_SIZE, contenders.GFLOAT_MAX_SIZE + 1024)
+    ]
+    assert names[0] - names[1] == {"gfloat"}
+
+
+def test_the_readmes_cases_are_among_the_cases():
+    assert len(set(cases.README_CASES)) == len(cases.README_CASES)
+    assert set(cases.README_CASES) < set(cases.CASES)
+
+
 def test_acceptance_names_contenders_that_there_are():
-    for target in cases.ACCEPTANCE:
+    for target in (*cases.ACCEPTANCE, *cases.ROUNDING_ACCEPTANCE):
         assert target.contender in {c.name for c in cases.CASES[target.case].contenders}
 
 
@@ -117,10 +134,11 @@ def test_a_wrong_bit_stops_the_run_and_names_the_element():
 def test_a_wrong_backend_stops_the_run(monkeypatch, level):
     right = native.Native.encode
 
-    def wrong(self, values, fmt, codes):
-        right(self, values, fmt, codes)
+    def wrong(self, values, how, codes, random=None):
+        fine = right(self, values, how, codes, random)
         if self._isa == native.LEVELS[level]:
             codes[-1] ^= 1
+        return fine
 
     monkeypatch.setattr(native.Native, "encode", wrong)
     with pytest.raises(check.DisagreementError, match=rf"floatfmt {level} .*codes\[1023\]"):
@@ -203,6 +221,74 @@ def test_accepted_differences_are_printed():
     assert "because it rounds otherwise" in text
 
 
+# --- every format in every mode -----------------------------------------------------------------
+
+
+@pytest.fixture
+def grid_hurried(monkeypatch):
+    """Time three single calls of each format and mode."""
+    monkeypatch.setattr(rounding, "SAMPLE_S", 0)
+
+
+@pytest.mark.usefixtures("grid_hurried")
+@pytest.mark.parametrize("target", [fmt.name for fmt in ff.formats()])
+def test_every_mode_of_a_format_agrees_with_gfloat_and_is_timed(target):
+    pytest.importorskip("gfloat")
+    results = rounding.Formatwise(target, SIZE).measured(budget_s=0)
+    assert [r.case for r in results] == [rounding.result_name(target, m) for m in ff.Rounding]
+    fastest = f"floatfmt {ff.available_backends()[-1]}"
+    for mode, result in zip(ff.Rounding, results, strict=True):
+        peer = rounding.GFLOAT_NEAREST if mode is ff.Rounding.TO_ODD else "gfloat"
+        assert [row.contender for row in result.rows] == [fastest, rounding.ANCHOR, peer]
+        assert all(row.timing.rounds == 3 for row in result.rows)
+
+
+@pytest.mark.usefixtures("grid_hurried")
+@pytest.mark.parametrize("mode", [m for m in contenders.GFLOAT_MODES if "nearest" not in m])
+def test_a_mode_that_gfloat_rounds_otherwise_is_found_out(monkeypatch, mode):
+    pytest.importorskip("gfloat")
+    monkeypatch.setitem(contenders.GFLOAT_MODES, mode, "TiesToEven")
+    with pytest.raises(check.DisagreementError, match=rf"e5m2-{mode}.*gfloat \(new\): codes\["):
+        rounding.Formatwise("fp8_e5m2", SIZE).measured(budget_s=0)
+
+
+@pytest.mark.skipif(len(ff.available_backends()) == 1, reason="there is only the reference")
+def test_a_mode_that_the_kernel_rounds_otherwise_is_found_out(monkeypatch):
+    right = native.Native.encode
+
+    def wrong(self, values, how, codes, random=None):
+        if how.rounding is ff.Rounding.TO_ODD:
+            how = rules(how.format, "toward_zero")
+        return right(self, values, how, codes, random)
+
+    monkeypatch.setattr(native.Native, "encode", wrong)
+    with pytest.raises(check.DisagreementError, match=r"int4-to_odd.*floatfmt .*codes\["):
+        rounding.Formatwise("int4", SIZE).measured(budget_s=0)
+
+
+@pytest.mark.usefixtures("grid_hurried")
+def test_without_gfloat_the_grid_says_so(monkeypatch):
+    rows = tuple(peer for peer in peers.PEERS if peer.name != "gfloat")
+    monkeypatch.setattr(peers, "PEERS", rows)
+    text = printed(report_of(*rounding.Formatwise("int4", SIZE).measured(budget_s=0)))
+    assert "gfloat: not measured" in text
+    assert "missing, because not installed: gfloat" in text
+
+
+def test_the_grid_marks_what_is_slower_than_wanted_but_not_stochastic_rounding():
+    seconds = {"floatfmt": 1.0, rounding.ANCHOR: 0.4, "gfloat": 200.0}
+    rows = tuple(Row(name, name, "out", Timing(s, 0.01, 3)) for name, s in seconds.items())
+    results = [
+        Result(rounding.result_name("bf16", mode), "", "scaled", 2**20, 6, Timing(1, 0, 3), rows)
+        for mode in ff.Rounding
+    ]
+    text = printed(report_of(*results))
+    tables_rows = [line.split()[1:] for line in text.splitlines() if line.startswith("  bf16 ")]
+    assert tables_rows == [["0.00"] * 7, ["200.0×"] * 7, ["0.40×!"] * 6 + ["0.40×"]]
+    assert "against gfloat: 6 of 6 at least 150 times as fast; least 200.0×" in text
+    assert "against fp8_e4m3fn nearest_even: 0 of 6 at least 0.5 times as fast; least 0.40×" in text
+
+
 # --- peers --------------------------------------------------------------------------------------
 
 
@@ -223,7 +309,7 @@ def test_missing_peers_are_listed(monkeypatch):
     report = run.run([task("absmax-int8")], budget_s=0)
     assert peers.missing() == ("no_such_library_of_numbers",)
     assert report.results[0].missing == ("torch article", "torch in place", "torch fused")
-    text = printed(report, acceptance=True)
+    text = printed(report, targets=cases.ACCEPTANCE)
     assert "no_such_library_of_numbers missing" in text
     assert "missing, because not installed: torch article, torch in place, torch fused" in text
     assert any("torch fused" in line and line.endswith("missing") for line in text.splitlines())
@@ -264,15 +350,30 @@ def test_inputs_are_finite_and_always_the_same(kind, dtype):
     np.testing.assert_array_equal(first, again)
 
 
-@pytest.mark.parametrize("target", ["fp16", "bf16"])
+@pytest.mark.parametrize(
+    "target", ["fp16", "bf16", "fp8_e4m3fn", "fp8_e8m0fnu", "int8", "fp4_e2m1fn"]
+)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_ties_lie_halfway_between_neighbouring_codes(target, dtype):
-    x = np.abs(inputs.values("ties", SIZE, dtype, target)).astype(np.float64)
-    nearest = ff.encode(x, target)
-    values = ff.decode(np.stack([nearest - 1, nearest, nearest + 1]), target, dtype=np.float64)
-    distances = np.abs(values - x)
-    assert (nearest % 2 == 0).all()
-    assert (distances[1] == distances[::2].min(axis=0)).all()
+def test_ties_lie_halfway_between_neighbouring_values(target, dtype):
+    x = inputs.values("ties", SIZE, dtype, target).astype(np.float64)
+    below, above = (
+        ff.round_to(x, target, rounding=f"toward_{side}") for side in ("negative", "positive")
+    )
+    assert (below < above).all()
+    np.testing.assert_array_equal((below + above) / 2, x)
+
+
+@pytest.mark.parametrize("target", [fmt.name for fmt in ff.formats()])
+def test_scaled_inputs_reach_a_formats_last_binades_and_no_further(target):
+    x = inputs.values("scaled", SIZE, "float32", target)
+    largest = min(float(ff.format(target).max_finite), inputs.LARGEST_SCALED)
+    assert largest / 2 < np.abs(x).max() <= largest
+    assert (x < 0).any() == ff.format(target).signed
+
+
+def test_inputs_beyond_a_formats_range_are_partly_so():
+    x = inputs.values("beyond", SIZE, "float32", "fp8_e4m3fn")
+    assert 0.1 < np.mean(np.abs(x) > 448) < 0.9
 
 
 @pytest.mark.parametrize("scheme", ["absmax", "zeropoint"])
@@ -293,7 +394,7 @@ def test_subnormal_inputs_are_subnormal_and_outliers_stand_out():
 def test_a_plan_has_a_task_for_each_case_kind_and_size():
     usual = run.plan([SIZE, 2 * SIZE])
     assert len(usual) == 2 * len(cases.CASES)
-    assert {t.kind for t in usual} == {"normal"}
+    assert all(t.kind == t.case.kinds[0] for t in usual)
     assert len(run.plan([SIZE], kinds="all")) == len(ALL)
 
 
@@ -344,7 +445,7 @@ def test_a_result_knows_speed_part_of_copy_and_ratios():
 
 
 def test_the_acceptance_table_prints_measured_beside_wanted():
-    lines = printed(report_of(MADE_UP), acceptance=True).splitlines()
+    lines = printed(report_of(MADE_UP), targets=cases.ACCEPTANCE).splitlines()
     rows = [line.split() for line in lines if "≥" in line]
     assert rows == [
         ["decompose-fp32", "2^26", "numpy", "(new)", "new", "≥", "2.5×", "5.00×", "3.0", "%"],
@@ -422,6 +523,51 @@ def test_the_script_prints_tables_and_writes_json(tmp_path, monkeypatch, capsys)
     assert "decompose-fp32" in captured.out
     assert "wanted" in captured.out
     assert json.loads(file.read_text())["results"][0]["size"] == 1024
+
+
+@pytest.mark.usefixtures("grid_hurried", "hurried")
+def test_the_script_prints_every_format_in_every_mode(tmp_path, monkeypatch, capsys):
+    few = tuple(map(ff.format, ("bf16", "int8")))
+    monkeypatch.setattr(rounding, "formats", lambda: few)
+    file = tmp_path / "result.json"
+    arguments = ["run.py", "--rounding", "--size", "2^10", "--budget", "0.001"]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--json", str(file)])
+    assert script("run").main() == 0
+    out = capsys.readouterr().out
+    for fmt in few:
+        assert sum(line.startswith(f"  {fmt} ") for line in out.splitlines()) == 3
+    measured = [result["case"] for result in json.loads(file.read_text())["results"]]
+    grid = [rounding.result_name(fmt.name, mode) for fmt in few for mode in ff.Rounding]
+    wanted = list(dict.fromkeys(target.case for target in cases.ROUNDING_ACCEPTANCE))
+    assert measured == grid + wanted
+    assert out.count("≥") == len(cases.ROUNDING_ACCEPTANCE)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_processor_time_leaves_out_what_others_take(monkeypatch):
+    def build(work):
+        codes = work.x.astype(np.float16)
+
+        def interrupted():
+            time.sleep(0.02)
+            return codes
+
+        return interrupted
+
+    case = with_contender("encode-fp32-fp16", build)
+    seconds = {}
+    for clock in run.CLOCKS:
+        report = run.run([task(case)], budget_s=0, clock=clock)
+        assert f"times are {clock} time" in printed(report)
+        assert report.to_dict()["clock"] == clock
+        seconds[clock] = report.results[0].row("numpy", "new").timing.median_s
+    assert seconds["wall"] >= 0.02 > seconds["thread CPU"]
+
+
+def test_the_readmes_run_goes_to_the_file_that_its_table_is_made_from(monkeypatch):
+    presets = script("run").PRESETS
+    assert presets["readme"].file == ROOT / "benchmarks/results/README.json"
+    assert presets["readme"].cases == cases.README_CASES
 
 
 def test_the_script_names_its_file_by_processor_and_date():

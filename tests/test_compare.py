@@ -322,7 +322,9 @@ def test_a_tensor_is_chosen_from_a_file_not_from_an_array():
 def test_an_int8_quantiser_refuses_nan_and_inf_and_names_the_first(value, row):
     x = WEIGHTS.copy()
     x[200, 3] = x[250, 1] = value
-    with pytest.raises(ValueError, match=rf"x\[200, 3\] is {value}; int8 needs finite"):
+    with pytest.raises(
+        ValueError, match=rf"x\[200, 3\] is {value}; int8 and formats without NaN need finite"
+    ):
         compare(x, row)
 
 
@@ -559,3 +561,39 @@ def test_comparing_imports_neither_torch_nor_rich(tmp_path):
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert ran.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("fmt", "saturated"),
+    [("fp8_e4m3fn", 2), ("fp4_e2m1fn", 4), ("fp6_e3m2fn", 2), ("mxint8", 6), ("fp8_ue4m3", 5)],
+)
+def test_values_beyond_a_format_count_as_saturated(fmt, saturated):
+    x = np.float32([0.5, -1.0, 1.9, 2.0, -2.0, 5.99, 7.0, -7.0, 465.0, -1e9])
+    row = untimed(x, fmt).rows[0]
+    ours = ff.decode(ff.encode(x, fmt, overflow="saturate"), fmt, dtype=np.float64)
+    low, high = (float(v) for v in (ff.format(fmt).lowest, ff.format(fmt).max_finite))
+    outside = (x.astype(np.float64) > high) | (x.astype(np.float64) < low)
+    assert row.saturated == saturated <= outside.sum()
+    assert ((ours == high) | (ours == low))[outside].all()
+
+
+def test_sub_byte_formats_count_as_packed():
+    x = np.linspace(-1, 1, 1001, dtype=np.float32)
+    sizes = {row.name: row.nbytes for row in untimed(x, ["fp4_e2m1fn", "fp6_e2m3fn"]).rows}
+    assert sizes == {"fp4_e2m1fn": 501, "fp6_e2m3fn": 751}
+    note = untimed(x, "fp4_e2m1fn").rows[0].note
+    assert note == "fp4_e2m1fn counts as packed, 4 bits a code (see ff.pack)"
+
+
+def test_a_format_without_nan_names_the_first_value_it_cannot_take():
+    x = np.float32([1, np.nan])
+    with pytest.raises(
+        ValueError, match=r"x\[1\] is nan; int8 and formats without NaN need finite"
+    ):
+        untimed(x, "fp4_e2m1fn")
+    assert untimed(x, "fp8_e4m3fn").rows[0].error.count == 2
+
+
+def test_an_integer_format_without_a_scale_is_refused():
+    with pytest.raises(ValueError, match="int8 without a scale would round .*; there are int8_ab"):
+        untimed(WEIGHTS, "int8")

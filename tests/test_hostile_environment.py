@@ -25,6 +25,14 @@ OPERATIONS = {
     "encode": lambda: ff.encode(FLOATS, "fp16").tobytes(),
     "encode fp64 subnormals": lambda: ff.encode(DOUBLE_SUBNORMALS, TINY).tobytes(),
     "encode subnormals to bf16": lambda: ff.encode(SUBNORMALS, "bf16").tobytes(),
+    "encode to odd": lambda: ff.encode(SUBNORMALS, "bf16", rounding="to_odd").tobytes(),
+    "encode fp8": lambda: ff.encode(FLOATS, "fp8_e5m2").tobytes(),
+    "encode e8m0": lambda: ff.encode(SUBNORMALS, "fp8_e8m0fnu").tobytes(),
+    "encode stochastically": lambda: _stochastic(SUBNORMALS, "bf16"),
+    "encode fp64 stochastically": lambda: _stochastic(DOUBLE_SUBNORMALS, TINY),
+    "decode e8m0": lambda: ff.decode(FP16.astype(np.uint8), "fp8_e8m0fnu").tobytes(),
+    "round_to e8m0": lambda: ff.round_to(np.abs(SUBNORMALS), "fp8_e8m0fnu").tobytes(),
+    "decompose with rounding": lambda: _fields(ff.decompose(SUBNORMALS, "fp8_e8m0fnu")),
     "decode": lambda: ff.decode(FP16, "fp16").tobytes(),
     "decode bf16": lambda: ff.decode(FP16, "bf16").tobytes(),
     "round_to": lambda: ff.round_to(SUBNORMALS, "bf16").tobytes(),
@@ -38,6 +46,14 @@ OPERATIONS = {
     "given": lambda: _everything(ff.quantize(SUBNORMALS, scale=2.0**-130, zero_point=7)),
     "weights": lambda: _everything(ff.absmax(WEIGHTS)),
 }
+
+
+def _stochastic(x: np.ndarray, fmt: object) -> bytes:
+    return ff.encode(x, fmt, rounding="stochastic", seed=3).tobytes()
+
+
+def _fields(fields: ff.Fields) -> bytes:
+    return fields.fraction.tobytes() + fields.exact.tobytes() + fields.ulp.tobytes()
 
 
 def _everything(q: ff.Quantized) -> bytes:

@@ -111,7 +111,7 @@ def speed_table() -> str:
 
 def speed_row(result: dict, row: dict) -> str:
     ratios = row["times_as_fast_as"].items()
-    faster = ", ".join(f"{name} {ratio:.2g}" for name, ratio in ratios if ratio)
+    faster = ", ".join(f"{name} {float(f'{ratio:.2g}'):g}" for name, ratio in ratios if ratio)
     cells = (
         result["about"],
         ALLOCATIONS[row["allocation"]],

@@ -64,11 +64,11 @@ def _c_format(fmt: Format) -> Any:
 @functools.lru_cache(maxsize=1024)
 def _c_rules(how: Rules, source: Format) -> Any:
     # Where nothing has to be rounded every mode is the default one, which has faster loops.
-    exact = how.format.holds(source)
-    is_default = rules(how.format) == (rules_like(how) if exact else how)
+    if how.format.holds(source):
+        how = how.with_rounding(Rounding.NEAREST_EVEN)
     fields = {
-        "rounding": _ROUNDINGS[Rounding.NEAREST_EVEN if exact else how.rounding],
-        "is_default": is_default,
+        "rounding": _ROUNDINGS[how.rounding],
+        "is_default": how.is_default,
         "flushes": how.flushes,
         "nan_is_error": how.nans is None,
         "keeps_payload": how.keeps_payload,
@@ -80,11 +80,6 @@ def _c_rules(how: Rules, source: Format) -> Any:
         "nan": how.nans or (0, 0),
     }
     return ffi.new("struct ff_rules *", fields)
-
-
-def rules_like(how: Rules) -> Rules:
-    """Return the same rules, to nearest even."""
-    return rules(how.format, Rounding.NEAREST_EVEN, how.overflow, how.nan, how.subnormals)
 
 
 #: Array dtypes by their `enum ff_type`, and the formats of their values.

@@ -2,8 +2,8 @@
 
 Arrays are C-contiguous, of native byte order, and written into buffers the caller made; the
 signatures and docstrings here are those of every backend. Callers work inside
-`float_environment()`. Float conversions are integer arithmetic
-on bit patterns; quantisers compute in float64. Checked against `exact.py`.
+`float_environment()`. Conversions are integer arithmetic on bit patterns; quantisers compute in
+float64. Checked against `exact.py`.
 
 `x` of a quantiser is a 3-D array (outer, channels, inner) of fp64, fp32, fp16 or bf16 values; each
 channel has one scale and zero point.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -31,7 +31,6 @@ __all__ = [
     "float_environment",
     "minmax",
     "pack",
-    "philox",
     "quantize",
     "round_to",
     "unpack",
@@ -114,9 +113,7 @@ def compose(
 Stream: TypeAlias = "tuple[int, int]"
 
 
-def encode(
-    values: np.ndarray, how: Rules, codes: np.ndarray, random: Stream | None = None
-) -> bool:
+def encode(values: np.ndarray, how: Rules, codes: np.ndarray, random: Stream | None = None) -> bool:
     """Round fp64, fp32, fp16 or bf16 values to codes, in one rounding, by the rules.
 
     Parameters
@@ -153,7 +150,9 @@ def _encode_fp64(patterns: np.ndarray, how: Rules, words: np.ndarray | None = No
     rounded = _round_magnitudes(magnitude, negative, how, words)
     kept = np.where(rounded <= fmt.fraction_mask, 0, rounded) if how.flushes else rounded
     code = _signed(kept, negative, how)
-    code = np.where(rounded > _by_sign(how.limit, negative), _by_sign(how.overflows, negative), code)
+    code = np.where(
+        rounded > _by_sign(how.limit, negative), _by_sign(how.overflows, negative), code
+    )
     code = np.where(magnitude == 0, _by_sign(how.zero, negative), code).astype(U64)
     infinite = magnitude == U64(FP64_INFINITY)
     code = np.where(infinite, _by_sign(how.infinity, negative).astype(U64), code)
@@ -270,7 +269,7 @@ def _widen(codes: np.ndarray, fmt: Format) -> np.ndarray:
     linear = np.ldexp((magnitude + U64(hidden)).astype(np.float64), fmt.step_exponent).view(U64)
     wide = np.where(exponent == 0, linear, wide)
     special = magnitude > U64(fmt.max_code + fmt.twos_complement)
-    fraction = U64(FP64.quiet_bit)
+    fraction: Any = U64(FP64.quiet_bit)
     if fmt.nan == "ieee":
         fraction = (magnitude & U64(fmt.fraction_mask)) << U64(52 - fmt.fraction_bits)
     elif fmt.infinity_code is not None:
@@ -294,9 +293,7 @@ def decode(codes: np.ndarray, fmt: Format, values: np.ndarray) -> None:
     values.view(np.uint32)[...] = _encode_fp64(wide, rules(format("fp32"), nan="preserve"))
 
 
-def round_to(
-    values: np.ndarray, how: Rules, out: np.ndarray, random: Stream | None = None
-) -> bool:
+def round_to(values: np.ndarray, how: Rules, out: np.ndarray, random: Stream | None = None) -> bool:
     """Round float32 or float64 values to a format all of whose values their dtype holds.
 
     Returns
@@ -313,13 +310,15 @@ def round_to(
 
 # --- packed storage -----------------------------------------------------------------------------
 
+BitOrder: TypeAlias = Literal["big", "little"]
+
 
 def pack(codes: np.ndarray, packed: np.ndarray, bits: int, high_first: bool) -> None:
     """Pack uint8 codes of 1 to 8 bits into ``ceil(n * bits / 8)`` bytes.
 
     The first code takes the lowest bits of the first byte, or the highest with `high_first`.
     """
-    order = "big" if high_first else "little"
+    order: BitOrder = "big" if high_first else "little"
     planes = np.unpackbits(codes[:, None], axis=1, bitorder=order)
     kept = planes[:, 8 - bits :] if high_first else planes[:, :bits]
     packed[...] = np.packbits(kept, bitorder=order)
@@ -327,7 +326,7 @@ def pack(codes: np.ndarray, packed: np.ndarray, bits: int, high_first: bool) -> 
 
 def unpack(packed: np.ndarray, codes: np.ndarray, bits: int, high_first: bool) -> None:
     """Undo `pack`: as many codes as there is room for."""
-    order = "big" if high_first else "little"
+    order: BitOrder = "big" if high_first else "little"
     planes = np.unpackbits(packed, bitorder=order, count=codes.size * bits).reshape(-1, bits)
     wide = np.zeros((codes.size, 8), np.uint8)
     wide[:, 8 - bits if high_first else 0 : 8 if high_first else bits] = planes

@@ -7,22 +7,34 @@ it to the rows of the cases it takes part in.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
-from ..arrays import compose, decode, decompose, encode, round_to
+from ..arrays import decode, encode, round_to
 from ..backends import available_backends
-from ..formats import format
+from ..fields import compose, decompose
+from ..formats import format, formats
+from ..packing import pack, unpack
 from ..quantize import Quantized, absmax, quantize, zeropoint
+from ..rounding import Rounding
 from . import contenders as who
 from .check import IDENTICAL, Relation
 from .contenders import Contender, Work, both
 from .inputs import values
 
-__all__ = ["ACCEPTANCE", "CASES", "Case", "Target", "expanded"]
+__all__ = [
+    "ACCEPTANCE",
+    "CASES",
+    "README_CASES",
+    "ROUNDING_ACCEPTANCE",
+    "Case",
+    "Target",
+    "encode_case",
+    "expanded",
+]
 
 #: Length of the rows of the two-dimensional cases; every size is a multiple of it.
 ROW = 1024
@@ -38,7 +50,7 @@ class Case:
     ----------
     name, about : str
         What it is selected by, and what it is.
-    bytes_per_element : int
+    bytes_per_element : float
         What has to be moved at least: every input read and every output written once, the input
         read twice where the first code depends on the last value.
     parts : tuple of str
@@ -53,7 +65,7 @@ class Case:
 
     name: str
     about: str
-    bytes_per_element: int
+    bytes_per_element: float
     parts: tuple[str, ...]
     prepare: Callable[[str, int], Work]
     contenders: tuple[Contender, ...]
@@ -62,17 +74,29 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """How many times as fast as a contender floatfmt is wanted to be in a case."""
+    """How many times as fast as a contender floatfmt is wanted to be in a case.
+
+    Attributes
+    ----------
+    case, contender : str
+        Names.
+    ratio : float
+        The least that is wanted, on the case's most usual kind of input.
+    allocations : tuple of str
+        For which kinds of result.
+    """
 
     case: str
     contender: str
     ratio: float
+    allocations: tuple[str, ...] = ("new", "out")
 
 
 def expanded(case: Case, size: int) -> tuple[Contender, ...]:
     """Return a case's contenders, floatfmt's with every backend of this machine.
 
-    The reference takes part up to `REFERENCE_MAX_SIZE` elements, or if there is nothing else.
+    The reference takes part up to `REFERENCE_MAX_SIZE` elements, or if there is nothing else;
+    others up to their own limits.
     """
     backends = available_backends()
     if size > REFERENCE_MAX_SIZE and len(backends) > 1:
@@ -83,58 +107,97 @@ def expanded(case: Case, size: int) -> tuple[Contender, ...]:
         for contender in case.contenders
         if contender.peer == "floatfmt"
     ]
-    return (*ours, *(one for one in case.contenders if one.peer != "floatfmt"))
+    others = (one for one in case.contenders if one.peer != "floatfmt")
+    return (*ours, *(one for one in others if one.max_size is None or size <= one.max_size))
 
 
 # --- conversions --------------------------------------------------------------------------------
 
 THROUGH_FP32 = Relation(1, "rounds twice, through fp32")
+#: The kinds of input of a conversion; those that a format lacks are left out of its cases.
+SCALED = ("scaled", "subnormal", "ties")
+WEIGHTS = ("normal", "subnormal", "ties")
+SEED = 7
+
+
+def _kinds(target: str, kinds: tuple[str, ...]) -> tuple[str, ...]:
+    has_subnormals = format(target).counts["subnormal"] > 0
+    return tuple(kind for kind in kinds if kind != "subnormal" or has_subnormals)
 
 
 def _casts(source: str, target: str) -> tuple[Contender, ...]:
-    """Return the rows of NumPy (ml_dtypes where the dtype is its) and torch."""
+    """Return the rows of NumPy (ml_dtypes where a dtype is its) and of torch where it has both."""
+    rows: tuple[Contender, ...] = ()
+    if format(source).dtype and format(target).dtype:
+        library = _library(source, target)
+        narrow = source == "fp64" and library == "ml_dtypes"
+        cast = who.numpy_cast(target), who.numpy_cast_out(target)
+        rows += both(library, *cast, THROUGH_FP32 if narrow else IDENTICAL)
+    if {source, target} <= set(who.IN_TORCH):
+        relation = THROUGH_FP32 if source == "fp64" else IDENTICAL
+        rows += both("torch", who.torch_cast(target), who.torch_cast_out(target), relation)
+    return rows
+
+
+def _rounding_to_integer(target: str) -> tuple[Contender, ...]:
     return (
-        *both(_library(source, target), who.numpy_cast(target), who.numpy_cast_out(target)),
-        *both(
-            "torch",
-            who.torch_cast(target),
-            who.torch_cast_out(target),
-            THROUGH_FP32 if source == "fp64" else IDENTICAL,
-        ),
+        *both("numpy", who.numpy_rint(target), who.numpy_rint_out(target)),
+        *both("torch", who.torch_to_integer(target), who.torch_to_integer_out(target)),
     )
 
 
-def _library(*formats: str) -> str:
-    return "ml_dtypes" if "bf16" in formats else "numpy"
+def _library(*names: str) -> str:
+    homes = {np.dtype(format(name).dtype).type.__module__ for name in names}
+    return "ml_dtypes" if "ml_dtypes" in homes else "numpy"
 
 
-def _encode_case(source: str, target: str) -> Case:
-    dtype = np.dtype(format(source).dtype)
+def encode_case(
+    source: str,
+    target: str,
+    peers: tuple[Contender, ...] = (),
+    *,
+    rounding: Rounding = Rounding.NEAREST_EVEN,
+    overflow: str = "ieee",
+    kinds: tuple[str, ...] = SCALED,
+) -> Case:
+    """Return the case of rounding one format's values to another's codes.
+
+    gfloat takes part wherever it has the mode; `peers` are the others.
+    """
+    dtype, code_dtype = np.dtype(format(source).dtype), format(target).code_dtype
+    usual = (Rounding.NEAREST_EVEN, "ieee")
+    special = [str(word) for word in (rounding, overflow) if word not in usual]
+    seed = SEED if rounding is Rounding.STOCHASTIC else None
+    if rounding in who.GFLOAT_MODES:
+        peers += (who.gfloat_round(target, rounding, overflow == "saturate", seed),)
+    call = partial(encode, format=target, rounding=rounding, overflow=overflow, seed=seed)
     return Case(
-        f"encode-{source}-{target}",
-        f"{source} values rounded to {target} codes",
-        dtype.itemsize + 2,
+        "-".join(("encode", source, target, *special)),
+        ", ".join((f"{source} values rounded to {target} codes", *special)),
+        dtype.itemsize + code_dtype.itemsize,
         ("codes",),
         lambda kind, n: Work(values(kind, n, dtype.name, target)),
-        (
-            *who.floatfmt(
-                partial(encode, format=target), lambda work: work.out("codes", np.uint16)
-            ),
-            *_casts(source, target),
-        ),
-        ("normal", "subnormal", "ties"),
+        (*who.floatfmt(call, lambda work: work.out("codes", code_dtype)), *peers),
+        _kinds(target, kinds),
     )
 
 
-def _decode_case(source: str) -> Case:
+def _cast_case(source: str, target: str, kinds: tuple[str, ...] = SCALED) -> Case:
+    """Return an encode case in which the peers' casts take part."""
+    return encode_case(source, target, _casts(source, target), kinds=kinds)
+
+
+def _decode_case(source: str, kinds: tuple[str, ...] = SCALED[:2]) -> Case:
+    fmt = format(source)
+
     def prepare(kind: str, n: int) -> Work:
         codes = encode(values(kind, n, "float32", source), source)
-        return Work(codes.view(who.VALUE_DTYPES[source]), {"codes": codes})
+        return Work(codes.view(fmt.dtype or fmt.code_dtype), {"codes": codes})
 
     return Case(
         f"decode-{source}-fp32",
         f"{source} codes to fp32 values",
-        6,
+        fmt.code_dtype.itemsize + 4,
         ("values",),
         prepare,
         (
@@ -145,7 +208,7 @@ def _decode_case(source: str) -> Case:
             ),
             *_casts(source, "fp32"),
         ),
-        ("normal", "subnormal"),
+        _kinds(source, kinds),
     )
 
 
@@ -164,6 +227,36 @@ def _round_case(target: str) -> Case:
             *both("torch", who.torch_round(target)),
         ),
         ("normal", "subnormal", "ties"),
+    )
+
+
+# --- packing ------------------------------------------------------------------------------------
+
+
+def _pack_cases(target: str, packs: who.Builder, unpacks: who.Builder) -> Iterable[Case]:
+    """Yield packing and unpacking; both give new arrays only."""
+    bits = format(target).bits
+
+    def codes(kind: str, n: int) -> np.ndarray:
+        return encode(values(kind, n, "float32", target), target)
+
+    yield Case(
+        f"pack-{target}",
+        f"{target} codes packed, {bits} bits each",
+        1 + bits / 8,
+        ("bytes",),
+        lambda kind, n: Work(codes(kind, n)),
+        (*who.floatfmt(partial(pack, format=target), None), *both("numpy", packs)),
+        ("scaled",),
+    )
+    yield Case(
+        f"unpack-{target}",
+        f"{target} codes unpacked, {bits} bits each",
+        1 + bits / 8,
+        ("codes",),
+        lambda kind, n: Work(pack(codes(kind, n), target)),
+        (*who.floatfmt(partial(unpack, format=target), None), *both("numpy", unpacks)),
+        ("scaled",),
     )
 
 
@@ -218,6 +311,9 @@ def _fused(parameters: Callable[..., tuple[float, int]]) -> tuple[Contender, ...
 
 # --- the rows -----------------------------------------------------------------------------------
 
+#: torch's cast saturates.
+TORCH_E4M3FN = both("torch", who.torch_cast("fp8_e4m3fn"), who.torch_cast_out("fp8_e4m3fn"))
+
 _ROWS = (
     Case(
         "decompose-fp32",
@@ -243,11 +339,28 @@ _ROWS = (
             *both("numpy", who.numpy_compose, who.numpy_compose_out),
         ),
     ),
-    _encode_case("fp32", "fp16"),
-    _encode_case("fp32", "bf16"),
-    _encode_case("fp64", "fp16"),
-    _decode_case("fp16"),
-    _decode_case("bf16"),
+    _cast_case("fp32", "fp16", WEIGHTS),
+    _cast_case("fp32", "bf16", WEIGHTS),
+    _cast_case("fp64", "fp16", WEIGHTS),
+    _cast_case("fp32", "fp8_e4m3fn"),
+    _cast_case("fp32", "fp8_e5m2"),
+    _cast_case("fp32", "fp8_e8m0fnu", ("scaled",)),  # its ties the peers round away
+    _cast_case("fp32", "fp6_e2m3fn"),
+    _cast_case("fp32", "fp4_e2m1fn"),
+    encode_case("fp32", "int8", _rounding_to_integer("int8")),
+    encode_case("fp32", "p3109_k8p3se"),
+    *(
+        encode_case("fp32", "fp8_e4m3fn", rounding=mode)
+        for mode in Rounding
+        if mode is not Rounding.NEAREST_EVEN
+    ),
+    encode_case("fp32", "fp8_e4m3fn", TORCH_E4M3FN, overflow="saturate", kinds=("beyond",)),
+    _cast_case("fp64", "fp8_e4m3fn"),
+    _decode_case("fp16", WEIGHTS[:2]),
+    _decode_case("bf16", WEIGHTS[:2]),
+    *(_decode_case(fmt.name) for fmt in formats() if fmt.bits == 8),
+    *_pack_cases("fp4_e2m1fn", who.numpy_pack4, who.numpy_unpack4),
+    *_pack_cases("fp6_e2m3fn", who.numpy_pack6, who.numpy_unpack6),
     _round_case("fp16"),
     _round_case("bf16"),
     Case(
@@ -320,3 +433,34 @@ ACCEPTANCE = (
     Target("encode-fp32-fp16", "numpy", 6.0),
 )
 ACCEPTANCE_SIZE = 2**26
+
+#: What is wanted at 2^20 fp32 values on one thread, into existing arrays; in the same run every
+#: format in every deterministic mode is wanted to be so many times as fast as in `rounding`.
+ROUNDING_ACCEPTANCE = (
+    Target("encode-fp32-fp8_e4m3fn", "ml_dtypes", 25.0, ("out",)),
+    Target("encode-fp32-fp8_e4m3fn", "torch", 2.0, ("out",)),
+    Target("encode-fp32-bf16", "torch", 0.93, ("out",)),
+    Target("encode-fp32-fp16", "torch", 0.93, ("out",)),
+)
+ROUNDING_SIZE = 2**20
+
+#: Those that the README's table shows: one of each kind, not every format.
+README_CASES = (
+    "decompose-fp32",
+    "compose-fp32",
+    "encode-fp32-fp16",
+    "encode-fp32-bf16",
+    "encode-fp32-fp8_e4m3fn",
+    "encode-fp32-fp8_e4m3fn-toward_zero",
+    "encode-fp32-fp8_e4m3fn-stochastic",
+    "encode-fp32-fp4_e2m1fn",
+    "encode-fp64-fp8_e4m3fn",
+    "decode-bf16-fp32",
+    "decode-fp8_e4m3fn-fp32",
+    "round-fp32-to-bf16",
+    "pack-fp4_e2m1fn",
+    "absmax-int8",
+    "zeropoint-int8",
+    "absmax-int8-rows",
+    "dequantize-int8",
+)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import interop
-from ..arrays import Fields
+from ..fields import Fields
 from ..quantize import Quantized
 
 __all__ = ["IDENTICAL", "DisagreementError", "Relation", "arrays_of", "count_differing"]

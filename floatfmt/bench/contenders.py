@@ -1,7 +1,7 @@
-"""Who performs an operation: floatfmt, NumPy with ml_dtypes, torch; a builder for each way.
+"""Who performs an operation: floatfmt, NumPy with ml_dtypes, torch, gfloat; a builder a way.
 
 A builder takes the Work, does all that comes before timing and returns the function that is timed;
-torch is imported in there, not before.
+torch and gfloat are imported in there, not before.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
 
-import ml_dtypes
 import numpy as np
 
 from .. import interop
-from ..backends import use_backend
+from ..arrays import decode
+from ..backends import reference, use_backend
+from ..formats import Format, format
+from ..rounding import Rounding
 from .check import IDENTICAL, Relation
 from .inputs import touched
 
@@ -46,6 +48,7 @@ class Work:
 
 
 Run: TypeAlias = Callable[[], Any]
+Arrays: TypeAlias = tuple[np.ndarray, ...]
 Builder: TypeAlias = Callable[[Work], Run]
 
 
@@ -65,6 +68,11 @@ class Contender:
         Takes the Work and returns the function to time.
     relation : Relation
         How its result stands to floatfmt's.
+    of_ours, of_its : function
+        Make of floatfmt's result and of its own what is compared: floatfmt's codes decoded where
+        the contender gives values.
+    max_size : int, optional
+        The most elements at which it takes part.
     backend : str, optional
         Of floatfmt's, once the case is expanded.
     """
@@ -74,6 +82,9 @@ class Contender:
     allocation: str
     build: Builder
     relation: Relation = IDENTICAL
+    of_ours: Callable[[Arrays], Arrays] = tuple
+    of_its: Callable[[Arrays], Arrays] = tuple
+    max_size: int | None = None
     backend: str | None = None
 
     def prepared(self, work: Work) -> Run:
@@ -115,11 +126,14 @@ def fields_out(work: Work) -> tuple[np.ndarray, ...]:
 
 
 def floatfmt(
-    call: Callable[..., Any], out: Callable[[Work], Any], of: Callable[[Work], Any] | None = None
+    call: Callable[..., Any],
+    out: Callable[[Work], Any] | None,
+    of: Callable[[Work], Any] | None = None,
 ) -> tuple[Contender, ...]:
     """Return floatfmt's rows: ``call(x)`` and ``call(x, out=)``.
 
-    `out` chooses the buffer; `of` what the call is given, the work's x if left out.
+    `out` chooses the buffer, None if the call takes none; `of` what the call is given, the work's x
+    if left out.
     """
 
     def argument(work: Work) -> Any:
@@ -128,18 +142,16 @@ def floatfmt(
     return both(
         "floatfmt",
         lambda work: partial(call, argument(work)),
-        lambda work: partial(call, argument(work), out=out(work)),
+        out and (lambda work: partial(call, argument(work), out=out(work))),
     )
 
 
 # --- numpy and ml_dtypes ------------------------------------------------------------------------
 
-VALUE_DTYPES: dict[str, Any] = {
-    "fp64": np.float64,
-    "fp32": np.float32,
-    "fp16": np.float16,
-    "bf16": ml_dtypes.bfloat16,
-}
+
+def value_dtype(name: str) -> Any:
+    """Return the NumPy or ml_dtypes dtype of a format's values."""
+    return np.dtype(format(name).dtype)
 
 
 def numpy_decompose(work: Work) -> Run:
@@ -181,12 +193,12 @@ def numpy_compose_out(work: Work) -> Run:
 
 
 def numpy_cast(target: str) -> Builder:
-    return lambda work: partial(work.x.astype, VALUE_DTYPES[target])
+    return lambda work: partial(work.x.astype, value_dtype(target))
 
 
 def numpy_cast_out(target: str) -> Builder:
     def build(work: Work) -> Run:
-        out = work.out("values", VALUE_DTYPES[target])
+        out = work.out("values", value_dtype(target))
 
         def run() -> np.ndarray:
             np.copyto(out, work.x, casting="unsafe")
@@ -198,7 +210,50 @@ def numpy_cast_out(target: str) -> Builder:
 
 
 def numpy_round(target: str) -> Builder:
-    return lambda work: lambda: work.x.astype(VALUE_DTYPES[target]).astype(np.float32)
+    return lambda work: lambda: work.x.astype(value_dtype(target)).astype(np.float32)
+
+
+def numpy_rint(target: str) -> Builder:
+    """To integers: a cast alone would truncate."""
+    return lambda work: lambda: np.rint(work.x).astype(value_dtype(target))
+
+
+def numpy_rint_out(target: str) -> Builder:
+    def build(work: Work) -> Run:
+        codes, whole = work.out("values", value_dtype(target)), work.out("whole", work.x.dtype)
+
+        def run() -> np.ndarray:
+            np.copyto(codes, np.rint(work.x, out=whole), casting="unsafe")
+            return codes
+
+        return run
+
+    return build
+
+
+def numpy_pack4(work: Work) -> Run:
+    return lambda: work.x[0::2] | work.x[1::2] << 4
+
+
+def numpy_pack6(work: Work) -> Run:
+    def run() -> np.ndarray:
+        a, b, c, d = work.x.reshape(-1, 4).T
+        return np.stack([a | b << 6, b >> 2 | c << 4, c >> 4 | d << 2], axis=1).reshape(-1)
+
+    return run
+
+
+def numpy_unpack4(work: Work) -> Run:
+    return lambda: np.stack([work.x & 15, work.x >> 4], axis=1).reshape(-1)
+
+
+def numpy_unpack6(work: Work) -> Run:
+    def run() -> np.ndarray:
+        a, b, c = work.x.reshape(-1, 3).T
+        codes = [a & 63, (a >> 6 | b << 2) & 63, (b >> 4 | c << 4) & 63, c >> 2]
+        return np.stack(codes, axis=1).reshape(-1)
+
+    return run
 
 
 def numpy_absmax(over: int | None = None) -> Builder:
@@ -247,13 +302,22 @@ def numpy_dequantize_out(work: Work) -> Run:
 
 # --- torch --------------------------------------------------------------------------------------
 
-TORCH_DTYPES = {"fp64": "float64", "fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+#: Formats whose values torch stores and casts.
+IN_TORCH = (
+    *("fp64", "fp32", "fp16", "bf16", "int8", "uint8"),
+    *("fp8_e4m3fn", "fp8_e5m2", "fp8_e4m3fnuz", "fp8_e5m2fnuz", "fp8_e8m0fnu"),
+)
 
 
 def _torch() -> Any:
     import torch
 
     return torch
+
+
+def torch_dtype(name: str) -> Any:
+    """Return torch's dtype of a format's values."""
+    return getattr(_torch(), str(format(name).dtype))
 
 
 def tensor(array: np.ndarray) -> Any:
@@ -270,22 +334,37 @@ def quietly(run: Run) -> Run:
 
 
 def torch_cast(target: str) -> Builder:
-    def build(work: Work) -> Run:
-        return partial(tensor(work.x).to, getattr(_torch(), TORCH_DTYPES[target]))
-
-    return build
+    return lambda work: partial(tensor(work.x).to, torch_dtype(target))
 
 
 def torch_cast_out(target: str) -> Builder:
     return lambda work: partial(
-        tensor(work.out("values", VALUE_DTYPES[target])).copy_, tensor(work.x)
+        tensor(work.out("values", value_dtype(target))).copy_, tensor(work.x)
     )
+
+
+def torch_to_integer(target: str) -> Builder:
+    def build(work: Work) -> Run:
+        x, dtype = tensor(work.x), torch_dtype(target)
+        return lambda: x.round().to(dtype)
+
+    return build
+
+
+def torch_to_integer_out(target: str) -> Builder:
+    def build(work: Work) -> Run:
+        torch, x = _torch(), tensor(work.x)
+        codes = tensor(work.out("values", value_dtype(target)))
+        whole = tensor(work.out("whole", work.x.dtype))
+        return lambda: codes.copy_(torch.round(x, out=whole))
+
+    return build
 
 
 def torch_round(target: str) -> Builder:
     def build(work: Work) -> Run:
         torch, x = _torch(), tensor(work.x)
-        dtype = getattr(torch, TORCH_DTYPES[target])
+        dtype = torch_dtype(target)
         return lambda: x.to(dtype).to(torch.float32)
 
     return build
@@ -407,3 +486,67 @@ def torch_dequantize(work: Work) -> Run:
 def torch_dequantize_out(work: Work) -> Run:
     x, out = _torch_quantized(work), tensor(work.out("values", np.float32))
     return quietly(partial(_torch().ops.aten.dequantize.self_out, x, out=out))
+
+
+# --- gfloat -------------------------------------------------------------------------------------
+
+#: gfloat's names of the modes; it has no rounding to odd.
+GFLOAT_MODES = {
+    Rounding.NEAREST_EVEN: "TiesToEven",
+    Rounding.NEAREST_AWAY: "TiesToAway",
+    Rounding.TOWARD_ZERO: "TowardZero",
+    Rounding.TOWARD_POSITIVE: "TowardPositive",
+    Rounding.TOWARD_NEGATIVE: "TowardNegative",
+    Rounding.STOCHASTIC: "Stochastic",
+}
+#: Its temporaries, some of them int64, take tens of bytes an element.
+GFLOAT_MAX_SIZE = 2**22
+RANDOM_BITS = 32
+
+
+def gfloat_format(fmt: Format) -> Any:
+    """Return gfloat's description of a format; equal results show that it is the same one."""
+    import gfloat
+
+    return gfloat.FormatInfo(
+        fmt.name,
+        fmt.bits,
+        fmt.fraction_bits + 1,
+        bias=fmt.bias,
+        is_signed=fmt.signed,
+        domain=gfloat.Domain.Extended if fmt.infinity else gfloat.Domain.Finite,
+        has_nz=fmt.has_negative_zero,
+        num_high_nans={"ieee": fmt.fraction_mask, "top": 1}.get(fmt.nan or "", 0),
+        has_subnormals=fmt.zero,
+        is_twos_complement=fmt.twos_complement,
+    )
+
+
+def gfloat_round(target: str, rounding: Rounding, saturate: bool, seed: int | None) -> Contender:
+    """gfloat.round_ndarray, compared with floatfmt's codes decoded.
+
+    Stochastic rounding is given floatfmt's random bits, made before timing.
+    """
+
+    def build(work: Work) -> Run:
+        import gfloat
+
+        bits = {}
+        if seed is not None:
+            words = reference.philox(seed, 0, work.x.size).astype(np.int64)
+            bits = {"srbits": words, "srnumbits": RANDOM_BITS}
+        return partial(
+            gfloat.round_ndarray,
+            gfloat_format(format(target)),
+            work.x,
+            gfloat.RoundMode[GFLOAT_MODES[rounding]],
+            saturate,
+            **bits,
+        )
+
+    return Contender(
+        *("gfloat", "gfloat", "new", build),
+        of_ours=lambda arrays: (decode(arrays[0], target, dtype=np.float64),),
+        of_its=lambda arrays: (arrays[0].astype(np.float64),),
+        max_size=GFLOAT_MAX_SIZE,
+    )

@@ -7,6 +7,7 @@ written to before it is handed out: memory from ``np.empty`` or ``np.zeros`` is 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,6 +27,9 @@ WEIGHT_DEVIATION = 0.02  # that of GPT-2's initial weights
 OUTLIER_FACTOR, OUTLIER_STEP = 60.0, 1024
 #: Exact in every format, so that x / scale hits halves exactly.
 TIE_SCALE = 2.0**-9
+#: Of the formats that reach further, as large as values that are scaled get.
+LARGEST_SCALED = 2.0**15
+BEYOND_FACTOR = 8.0
 INT8_LOWEST = {"int8 absmax": -127, "int8 zeropoint": -128}
 
 
@@ -52,8 +56,22 @@ def _outliers(rng: Generator, n: int, dtype: np.dtype, target: str) -> np.ndarra
 
 def _subnormal(rng: Generator, n: int, dtype: np.dtype, target: str) -> np.ndarray:
     x = rng.standard_normal(n, dtype)
-    x *= float(format(target).min_normal)  # two in three lie below it
+    x *= 2.0 ** format(target).min_exponent  # two in three lie below it
     return x
+
+
+def _scaled(rng: Generator, n: int, dtype: np.dtype, target: str) -> np.ndarray:
+    """As a quantiser scales: the largest in the target's last binades, but not beyond 2^15."""
+    x = rng.standard_normal(n, dtype)
+    if not format(target).signed:
+        np.abs(x, out=x)
+    room = min(float(format(target).max_finite), LARGEST_SCALED) / float(np.abs(x).max())
+    x *= 2.0 ** math.floor(math.log2(room))
+    return x
+
+
+def _beyond(rng: Generator, n: int, dtype: np.dtype, target: str) -> np.ndarray:
+    return _scaled(rng, n, dtype, target) * BEYOND_FACTOR
 
 
 def _ties(rng: Generator, n: int, dtype: np.dtype, target: str) -> np.ndarray:
@@ -70,14 +88,16 @@ def _int8_ties(target: str) -> np.ndarray:
 
 def _format_ties(target: str) -> np.ndarray:
     fmt = format(target)
-    magnitudes = decode(np.arange(fmt.infinity_code, dtype=fmt.code_dtype), fmt, dtype=np.float64)
+    magnitudes = decode(np.arange(fmt.max_code + 1, dtype=fmt.code_dtype), fmt, dtype=np.float64)
     halfway = (magnitudes[:-1] + magnitudes[1:]) / 2
-    return np.concatenate([halfway, -halfway])
+    return np.concatenate([halfway, -halfway]) if fmt.signed else halfway
 
 
 _ROWS = (
     Kind("normal", "normal weights", _normal),
     Kind("outliers", "normal weights, one in 1024 of them 60 times as large", _outliers),
+    Kind("scaled", "normal values scaled to the target's range", _scaled),
+    Kind("beyond", "the same eight times as large, so that some are beyond the range", _beyond),
     Kind("subnormal", "two in three subnormal in the target", _subnormal),
     Kind("ties", "every value halfway between two codes", _ties),
 )

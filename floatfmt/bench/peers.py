@@ -56,6 +56,7 @@ PEERS = (
     Peer("numpy"),  # its element-wise loops and casts run on the caller's thread
     Peer("ml_dtypes"),  # likewise
     Peer("torch", _torch_on_one_thread),
+    Peer("gfloat"),  # computes with the arrays it is given: NumPy's here
 )
 
 

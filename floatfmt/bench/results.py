@@ -45,8 +45,10 @@ class Result:
     ----------
     case, about, inputs : str
         Names of the case and of the kind of input.
-    size, bytes_per_element : int
-        Elements, and the bytes that an element moves at least.
+    size : int
+        Elements.
+    bytes_per_element : float
+        The bytes that an element moves at least.
     copy : Timing
         Of copying so much memory that as many bytes are read and written.
     rows : tuple of Row
@@ -59,7 +61,7 @@ class Result:
     about: str
     inputs: str
     size: int
-    bytes_per_element: int
+    bytes_per_element: float
     copy: Timing
     rows: tuple[Row, ...]
     missing: tuple[str, ...] = ()
@@ -136,11 +138,14 @@ class Report:
         Seconds for each result.
     results : tuple of Result
         In the order they were measured.
+    clock : str
+        What a time is, a key of `run.CLOCKS`.
     """
 
     environment: dict[str, Any]
     budget_s: float
     results: tuple[Result, ...]
+    clock: str = "wall"
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything for JSON, with a schema version."""
@@ -148,6 +153,7 @@ class Report:
             "schema": SCHEMA_VERSION,
             **self.environment,
             "threads": 1,
+            "clock": self.clock,
             "sizes": sorted({result.size for result in self.results}),
             "budget_s": self.budget_s,
             "results": [result.to_dict() for result in self.results],

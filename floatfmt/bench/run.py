@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -15,7 +17,19 @@ from .contenders import Contender, Run, Work
 from .inputs import KINDS, touched
 from .results import Report, Result, Row
 
-__all__ = ["Task", "measure", "plan", "run"]
+__all__ = ["Task", "checked", "copying", "measure", "plan", "run"]
+
+
+Clock: TypeAlias = Callable[[], int]
+#: Both in nanoseconds; everything runs on the thread that measures.
+CLOCKS: dict[str, Clock] = {"wall": time.perf_counter_ns, "thread CPU": time.thread_time_ns}
+
+
+class Measurable(Protocol):
+    """What `run` measures: something with a name for the progress, that gives results."""
+
+    def __str__(self) -> str: ...
+    def measured(self, *, budget_s: float, clock: Clock) -> Sequence[Result]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +42,9 @@ class Task:
 
     def __str__(self) -> str:
         return f"{self.case.name}, {self.size:,} elements, {KINDS[self.kind].about}"
+
+    def measured(self, *, budget_s: float, clock: Clock) -> Sequence[Result]:
+        return (measure(self, budget_s=budget_s, clock=clock),)
 
 
 def plan(
@@ -65,16 +82,22 @@ def plan(
 
 
 def run(
-    tasks: Sequence[Task], *, budget_s: float, progress: Callable[[str], None] = lambda text: None
+    tasks: Sequence[Measurable],
+    *,
+    budget_s: float,
+    clock: str = "wall",
+    progress: Callable[[str], None] = lambda text: None,
 ) -> Report:
     """Measure tasks, every library on one thread.
 
     Parameters
     ----------
-    tasks : sequence of Task
-        From `plan`.
+    tasks : sequence of Measurable
+        From `plan`, or `rounding.plan`.
     budget_s : float
         Seconds of timing for each task; at least three rounds are measured.
+    clock : {"wall", "thread CPU"}
+        What a time is: the second leaves out what other processes take of the processor.
     progress : function
         Called with a line before each task.
 
@@ -83,16 +106,16 @@ def run(
     DisagreementError
         A contender's result is not what it has to be; nothing more was timed.
     """
-    results = []
+    results: list[Result] = []
     environment = machine.environment()
     with peers.on_one_thread():
         for number, task in enumerate(tasks, 1):
             progress(f"[{number}/{len(tasks)}] {task}")
-            results.append(measure(task, budget_s=budget_s))
-    return Report(environment, budget_s, tuple(results))
+            results += task.measured(budget_s=budget_s, clock=CLOCKS[clock])
+    return Report(environment, budget_s, tuple(results), clock)
 
 
-def measure(task: Task, *, budget_s: float) -> Result:
+def measure(task: Task, *, budget_s: float, clock: Clock = time.perf_counter_ns) -> Result:
     """Check that a task's contenders agree, then time them and a copy against each other."""
     case, size = task.case, task.size
     contenders = expanded(case, size)
@@ -101,10 +124,10 @@ def measure(task: Task, *, budget_s: float) -> Result:
     contenders = tuple(c for c in contenders if c.peer in present)
     work = case.prepare(task.kind, size)
     runs = [contender.prepared(work) for contender in contenders]
-    differing = _checked(task, work, contenders, runs)
-    timed: dict[str, Run] = {"copy": _copy(size * case.bytes_per_element // 2)}
+    differing = checked(str(task), case.parts, work, contenders, runs)
+    timed: dict[str, Run] = {"copy": copying(int(size * case.bytes_per_element / 2))}
     timed |= {f"{c.name}, {c.allocation}": run for c, run in zip(contenders, runs, strict=True)}
-    copy, *timings = interleaved(timed, budget_s=budget_s).values()
+    copy, *timings = interleaved(timed, budget_s=budget_s, clock=clock).values()
     return Result(
         case.name,
         case.about,
@@ -126,25 +149,32 @@ def _rows(
     )
 
 
-def _checked(
-    task: Task, work: Work, contenders: tuple[Contender, ...], runs: list[Run]
+def checked(
+    task: str,
+    parts: tuple[str, ...],
+    work: Work,
+    contenders: Sequence[Contender],
+    runs: Sequence[Run],
 ) -> list[int]:
     """Return how many elements of each result differ from the first contender's, as accepted.
 
-    The first is floatfmt's slowest backend that takes part: the reference at small sizes.
+    The first is floatfmt's slowest backend that takes part: the reference at small sizes. `task`
+    and `parts` name it and the arrays of a result in messages.
     """
     expected = tuple(array.copy() for array in arrays_of(runs[0]()))
     counts = []
     for contender, perform in zip(contenders, runs, strict=True):
         work.spoil()
         name = f"{task}: {contender.name} ({contender.allocation})"
-        got = arrays_of(perform())
+        got = contender.of_its(arrays_of(perform()))
         if contender.peer == "floatfmt" and len(got) != len(expected):
             raise DisagreementError(f"{name}: {len(got)} arrays, expected {len(expected)}")
-        counts.append(count_differing(name, got, expected, task.case.parts, contender.relation))
+        ours = contender.of_ours(expected)
+        counts.append(count_differing(name, got, ours, parts, contender.relation))
     return counts
 
 
-def _copy(nbytes: int) -> Run:
+def copying(nbytes: int) -> Run:
+    """Return a function that copies so many bytes."""
     source, target = touched((nbytes,), np.uint8), touched((nbytes,), np.uint8)
     return lambda: np.copyto(target, source)

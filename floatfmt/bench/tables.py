@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import IO, Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ..formats import formats
+from ..rounding import Rounding
 from ..timing import percent
-from .cases import ACCEPTANCE
+from .cases import CASES, Target
 from .inputs import KINDS
 from .results import Report, Result, Row
+from .rounding import GFLOAT_NEAREST, WANTED, in_grid, result_name
 
 __all__ = ["acceptance_table", "console", "print_report", "result_table", "show", "size_text"]
 
@@ -97,7 +101,7 @@ def notes(result: Result) -> Iterable[str]:
         yield f"missing, because not installed: {', '.join(result.missing)}"
 
 
-def acceptance_table(report: Report) -> Table:
+def acceptance_table(report: Report, targets: Sequence[Target]) -> Table:
     """Return the wanted ratios beside those that floatfmt's fastest backend was measured at."""
     table = Table(
         title="floatfmt is so many times as fast as ...",
@@ -109,18 +113,18 @@ def acceptance_table(report: Report) -> Table:
         table.add_column(header, no_wrap=True)
     for header in ("wanted", "measured", "±"):
         table.add_column(header, justify="right", no_wrap=True)
-    for cells in _acceptance_rows(report):
+    for cells in _acceptance_rows(report, targets):
         table.add_row(*cells)
     return table
 
 
-def _acceptance_rows(report: Report) -> Iterable[tuple[str, ...]]:
+def _acceptance_rows(report: Report, targets: Sequence[Target]) -> Iterable[tuple[str, ...]]:
     fastest = f"floatfmt {report.environment['software']['backends'][-1]}"
-    for target in ACCEPTANCE:
+    for target in targets:
         for result in report.results:
-            if result.case != target.case or result.inputs != "normal":
+            if (result.case, result.inputs) != (target.case, CASES[target.case].kinds[0]):
                 continue
-            for allocation in ("new", "out"):
+            for allocation in target.allocations:
                 ours, theirs = (result.row(c, allocation) for c in (fastest, target.contender))
                 if ours is None or theirs is None:
                     measured, spread, against = "missing", "", target.contender
@@ -146,18 +150,104 @@ def environment_lines(environment: dict[str, Any]) -> Iterable[str]:
     yield f"{environment['date']}, commit {environment['commit'] or 'unknown'}, one thread"
 
 
-def print_report(report: Report, to: Console, *, acceptance: bool = False) -> None:
-    """Print the environment, a table a result and, if asked, the wanted ratios."""
+def print_report(report: Report, to: Console, *, targets: Sequence[Target] = ()) -> None:
+    """Print where it was measured, all results, and the wanted ratios if there are any.
+
+    Results of every format in every mode are one table a quantity, not one a result.
+    """
     for line in environment_lines(report.environment):
         show(to, line)
+    show(to, f"times are {report.clock} time")
+    for size in dict.fromkeys(result.size for result in report.results):
+        _print_grid({r.case: r for r in report.results if r.size == size and in_grid(r)}, to)
     for result in report.results:
+        if not in_grid(result):
+            show(to, "")
+            show(to, result_table(result))
+            for line in notes(result):
+                show(to, line)
+    if targets:
         show(to, "")
-        show(to, result_table(result))
-        for line in notes(result):
-            show(to, line)
-    if acceptance:
+        show(to, acceptance_table(report, targets))
+
+
+# --- every format in every mode -----------------------------------------------------------------
+
+
+def _print_grid(results: dict[str, Result], to: Console) -> None:
+    """Print a table format × mode for each quantity, and how many results are as fast as wanted."""
+    if not results:
+        return
+    one = next(iter(results.values()))
+    show(to, "")
+    show(to, f"{size_text(one.size)} fp32 values, {KINDS[one.inputs].about}, out= given")
+    for title, cell in _GRID_TABLES.items():
         show(to, "")
-        show(to, acceptance_table(report))
+        show(to, _grid_table(title, cell, results))
+    for contender, ratio in WANTED.items():
+        show(to, _verdict(contender, ratio, results))
+    show(to, f"{Rounding.TO_ODD} is compared with {GFLOAT_NEAREST}: gfloat lacks the mode")
+    if gone := dict.fromkeys(name for result in results.values() for name in result.missing):
+        show(to, f"missing, because not installed: {', '.join(gone)}")
+
+
+def _gelem_per_s(mode: Rounding, result: Result) -> str:
+    return f"{result.elements_per_s(result.rows[0].timing) / 1e9:.2f}"
+
+
+def _ratio_to(contender: str, result: Result) -> float:
+    """Return how many times as fast as a contender, or as who stands in for it; NaN if nobody."""
+    names = (row.contender for row in result.rows if row.contender.startswith(contender))
+    return result.ratio(result.rows[0], next(names, contender))
+
+
+def _marked(contender: str, mode: Rounding, result: Result) -> str:
+    ratio = _ratio_to(contender, result)
+    is_short = mode is not Rounding.STOCHASTIC and ratio < WANTED[contender]
+    return _times(ratio) + ("!" if is_short else " ")
+
+
+_GRID_TABLES: dict[str, Callable[[Rounding, Result], str]] = {
+    "10^9 elements a second": _gelem_per_s,
+    **{
+        f"times as fast as {contender} (wanted: {ratio:g}; !: less)": partial(_marked, contender)
+        for contender, ratio in WANTED.items()
+    },
+}
+
+
+def _grid_table(
+    title: str, cell: Callable[[Rounding, Result], str], results: dict[str, Result]
+) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table.add_column("fp32 to", no_wrap=True)
+    for mode in Rounding:
+        table.add_column(mode.replace("_", "\n", 1), justify="right", no_wrap=True)
+    for fmt in formats():
+        row = {mode: results.get(result_name(fmt.name, mode)) for mode in Rounding}
+        if cells := [cell(mode, result) for mode, result in row.items() if result is not None]:
+            table.add_row(fmt.name, *cells)
+    return table
+
+
+def _verdict(contender: str, wanted: float, results: dict[str, Result]) -> str:
+    """Say how many deterministic results are as fast as wanted, and which is the least."""
+    names = (
+        result_name(fmt.name, mode)
+        for fmt in formats()
+        for mode in Rounding
+        if mode is not Rounding.STOCHASTIC
+    )
+    ratios = {name: _ratio_to(contender, results[name]) for name in names if name in results}
+    known = {name: ratio for name, ratio in ratios.items() if not math.isnan(ratio)}
+    if not known:
+        return f"{contender}: not measured"
+    least = min(known, key=known.__getitem__)
+    enough = sum(ratio >= wanted for ratio in known.values())
+    return (
+        f"against {contender}: {enough} of {len(known)} at least {wanted:g} times as fast; "
+        f"least {_times(known[least])}, {least}"
+    )
 
 
 def show(to: Console, what: str | Table) -> None:
