@@ -196,7 +196,7 @@ def spacing(format: FormatLike, x: Any) -> Any:
         The distance from abs(x), if it is a value of the format, to the next larger one: positive,
         where np.spacing has x's sign. Between two values it is that of the binade x lies in; at and
         around 0, and everywhere in an integer format, the smallest step. The largest finite value
-        has its binade's spacing, as if the values went on.
+        has its binade's spacing, where np.spacing has Inf.
 
         NaN for NaN, Inf, and what lies beyond the largest or least finite value.
 
