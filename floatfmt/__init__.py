@@ -8,9 +8,19 @@ from . import exact
 from .arrays import astype, decode, encode, round_to
 from .backends import NativeMissingWarning, available_backends, use_backend
 from .compare import Comparison, compare
+from .double_rounding import DoubleRounding, double_rounding
 from .explanation import Explanation
 from .fields import Category, Fields, compose, decompose
 from .formats import Format, format, formats, p3109
+from .grid import (
+    assert_max_ulp,
+    next_down,
+    next_up,
+    representable,
+    spacing,
+    ulp_distance,
+    values,
+)
 from .inspection import Inspection, inspect
 from .metrics import Error, error
 from .packing import pack, unpack
@@ -23,6 +33,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Category",
     "Comparison",
+    "DoubleRounding",
     "Error",
     "Explanation",
     "Fields",
@@ -33,25 +44,33 @@ __all__ = [
     "Rounding",
     "Survey",
     "absmax",
+    "assert_max_ulp",
     "astype",
     "available_backends",
     "compare",
     "compose",
     "decode",
     "decompose",
+    "double_rounding",
     "encode",
     "error",
     "exact",
     "format",
     "formats",
     "inspect",
+    "next_down",
+    "next_up",
     "p3109",
     "pack",
     "quantize",
+    "representable",
     "round_all",
     "round_to",
     "rounding_mode",
+    "spacing",
+    "ulp_distance",
     "unpack",
     "use_backend",
+    "values",
     "zeropoint",
 ]

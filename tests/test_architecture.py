@@ -36,11 +36,13 @@ ORDER = (
     "explanation",
     "inspection",
     "survey",
+    "double_rounding",
     "backends.reference",
     "backends.native",
     "backends",
     "streaming",
     "arrays",
+    "grid",
     "fields",
     "packing",
     "quantize",
@@ -152,6 +154,7 @@ RESULTS = (
     lambda: ff.decompose(np.float16([[1, -2], [np.nan, 0]])),
     lambda: ff.absmax(np.float32([1, 2])),
     lambda: ff.error(np.float32([1, 2]), np.float32([1, 3])),
+    lambda: ff.double_rounding("fp64", via="fp32", target="fp16"),
     lambda: ff.compare(np.float32([1, 2]), ["bf16"]),
 )
 
