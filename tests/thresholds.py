@@ -10,6 +10,7 @@ import math
 import struct
 from collections.abc import Callable
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 
@@ -68,9 +69,23 @@ def side(fmt: ff.Format, sign: int) -> list[tuple[Fraction, int]]:
     return sorted(values)
 
 
+class Staircase(NamedTuple):
+    """Intervals of fp32 patterns, ascending: the first pattern of each, and its code."""
+
+    places: np.ndarray
+    codes: np.ndarray
+
+    def fill(self, start: int, expected: np.ndarray) -> None:
+        """Write the codes of the patterns from `start` on."""
+        first = int(np.searchsorted(self.places, start, side="right")) - 1
+        last = int(np.searchsorted(self.places, start + expected.size, side="left"))
+        edges = np.clip(self.places[first:last] - start, 0, None)
+        expected[...] = np.repeat(self.codes[first:last], np.diff(edges, append=expected.size))
+
+
 @functools.cache
-def staircase(fmt: ff.Format, mode: str, nan: str) -> list[tuple[int, int]]:
-    """(first pattern, code) of every interval of fp32 patterns, ascending, for ``overflow="ieee"``.
+def staircase(fmt: ff.Format, mode: str, nan: str) -> Staircase:
+    """Return the intervals of all 2^32 patterns, for ``overflow="ieee"``.
 
     `nan` is "quiet", or "zero" for a format without NaN.
     """
@@ -81,8 +96,9 @@ def staircase(fmt: ff.Format, mode: str, nan: str) -> list[tuple[int, int]]:
             steps[base + pattern] = code  # a later step at the same pattern hides an empty one
         steps[base + INFINITY] = beyond(fmt, sign)
         steps.update(_nan_steps(fmt, base + INFINITY, sign, nan))
-    ordered = sorted(steps.items())
-    return [step for i, step in enumerate(ordered) if i == 0 or step[1] != ordered[i - 1][1]]
+    places = sorted(steps)
+    codes = np.array([steps[place] for place in places], fmt.code_dtype)
+    return Staircase(np.array(places, np.int64), codes)
 
 
 def beyond(fmt: ff.Format, sign: int) -> int:
@@ -133,13 +149,3 @@ def _nan_steps(fmt: ff.Format, infinity: int, sign: int, nan: str) -> dict[int, 
         for payload in range(fmt.fraction_mask + 1)
     }
 
-
-def fill(steps: list[tuple[int, int]], start: int, expected: np.ndarray) -> None:
-    """Write the code of every pattern from `start` on."""
-    places = np.fromiter((pattern for pattern, _ in steps), np.int64)
-    codes = np.fromiter((code for _, code in steps), expected.dtype)
-    first = int(np.searchsorted(places, start, side="right")) - 1
-    last = int(np.searchsorted(places, start + expected.size, side="left"))
-    edges = np.clip(places[first:last] - start, 0, None)
-    counts = np.diff(edges, append=expected.size)
-    expected[...] = np.repeat(codes[first:last], counts)

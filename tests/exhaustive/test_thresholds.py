@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from thresholds import STEPS, fill, staircase
+from thresholds import STEPS, staircase
 
 import floatfmt as ff
 
@@ -31,7 +31,7 @@ def sweep(fmt: ff.Format, mode: str, level: str, chunks: range) -> int:
         for chunk in chunks:
             np.add(patterns, np.uint32(chunk * CHUNK), out=bits)
             ff.encode(bits.view(np.float32), fmt, rounding=mode, nan=nan, out=codes)
-            fill(steps, chunk * CHUNK, expected)
+            steps.fill(chunk * CHUNK, expected)
             if not np.array_equal(codes, expected):
                 wrong = np.flatnonzero(codes != expected)
                 raise AssertionError(
@@ -58,3 +58,15 @@ def test_every_fp32_input_has_the_code_of_its_interval(fmt, mode, level):
 
 def test_there_is_a_kernel_to_compare():
     assert NATIVE
+
+
+@pytest.mark.parametrize("other", [mode for mode in STEPS if mode != "toward_zero"])
+def test_the_sweep_sees_another_rounding(other):
+    fmt = ff.format("fp8_e4m3fn")
+    differ = False
+    for one in (0x3F800000, 0xBF800000):  # a sixteenth and more above 1 and below -1
+        patterns = np.arange(one, one + CHUNK, dtype=np.uint32)
+        expected = np.empty(CHUNK, np.uint8)
+        staircase(fmt, "toward_zero", "quiet").fill(one, expected)
+        differ |= not np.array_equal(ff.encode(patterns.view(np.float32), fmt, rounding=other), expected)
+    assert differ
