@@ -16,6 +16,18 @@ MAX_MAGNITUDES = 1 << 16
 
 
 @functools.cache
+def p3109_formats() -> tuple[ff.Format, ...]:
+    """Every P3109 format of 3 to 8 bits."""
+    return tuple(
+        ff.p3109(k, p, signed, extended)
+        for k in range(3, 9)
+        for signed in (True, False)
+        for extended in (True, False)
+        for p in range(1, k + (not signed))
+    )
+
+
+@functools.cache
 def magnitudes(target: ff.Format) -> np.ndarray:
     """float64: the target's magnitudes in order, and two more as if they went on."""
     count = target.max_code + 3
@@ -53,9 +65,7 @@ def special_codes(source: ff.Format) -> np.ndarray:
     return np.array(sorted(set(places)), source.code_dtype)
 
 
-def probes(
-    source: ff.Format, target: ff.Format, random: int = 1 << 20, around: int = 1
-) -> np.ndarray:
+def probes(source: ff.Format, target: ff.Format, random: int = 1 << 20) -> np.ndarray:
     """Values of the source's dtype: the module's strong set, both signs, random patterns last.
 
     Parameters
@@ -64,20 +74,22 @@ def probes(
         fp64, fp32, fp16 or bf16.
     random : int
         How many random patterns.
-    around : int
-        How many ulps of the source are gone to either side of each point.
     """
     if source.bits <= 16:
         return np.arange(1 << source.bits).astype(source.code_dtype).view(source.dtype)
-    dtype = source.code_dtype
-    with np.errstate(over="ignore", under="ignore"):
-        points = rounding_points(target).astype(source.dtype).view(dtype)
-    steps = np.arange(-around, around + 1).astype(np.int64)
-    near = points[:, None].astype(np.int64) + steps
-    near = near[(near >= 0) & (near <= source.infinity_code)].astype(dtype)
+    near = with_neighbours(rounding_points(target), source)
     positive = np.unique(np.concatenate([near, special_codes(source)]))
-    bits = (positive, positive | dtype.type(source.sign_bit), random_bits(dtype, random))
+    sign = source.code_dtype.type(source.sign_bit)
+    bits = (positive, positive | sign, random_bits(source.code_dtype, random))
     return np.concatenate(bits).view(source.dtype)
+
+
+def with_neighbours(points: np.ndarray, source: ff.Format) -> np.ndarray:
+    """Codes of the source nearest to points >= 0, and one ulp to either side."""
+    with np.errstate(over="ignore", under="ignore"):
+        codes = points.astype(source.dtype).view(source.code_dtype)
+    near = codes[:, None].astype(np.int64) + np.array([-1, 0, 1])
+    return near[(near >= 0) & (near <= source.infinity_code)].astype(source.code_dtype)
 
 
 def random_bits(dtype: np.dtype, count: int, seed: int = 2026) -> np.ndarray:
@@ -92,4 +104,3 @@ def random_bits(dtype: np.dtype, count: int, seed: int = 2026) -> np.ndarray:
     sign_and_fraction = dtype.type(1 << (8 * dtype.itemsize - 1) | ((1 << fraction_bits) - 1))
     half[...] = half & sign_and_fraction | exponent << dtype.type(fraction_bits)
     return words
-

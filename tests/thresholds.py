@@ -6,6 +6,7 @@ comparing Fractions; neither the reference nor any rounding of `exact.py` has a 
 """
 
 import functools
+import itertools
 import math
 import struct
 from collections.abc import Callable
@@ -121,7 +122,7 @@ def _finite_steps(fmt: ff.Format, mode: str, sign: int) -> list[tuple[int, int]]
         return [(0, beyond(fmt, sign))]
     # Below the least value of a format without zero everything but 0 rounds to that value.
     steps = [(0, values[0][1])] if fmt.zero else [(0, beyond(fmt, 1)), (1, values[0][1])]
-    for m, ((low, _), (high, code)) in enumerate(zip(values, values[1:], strict=False), 1):
+    for m, ((low, _), (high, code)) in enumerate(itertools.pairwise(values), 1):
         steps.append((first_pattern(*STEPS[mode](m, low, high, sign)), code))
     # The value after the last, as if they went on; what rounds to it has overflowed.
     last = values[-1][0]
@@ -148,4 +149,3 @@ def _nan_steps(fmt: ff.Format, infinity: int, sign: int, nan: str) -> dict[int, 
         infinity + max(payload << shift, 1): exponent | payload | quiet
         for payload in range(fmt.fraction_mask + 1)
     }
-

@@ -30,7 +30,7 @@ import numpy as np
 import torch
 
 import floatfmt as ff
-from probes import probes
+from probes import p3109_formats, probes
 
 BEGIN, END = "<!-- witnesses -->", "<!-- end of witnesses -->"
 UNEXPLAINED = "unexplained"
@@ -239,7 +239,7 @@ _GFLOAT_HIGH_NANS = {"top": 1, "negative_zero": 0, None: 0}
 
 
 def gfloat_info(fmt: ff.Format) -> gfloat.FormatInfo:
-    """gfloat's own row where it has one, else one made of the same parameters."""
+    """Return gfloat's own row where it has one, else one made of the same parameters."""
     if fmt.name in _GFLOAT_OWN:
         return _GFLOAT_OWN[fmt.name]
     if fmt.name.startswith("p3109_"):
@@ -288,7 +288,8 @@ F16C_SOURCE = """
 #define ENCODE(name, mode) \\
     void name(const float *x, uint16_t *codes, size_t n) { \\
         for (size_t i = 0; i < n; i += 8) \\
-            _mm_storeu_si128((__m128i *)(codes + i), _mm256_cvtps_ph(_mm256_loadu_ps(x + i), mode)); \\
+            _mm_storeu_si128((__m128i *)(codes + i), \\
+                             _mm256_cvtps_ph(_mm256_loadu_ps(x + i), mode)); \\
     }
 ENCODE(nearest_even, _MM_FROUND_TO_NEAREST_INT)
 ENCODE(toward_negative, _MM_FROUND_TO_NEG_INF)
@@ -351,18 +352,6 @@ GFLOAT_OPTIONS = tuple(
     for mode in GFLOAT_MODES
     for overflow in ("ieee", "saturate")
 )
-
-
-@functools.cache
-def p3109_formats() -> tuple[ff.Format, ...]:
-    """Every P3109 format of 3 to 8 bits."""
-    return tuple(
-        ff.p3109(k, p, signed, extended)
-        for k in range(3, 9)
-        for signed in (True, False)
-        for extended in (True, False)
-        for p in range(1, k + (not signed))
-    )
 
 
 def _named(names: str) -> tuple[ff.Format, ...]:
@@ -593,8 +582,13 @@ def compare(witness: Witness) -> Iterator[Row]:
 
 @functools.cache
 def all_rows() -> tuple[Row, ...]:
-    torch.set_num_threads(1)
-    return tuple(row for witness in WITNESSES for row in compare(witness))
+    """Every witness on every conversion; half a minute on one slow core."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # where a thread's share begins decides how NaNs come out
+    try:
+        return tuple(row for witness in WITNESSES for row in compare(witness))
+    finally:
+        torch.set_num_threads(threads)
 
 
 # --- the table ----------------------------------------------------------------------------------

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from thresholds import STEPS, staircase
 
 import floatfmt as ff
+from thresholds import STEPS, staircase
 
 CHUNK = 1 << 20
 CHUNKS = 2**32 // CHUNK
@@ -68,5 +68,7 @@ def test_the_sweep_sees_another_rounding(other):
         patterns = np.arange(one, one + CHUNK, dtype=np.uint32)
         expected = np.empty(CHUNK, np.uint8)
         staircase(fmt, "toward_zero", "quiet").fill(one, expected)
-        differ |= not np.array_equal(ff.encode(patterns.view(np.float32), fmt, rounding=other), expected)
+        differ |= not np.array_equal(
+            ff.encode(patterns.view(np.float32), fmt, rounding=other), expected
+        )
     assert differ
