@@ -283,8 +283,12 @@ FF_INLINE uint32_t encode_fast_e8m0(uint32_t bits, struct plan32 p)
     static int name(struct plan *p, struct ff_format f, const struct ff_rules *r)                  \
     {                                                                                              \
         const int linear = 1 - f.bias, up = (M)-linear, alike = linear == -(TOP) + 1;              \
-        const struct addends a = addends_of(r->rounding, (M)-f.fraction_bits);                     \
-        *p = (struct plan){.drop = (M)-f.fraction_bits};                                           \
+        const int drop = (M)-f.fraction_bits;                                                      \
+        *p = (struct plan){.drop = drop};                                                          \
+        if (drop < 2 || !(alike || (up >= 0 && up <= (TOP))) || r->flushes ||                      \
+            r->rounding == FF_STOCHASTIC || magnitude_mask(f) >> (8 * sizeof(U) - 1))              \
+            return 0;                                                                              \
+        const struct addends a = addends_of(r->rounding, drop);                                    \
         p->linear = alike ? 0 : (U)(linear + (WIDE).bias) << (M);                                  \
         p->rebias = (U)((WIDE).bias - f.bias) << (M);                                              \
         p->odd_add = (U)a.odd_add;                                                                 \
@@ -295,10 +299,8 @@ FF_INLINE uint32_t encode_fast_e8m0(uint32_t bits, struct plan32 p)
         p->code_mask = (U)(sign_bit(f) | magnitude_mask(f));                                       \
         p->sign = f.sign == FF_TWOS_COMPLEMENT ? p->code_mask : (U)sign_bit(f);                    \
         p->plus = f.sign == FF_TWOS_COMPLEMENT;                                                    \
-        if (!alike && up >= 0 && up <= (TOP))                                                      \
-            p->scale = (F)power_of_two(up);                                                        \
-        return (alike || p->scale != 0) && r->rounding != FF_STOCHASTIC && !r->flushes &&          \
-               p->drop >= 2 && !(magnitude_mask(f) >> (8 * sizeof(U) - 1));                        \
+        p->scale = alike ? 0 : (F)power_of_two(up);                                                \
+        return 1;                                                                                  \
     }
 FF_DEFINE_PLAN_FOR(plan_for32, plan32, uint32_t, float, 23, FP32, 127)
 FF_DEFINE_PLAN_FOR(plan_for64, plan64, uint64_t, double, 52, FP64, 1023)
