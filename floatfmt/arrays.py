@@ -126,13 +126,12 @@ def _convert(
     """Run ``kernel(backend, start, values, out, how, seed)``; a NaN without a code is an error."""
     stochastic = how.rounding is Rounding.STOCHASTIC
     key = (fresh_seed() if seed is None else word64(seed)) if stochastic else 0
-    seeded = functools.partial(kernel, how=how, seed=key)
-    if not run(seeded, (values,), (out,), whole=whole, in_order=stochastic):
+    if not run(kernel, (values,), (out,), how, key, whole=whole, in_order=stochastic):
         report_nan(values, how)
 
 
 def _encode(
-    backend: Backend, start: int, values: np.ndarray, codes: np.ndarray, *, how: Rules, seed: int
+    backend: Backend, start: int, values: np.ndarray, codes: np.ndarray, how: Rules, seed: int
 ) -> bool:
     return backend.encode(values, how, codes, (seed, start))
 
@@ -261,13 +260,13 @@ def round_to(
 
 
 def _round_wide(
-    backend: Backend, start: int, values: np.ndarray, out: np.ndarray, *, how: Rules, seed: int
+    backend: Backend, start: int, values: np.ndarray, out: np.ndarray, how: Rules, seed: int
 ) -> bool:
     return backend.round_to(values, how, out, (seed, start))
 
 
 def _round_narrow(
-    backend: Backend, start: int, values: np.ndarray, out: np.ndarray, *, how: Rules, seed: int
+    backend: Backend, start: int, values: np.ndarray, out: np.ndarray, how: Rules, seed: int
 ) -> bool:
     """Round fp16 or bf16 values: the rounded value goes back to their dtype exactly."""
     fmt = how.format

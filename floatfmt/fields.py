@@ -263,8 +263,8 @@ def decompose(
     if not more:
         run(lambda b, _, codes, *parts: b.decompose(codes, fmt, *parts), (source,), arrays)
     else:
-        kernel = functools.partial(_decompose_piece, how=how, names=tuple(more))
-        if not run(kernel, (source,), (*arrays, *more.values()), whole=False):
+        outputs, names = (*arrays, *more.values()), tuple(more)
+        if not run(_decompose_piece, (source,), outputs, how, names, whole=False):
             report_nan(source, how)
     sign, exponent, fraction = (
         interop.like(array, x) if given is None else given
@@ -282,12 +282,11 @@ def _decompose_piece(
     sign: np.ndarray,
     exponent: np.ndarray,
     fraction: np.ndarray,
-    *more: np.ndarray,
-    how: Rules,
-    names: tuple[str, ...],
+    *more: Any,
 ) -> bool:
     """Take a piece of codes or values apart, with all else that was asked for, while in cache."""
-    fmt, outs = how.format, dict(zip(names, more, strict=True))
+    *columns, how, names = more
+    fmt, outs = how.format, dict(zip(names, columns, strict=True))
     codes, fine = source, True
     if "exact" in outs:
         codes, decoded = np.empty(source.shape, fmt.code_dtype), np.empty(source.shape)

@@ -28,7 +28,6 @@ __all__ = [
     "preformatted",
     "same",
     "slabs",
-    "stream",
     "to_numpy",
     "values_array",
 ]
@@ -312,41 +311,6 @@ def memory_order(array: np.ndarray) -> tuple[int, ...]:
         return as_they_are
     order = tuple(sorted(as_they_are, key=lambda axis: -array.strides[axis]))
     return order if array.transpose(order).flags.c_contiguous else as_they_are
-
-
-def stream(
-    kernel: Callable[..., bool | None],
-    inputs: tuple[np.ndarray, ...],
-    outputs: tuple[np.ndarray, ...],
-    *,
-    whole: bool,
-    in_order: bool = False,
-) -> bool:
-    """Call ``kernel(start, *inputs, *outputs)`` on plain 1-D arrays, piece by piece if it must be.
-
-    With `whole`, plain arrays go in one call; anything else in slabs, copied as far as needed, so
-    that temporaries stay small. With `in_order`, pieces follow C order and `start` is the flat
-    index of a piece's first element; without, it means nothing. Returns whether no call returned
-    False.
-    """
-    if whole and all(map(is_plain, inputs)) and all(map(is_plain, outputs)):
-        return kernel(0, *(array.reshape(-1) for array in (*inputs, *outputs))) is not False
-    order = tuple(range(inputs[0].ndim)) if in_order else memory_order(inputs[0])
-    inputs = tuple(array.transpose(order) for array in inputs)
-    outputs = tuple(array.transpose(order) for array in outputs)
-    if whole and all(map(is_plain, inputs)) and all(map(is_plain, outputs)):
-        return kernel(0, *(array.reshape(-1) for array in (*inputs, *outputs))) is not False
-    fine, start = True, 0
-    for index in slabs(inputs[0].shape):
-        views = [out[index] for out in outputs]
-        pieces = [v if is_plain(v) else np.empty(v.shape, v.dtype.newbyteorder("=")) for v in views]
-        plains = (*(plain(array[index]) for array in inputs), *pieces)
-        fine &= kernel(start, *(array.reshape(-1) for array in plains)) is not False
-        start += pieces[0].size
-        for view, piece in zip(views, pieces, strict=True):
-            if piece is not view:
-                view[...] = piece
-    return fine
 
 
 def checked_out(out: Any, dtype: np.dtype, *inputs: np.ndarray) -> np.ndarray:
