@@ -21,7 +21,7 @@ import numpy as np
 from . import exact, interop
 from .arrays import decode, encode
 from .backends import Float64, backend_name, current_backend
-from .formats import Format, FormatLike, format
+from .formats import Format, FormatLike, format, nearest_names
 from .formats import formats as registered_formats
 from .metrics import NO_ERROR, Error, json_number, keep_freed_memory, piece_error, widened
 from .quantize import Quantized, quantize
@@ -446,10 +446,7 @@ def _row(which: FormatLike) -> _Row:
 def _unknown(which: str, name: str) -> str:
     names = [fmt.name for fmt in registered_formats()] + list(INT8_ROWS)
     aliases = [alias for fmt in registered_formats() for alias in fmt.aliases]
-    import difflib  # only a mistake needs it
-
-    near = difflib.get_close_matches(name, names + aliases, n=3, cutoff=0.4)
-    nearest = f"nearest: {', '.join(near)}; " if near else ""
+    nearest = nearest_names(name, names + aliases)
     return f"no format is called {which!r}; {nearest}known: {', '.join(names)}"
 
 

@@ -548,8 +548,13 @@ _P3109_NAME = re.compile(r"p3109_k(\d+)p(\d+)([su])([ef])")
 
 
 def nearest_names(name: str, known: Iterable[str]) -> str:
-    """Return ``"nearest: a, b; "`` for a mistyped name, or "" if nothing is near."""
+    """Return ``"nearest: a, b; "`` for a mistyped name, or "" if nothing is near.
+
+    Names that begin with it come first: "fp8" is meant for one of the fp8 formats.
+    """
     import difflib  # only a mistake needs it, and it takes a millisecond
 
-    near = difflib.get_close_matches(name.lower(), list(known), n=3, cutoff=0.4)
+    name, names = name.strip().lower(), list(known)
+    near = [other for other in names if len(name) > 2 and other.startswith(name)]
+    near = near or difflib.get_close_matches(name, names, n=3, cutoff=0.4)
     return f"nearest: {', '.join(near)}; " if near else ""

@@ -135,7 +135,14 @@ def values_array(x: Any) -> np.ndarray:
         return _exact_floats(array)
     if array.dtype in DECODED_DTYPES:
         return array.astype(np.float32)
-    return float_array(x)
+    raise TypeError(
+        f"expected real numbers (fp64, fp32, fp16, bf16, narrower floats or integers), got"
+        f" {_described(x, array)}"
+    )
+
+
+def _described(x: object, array: np.ndarray) -> str:
+    return f"{describe(x)}{'' if hasattr(x, 'dtype') else f' ({array.dtype})'}; cast first"
 
 
 #: fp32 holds every value of these, and ml_dtypes converts them exactly.
@@ -177,8 +184,7 @@ def float_array(x: Any) -> np.ndarray:
     array = to_numpy(x)
     if not _is_float(array.dtype):
         raise TypeError(
-            f"expected floating-point values (fp64, fp32, fp16 or bf16), got {describe(x)}"
-            f"{'' if hasattr(x, 'dtype') else f' ({array.dtype})'}; cast first"
+            f"expected floating-point values (fp64, fp32, fp16 or bf16), got {_described(x, array)}"
         )
     return array
 

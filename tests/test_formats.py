@@ -152,6 +152,13 @@ def test_an_unknown_name_lists_the_nearest():
         ff.format("bf61")
 
 
+def test_the_beginning_of_a_name_lists_the_names_that_begin_so():
+    with pytest.raises(ValueError, match=r"'fp4'; nearest: fp4_e2m1fn, fp4_e2m1; known"):
+        ff.format("fp4")
+    with pytest.raises(ValueError, match=r"'float8_e4'; nearest: float8_e4m3fn, float8_e4m3, flo"):
+        ff.format("float8_e4")
+
+
 def test_an_unknown_dtype_lists_the_known():
     with pytest.raises(ValueError, match=r"int64 is no floating-point format.*bfloat16"):
         ff.format(np.int64)
