@@ -30,6 +30,7 @@ import numpy as np
 import torch
 
 import floatfmt as ff
+from floatfmt.bench.contenders import gfloat_format
 from probes import p3109_formats, probes
 
 BEGIN, END = "<!-- witnesses -->", "<!-- end of witnesses -->"
@@ -235,7 +236,6 @@ _GFLOAT_OWN = {
     "fp4_e2m1fn": gfloat.formats.format_info_ocp_e2m1,
     "mxint8": gfloat.formats.format_info_ocp_int8,
 }
-_GFLOAT_HIGH_NANS = {"top": 1, "negative_zero": 0, None: 0}
 
 
 def gfloat_info(fmt: ff.Format) -> gfloat.FormatInfo:
@@ -249,18 +249,7 @@ def gfloat_info(fmt: ff.Format) -> gfloat.FormatInfo:
             gfloat.Signedness.Signed if fmt.signed else gfloat.Signedness.Unsigned,
             gfloat.Domain.Extended if fmt.infinity else gfloat.Domain.Finite,
         )
-    return gfloat.FormatInfo(
-        fmt.name,
-        fmt.bits,
-        fmt.fraction_bits + 1,
-        bias=fmt.bias,
-        is_signed=fmt.signed,
-        domain=gfloat.Domain.Extended if fmt.infinity else gfloat.Domain.Finite,
-        has_nz=fmt.has_negative_zero,
-        num_high_nans=_GFLOAT_HIGH_NANS.get(fmt.nan, fmt.fraction_mask),
-        has_subnormals=fmt.zero,
-        is_twos_complement=fmt.twos_complement,
-    )
+    return gfloat_format(fmt)
 
 
 def _gfloat(x: np.ndarray, target: ff.Format, options: dict[str, str]) -> np.ndarray:
