@@ -247,8 +247,9 @@ def round_to(
     values = interop.float_array(x)
     source = _as_format(values.dtype)
     rounded = interop.checked_out(out, np.dtype(source.dtype), values)
-    if fmt.holds(source) and fmt != source and how.with_rounding("nearest_even").is_default:
-        rounded[...] = values
+    is_wider = fmt.holds(source) and fmt != source and fmt.nan == "ieee" and fmt.has_negative_zero
+    if is_wider and how.with_rounding("nearest_even").is_default:
+        rounded[...] = values  # Inf, NaN and -0 are the format's too
     elif source.holds(fmt):
         wide = source.value_dtype == source.dtype
         _convert(_round_wide if wide else _round_narrow, values, rounded, how, seed, whole=wide)

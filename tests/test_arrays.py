@@ -177,6 +177,17 @@ def test_round_to_copies_what_is_already_a_value_of_the_format():
         ff.round_to(x, "bf16")
 
 
+def test_round_to_copies_nothing_that_the_format_lacks():
+    """A wider format without Inf, or without -0, is no reason to copy them."""
+    x = np.float16([np.inf, -0.0])
+    without_inf = ff.Format("e8m22 without Inf", 8, 22, infinity=False, nan=None)
+    without_minus_zero = ff.Format("e8m22 without -0", 8, 22, nan="negative_zero")
+    for fmt in (without_inf, without_minus_zero):
+        with pytest.raises(ValueError, match="fp16 does not hold every value of e8m22"):
+            ff.round_to(x, fmt)
+        assert ff.representable(ff.round_to(x.astype(np.float64), fmt), fmt).all()
+
+
 def test_round_to_works_within_narrow_dtypes(backend):
     e5m2 = ff.Format("e5m2", 5, 2)
     assert same_bits(ff.round_to(np.float16([1.1, 70.0]), e5m2), np.float16([1.0, 64.0]))
