@@ -1,5 +1,7 @@
 """decompose, compose, encode, decode, round_to: arrays of every kind, on every backend."""
 
+from fractions import Fraction
+
 import array_api_strict as strict
 import ml_dtypes
 import numpy as np
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import floatfmt as ff
+from floatfmt.rounding import rules
 from strategies import ALL_FORMATS, code_arrays, value_arrays
 
 torch = pytest.importorskip("torch")
@@ -352,6 +355,21 @@ def test_stochastic_rounding_is_right_on_average(source, place, base):
     agree = int((up[1:] == up[:-1]).sum())
     chance = exact_place**2 + (1 - exact_place) ** 2
     assert abs(agree - n * chance) < 5 * (n * chance * (1 - chance)) ** 0.5 + 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_discarded_fraction_counts_by_its_leading_32_bits(backend, seed):
+    """Up where word + floor(fraction * 2^32) reaches 2^32: on either side of just that."""
+    fp16 = ff.format("fp16")
+    word = ff.exact.random_word(seed, 0)
+    for leading, up in ((2**32 - 1 - word, 0), (2**32 - word, 1)):
+        if leading < 2**32:
+            fraction = leading * 2.0**-32 + 2.0**-42  # more bits than 32, which do not count
+            x = 1 + fraction * 2.0**-10
+            code = ff.encode(np.float64([x]), fp16, rounding="stochastic", seed=seed)
+            assert code == [0x3C00 + up]
+            how = rules(fp16, "stochastic")
+            assert ff.exact.encode(Fraction(x), fp16, how, word) == code
 
 
 def test_stochastic_rounding_leaves_exact_values_alone(backend):
