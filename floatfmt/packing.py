@@ -56,7 +56,7 @@ def pack(codes: Any, format: FormatLike, *, order: str = "low_first") -> Any:
     n = array.shape[-1]
     packed = np.empty((*array.shape[:-1], -(-n * fmt.bits // 8)), np.uint8)
     backend = current_backend()
-    for source, target in _rows_to_pack(array, packed, 8):
+    for source, target in _rows_to_pack(array, packed, fmt):
         backend.pack(source, target, fmt.bits, high_first)
     return interop.like(packed, codes)
 
@@ -100,7 +100,7 @@ def unpack(
         raise ValueError(f"{array.shape[-1]} bytes do not hold {n} codes of {fmt.bits} bits")
     codes = np.empty((*array.shape[:-1], count), np.uint8)
     backend = current_backend()
-    for target, source in _rows_to_pack(codes, array, 8):
+    for target, source in _rows_to_pack(codes, array, fmt):
         backend.unpack(source, target, fmt.bits, high_first)
     return interop.like(codes, packed)
 
@@ -115,10 +115,10 @@ def _packing(which: FormatLike, order: str) -> tuple[Format, bool]:
 
 
 def _rows_to_pack(
-    codes: np.ndarray, packed: np.ndarray, group: int
+    codes: np.ndarray, packed: np.ndarray, fmt: Format
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield 1-D pairs: everything at once where rows end at bytes, else row by row."""
-    if codes.shape[-1] % group == 0:
+    if codes.shape[-1] * fmt.bits % 8 == 0:
         yield codes.reshape(-1), packed.reshape(-1)
         return
     rows = codes.reshape(-1, codes.shape[-1]), packed.reshape(-1, packed.shape[-1])

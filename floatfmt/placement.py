@@ -130,6 +130,8 @@ def place(x: Fraction, how: Rules) -> Placement:
     """Return where x, which is not 0, lies among the values of its sign."""
     fmt, sign = how.format, int(x < 0)
     limit = how.limit[sign]
+    if not fmt.zero and not sign and x < fmt.min_positive:
+        return Placement(how, x, sign, -1, x / fmt.min_positive)  # nothing lies below
     exactly = exact.place(abs(x), fmt)
     floor = exactly.numerator // exactly.denominator
     if floor <= limit:

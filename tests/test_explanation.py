@@ -291,3 +291,15 @@ def test_to_dict_has_what_is_documented_and_no_more():
     assert card["lower"] == {"code": 0x3D02, "hex": "0x3D02", "value": "65/2048"}
     assert card["modes"][-1]["probability"] == str(Fraction(414 * 2**32 // 625, 2**32))
     assert card["bits"] == {"kept": "1.0000010", "guard": 1, "round": 0, "sticky": 1}
+
+
+@pytest.mark.parametrize("part", ["1/1073741824", "1/4", "1/2", "31/32"])
+@pytest.mark.parametrize("mode", [mode.value for mode in ff.Rounding])
+def test_a_value_below_the_least_of_a_format_without_zero_is_explained(part, mode):
+    fmt = ff.Format("no zero", 7, 4, signed=False, infinity=False, nan="top", zero=False)
+    for x in (Fraction(part) * fmt.min_positive, 5e-324):
+        inspected = ff.inspect(x, fmt, rounding=mode, seed=1)
+        explanation = inspected.explain()
+        assert inspected.code == 0
+        assert str(explanation)
+        assert (explanation.lower, explanation.upper.code) == (None, 0)
