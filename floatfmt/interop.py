@@ -209,8 +209,10 @@ def codes_array(x: Any, fmt: Format) -> np.ndarray:
         codes = array.view(fmt.code_dtype.newbyteorder(array.dtype.byteorder))
         # ml_dtypes leaves the other bits of a narrow integer's byte open.
         return codes & np.uint8(2**fmt.bits - 1) if fmt.is_integer and fmt.bits < 8 else codes
-    if not hasattr(x, "dtype") and array.dtype.kind in "iu":
-        return _listed_codes(array, fmt)
+    if array.size == 0 and not hasattr(x, "dtype"):
+        array = array.astype(fmt.code_dtype)  # an empty list
+    if array.dtype.kind in "iu" and array.dtype.newbyteorder("=") != fmt.code_dtype:
+        return _narrowed_codes(array, fmt)
     if array.dtype.kind != "u" or array.dtype.newbyteorder("=") != fmt.code_dtype:
         hint = "; encode values first" if _is_float(array.dtype) else ""
         raise TypeError(f"expected codes of {fmt} ({fmt.code_dtype}), got {describe(x)}{hint}")
@@ -219,8 +221,8 @@ def codes_array(x: Any, fmt: Format) -> np.ndarray:
     return array
 
 
-def _listed_codes(array: np.ndarray, fmt: Format) -> np.ndarray:
-    """Return codes given as Python integers."""
+def _narrowed_codes(array: np.ndarray, fmt: Format) -> np.ndarray:
+    """Return codes held by another integer dtype, in new memory."""
     _check_codes(array, fmt)
     return array.astype(fmt.code_dtype)
 

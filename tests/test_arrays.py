@@ -196,7 +196,9 @@ def test_round_to_works_within_narrow_dtypes(backend):
     assert same_bits(ff.round_to(np.float16([1.1, 70.0]), e5m2), np.float16([1.0, 64.0]))
 
 
-def test_codes_may_be_python_integers():
+def test_codes_may_be_any_integers():
+    assert ff.decode(np.array([0x3C00]), "fp16").tolist() == [1.0]
+    assert ff.decode([], "fp16").shape == (0,)
     assert ff.decode([0x3C00, 0xC000], "fp16").tolist() == [1.0, -2.0]
     assert ff.decode(0x7E, "fp8_e4m3fn") == 448
 
@@ -693,8 +695,10 @@ def test_a_masked_array_is_refused_because_its_mask_would_be_lost():
 
 
 def test_codes_of_the_wrong_width_or_range_are_named():
-    with pytest.raises(TypeError, match=r"expected codes of fp16 \(uint16\), got .* of int64"):
-        ff.decode(np.arange(3), "fp16")
+    with pytest.raises(TypeError, match=r"expected codes of fp16 \(uint16\), got .* of complex128"):
+        ff.decode(np.ones(3, complex), "fp16")
+    with pytest.raises(ValueError, match=r"x\[1\] is 0x11170; codes of fp16 have 16 bits"):
+        ff.decode(np.array([1, 70000]), "fp16")
     with pytest.raises(TypeError, match=r"expected codes of bf16 .* of float32; encode values fi"):
         ff.decode(VALUES, "bf16")
     with pytest.raises(ValueError, match=r"x\[1\] is -0x1; codes of bf16 have 16 bits"):
