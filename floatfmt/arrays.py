@@ -153,7 +153,8 @@ def decode(codes: Any, format: FormatLike, *, dtype: Any = None, out: Any = None
     Parameters
     ----------
     codes : array
-        Codes of the format, in its ``code_dtype``, or an array of the dtype that holds its values.
+        Codes of the format, in its ``code_dtype`` or any integers, or an array of the dtype that
+        holds its values.
     format : Format, str or dtype
         The codes' format.
     dtype : float32 or float64, optional

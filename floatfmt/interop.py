@@ -195,7 +195,7 @@ def _is_float(dtype: np.dtype) -> bool:
 
 
 def codes_array(x: Any, fmt: Format) -> np.ndarray:
-    """Return x as an array of `fmt`'s codes: unsigned integers, or values whose bits they are.
+    """Return x as an array of `fmt`'s codes: integers, or values whose bits they are.
 
     Raises
     ------
