@@ -359,9 +359,9 @@ FF_INLINE uint64_t encode64_inside(uint64_t bits, struct ff_format f)
  *   not_nan         0 where the code that would be -0 is NaN, else all ones */
 #define FF_DEFINE_DECODING(NAME, U, F, M, E, BIG, to_bits, of_bits)                                \
     struct NAME {                                                                                  \
-        U signs, magnitudes, flip, plus, rebias, hidden, linear, max, infinity, special, payload;  \
+        U signs, magnitudes, flip, plus, rebias, linear, max, infinity, special, payload;          \
         U not_nan;                                                                                 \
-        F step;                                                                                    \
+        F step, hidden;                                                                            \
         int shift;                                                                                 \
     };                                                                                             \
     FF_INLINE struct NAME NAME##_of(struct ff_format f)                                            \
@@ -375,8 +375,8 @@ FF_INLINE uint64_t encode64_inside(uint64_t bits, struct ff_format f)
         d.plus = (U)twos;                                                                          \
         d.shift = (M)-f.fraction_bits;                                                             \
         d.rebias = (((one << ((E)-1)) - 1) - (U)f.bias) << (M);                                    \
-        d.hidden = f.has_zero ? 0 : one << m;                                                      \
-        d.linear = (one << m) - 1;                                                                 \
+        d.hidden = f.has_zero ? 0 : (F)power_of_two(f.fraction_bits);                              \
+        d.linear = (one << m) - !twos; /* the least integer's magnitude is one more */             \
         d.step = (F)power_of_two((f.has_zero ? 1 : 0) - f.bias - f.fraction_bits);                 \
         d.max = (U)max_code(f) + (U)twos;                                                          \
         d.infinity = f.has_infinity ? d.max + 1 : ~(U)0;                                           \
@@ -385,13 +385,13 @@ FF_INLINE uint64_t encode64_inside(uint64_t bits, struct ff_format f)
         d.not_nan = f.nan == FF_NAN_NEGATIVE_ZERO ? 0 : ~(U)0;                                     \
         return d;                                                                                  \
     }                                                                                              \
-    /* BIG has the value 2^M, so BIG | n is the float 2^M + n. */                                  \
+    /* BIG is the pattern of 2^M, so BIG + n is that of 2^M + n, for n <= 2^M. */                  \
     FF_INLINE U NAME##_pattern(U code, struct NAME d)                                              \
     {                                                                                              \
         const U one = 1, all_ones = ((one << (E)) - 1) << (M);                                     \
         const U negative = (code & d.signs) != 0;                                                  \
         const U magnitude = negative ? ((code ^ d.flip) + d.plus) & d.magnitudes : code;           \
-        const F linear = (of_bits((BIG) | magnitude | d.hidden) - of_bits(BIG)) * d.step;          \
+        const F linear = (of_bits((BIG) + magnitude) - of_bits(BIG) + d.hidden) * d.step;          \
         U wide = (magnitude << d.shift) + d.rebias;                                                \
         wide = magnitude <= d.linear ? to_bits(linear) : wide;                                     \
         U special = d.special | (magnitude & d.payload) << d.shift;                                \

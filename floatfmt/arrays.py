@@ -69,7 +69,8 @@ def encode(
 
         A zero keeps its sign where the format has -0. Subnormals are rounded like all else, at
         their own spacing. Below the least value of a format without sign (negatives; for e8m0, 0
-        too) lies what `overflow` says, except that directed and odd rounding give 0.
+        too) lies what `overflow` says, except that toward_zero, toward_positive and to_odd give 0
+        where there is one.
 
     Raises
     ------

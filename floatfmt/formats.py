@@ -96,6 +96,7 @@ class Format:
         for field in ("signed", "infinity", "zero", "twos_complement"):
             if not isinstance(getattr(self, field), (bool, np.bool_)):
                 raise TypeError(f"{field} must be True or False, got {getattr(self, field)!r}")
+            object.__setattr__(self, field, bool(getattr(self, field)))
         if self.bias is None:
             object.__setattr__(self, "bias", (1 << self.exponent_bits >> 1) - 1)
         if not isinstance(self.bias, (int, np.integer)):

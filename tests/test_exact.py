@@ -101,7 +101,7 @@ def test_the_rounding_interval_holds_just_what_rounds_to_the_code(fmt, data):
     if exact.category(code, fmt) in ("infinite", "nan", "zero"):
         return
     low, high, closed = exact.rounding_interval(code, fmt)
-    tiny = fmt.min_positive / 1000
+    tiny = exact.ulp(code, fmt) / 1000
     assert exact.encode(low + tiny, fmt) == exact.encode(high - tiny, fmt) == code
     # Beyond an end of the format there may be nothing else that a value could become.
     value = exact.decode(code, fmt)
