@@ -47,7 +47,8 @@ class Format:
     aliases : tuple of str
         Other spellings under which ``ff.format`` finds it, once it is a row of the registry.
     dtype : str, optional
-        Name of the NumPy or ml_dtypes dtype that holds this format's values, if there is one.
+        Name of the NumPy or ml_dtypes dtype that holds this format's values, if there is one. It
+        has to be the dtype of a registered format of this very layout.
     signed : bool
         Whether there is a sign bit.
     infinity : bool
@@ -103,6 +104,7 @@ class Format:
             raise ValueError(f"bias must be an integer, got {self.bias!r}")
         object.__setattr__(self, "bias", int(self.bias))
         self._check_layout()
+        self._check_dtype()
         if self.max_exponent > 1023 or self.min_exponent < -1022:
             raise ValueError(
                 f"bias {self.bias!r} puts values of {self.name!r} outside fp64's normal range"
@@ -136,6 +138,26 @@ class Format:
         for holds, need in rules:
             if not holds:
                 raise ValueError(f"format {self.name!r}: {need}")
+
+    def _check_dtype(self) -> None:
+        known = globals().get("_BY_DTYPE")
+        if self.dtype is None or known is None:  # the rows themselves are what is known
+            return
+        holders = {row.dtype for row in known.values() if row.layout == self.layout}
+        if self.dtype not in holders:
+            fitting = ", ".join(map(str, holders)) or "none"
+            raise ValueError(
+                f"dtype={self.dtype!r} does not hold the values of format {self.name!r}; of its"
+                f" layout: {fitting}"
+            )
+
+    @property
+    def layout(self) -> tuple[object, ...]:
+        """All that decides which codes there are and what they mean."""
+        return (
+            *(self.exponent_bits, self.fraction_bits, self.bias, self.signed, self.infinity),
+            *(self.nan, self.zero, self.twos_complement),
+        )
 
     def __str__(self) -> str:
         return self.name

@@ -233,3 +233,16 @@ def test_a_format_that_fp64_cannot_hold_is_refused(arguments, message):
     row = {"name": "mine", "exponent_bits": 4, "fraction_bits": 3} | arguments
     with pytest.raises(ValueError, match=message):
         ff.Format(**row)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8", "nosuch"])
+def test_a_dtype_that_does_not_hold_the_formats_values_is_refused(dtype):
+    with pytest.raises(ValueError, match=f"dtype='{dtype}' does not hold the values of .*: none"):
+        ff.Format("mine", 3, 2, dtype=dtype)
+
+
+def test_a_dtype_of_the_very_layout_is_taken():
+    mine = ff.Format("mine", 5, 10, dtype="float16")
+    assert ff.astype(np.float32([1.5]), mine).dtype == np.float16
+    with pytest.raises(ValueError, match="does not hold .*; of its layout: float16"):
+        ff.Format("mine", 5, 10, dtype="bfloat16")
