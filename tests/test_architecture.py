@@ -51,10 +51,12 @@ ORDER = (
     "timing",
     "data",
     "compare",
+    "conventions",
+    "audit",
     "bench",
     "cli",
 )
-FOLDERS = ("bench", "data")
+FOLDERS = ("audit", "bench", "data")
 
 
 def modules() -> dict[str, Path]:

@@ -1,0 +1,5 @@
+"""The auditor: any cast over all its inputs, with a verdict and named faults.
+
+`inputs` says which inputs, `casts` who casts them, `profiles` what casts are known to do, `sweep`
+how they are gone through, `faults` what went wrong, `verify` puts it together, `report` shows it.
+"""

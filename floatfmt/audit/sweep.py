@@ -1,0 +1,175 @@
+"""Going through inputs chunk by chunk: threads, a time limit, Ctrl-C, progress.
+
+Chunks are handed out in order and one that was begun is finished, so that what was done is always
+all inputs up to some number.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+__all__ = ["CHUNK", "Progress", "Sweep", "cpu_count", "sweep"]
+
+#: Inputs of a chunk: with what is made of them it stays in the second-level cache.
+CHUNK = 1 << 18
+#: A chunk is made smaller until it takes less than this, so that stopping takes no longer.
+CHUNK_S = 0.25
+#: How often progress is told, and the clock looked at.
+TICK_S = 0.1
+
+#: Told how many inputs are done, of how many.
+Progress: TypeAlias = Callable[[int, int], None]
+#: Does the inputs from a number on, so many, and returns what was found.
+Work: TypeAlias = Callable[[int, int], Any]
+
+
+class Sweep(NamedTuple):
+    """How far a sweep came.
+
+    Attributes
+    ----------
+    done : int
+        Inputs that were gone through: all numbers below this.
+    stopped : str
+        "" at the end; "budget" or "interrupted" before.
+    seconds : float
+        How long it took.
+    """
+
+    done: int
+    stopped: str
+    seconds: float
+
+
+def cpu_count() -> int:
+    """Return how many CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def sweep(
+    make_work: Callable[[], Work],
+    merge: Callable[[Any], None],
+    size: int,
+    *,
+    first: int = 0,
+    chunk: int = CHUNK,
+    threads: int | None = None,
+    budget_s: float | None = None,
+    progress: Progress | None = None,
+) -> Sweep:
+    """Go through the inputs from number `first` to `size`.
+
+    Parameters
+    ----------
+    make_work : callable
+        Called once a thread; returns what does a chunk.
+    merge : callable
+        Is given what each chunk's work returned, by one thread at a time and in any order.
+    size, first : int
+        How many inputs there are, and how many of them were done before.
+    chunk : int
+        Inputs of a chunk; fewer where that takes long.
+    threads : int, optional
+        As many as there are CPUs, unless there are few inputs.
+    budget_s : float, optional
+        No chunk is begun after so many seconds.
+    progress : callable, optional
+        Called now and then, by this thread.
+
+    Returns
+    -------
+    Sweep
+        Ctrl-C ends a sweep as its budget does; another one while chunks are being finished is a
+        KeyboardInterrupt.
+    """
+    if threads is None:
+        threads = min(cpu_count(), max((size - first) // (4 * chunk), 1))
+    queue = _Queue(first, size, chunk, time.monotonic(), budget_s)
+    _run_in_threads(make_work, merge, queue, threads, progress)
+    return Sweep(queue.next, queue.stopped, time.monotonic() - queue.began)
+
+
+class _Queue:
+    """Hands out chunks in order until all are handed out, or it is told to stop."""
+
+    def __init__(
+        self, first: int, size: int, chunk: int, began: float, budget_s: float | None
+    ) -> None:
+        self.next, self.size, self.chunk, self.began = first, size, chunk, began
+        self.deadline = None if budget_s is None else began + budget_s
+        self.stopped, self.done, self.lock = "", first, threading.Lock()
+
+    def take(self) -> tuple[int, int] | None:
+        with self.lock:
+            if self.deadline is not None and time.monotonic() >= self.deadline:
+                self.stop("budget")
+            count = min(self.chunk, self.size - self.next)
+            if self.stopped or not count:
+                return None
+            first, self.next = self.next, self.next + count
+            return first, count
+
+    def finished(self, count: int, seconds: float) -> None:
+        self.done += count
+        if seconds > CHUNK_S and self.chunk > 1:
+            self.chunk = max(min(self.chunk, int(count * CHUNK_S / seconds)), 1)
+
+    def stop(self, why: str) -> None:
+        if self.next < self.size:
+            self.stopped = self.stopped or why
+
+
+def _run_in_threads(
+    make_work: Callable[[], Work],
+    merge: Callable[[Any], None],
+    queue: _Queue,
+    threads: int,
+    progress: Progress | None,
+) -> None:
+    merging, errors = threading.Lock(), []
+
+    def run() -> None:
+        try:
+            work = make_work()
+            while taken := queue.take():
+                began = time.monotonic()
+                found = work(*taken)
+                with merging:
+                    merge(found)
+                    queue.finished(taken[1], time.monotonic() - began)
+        except BaseException as exc:  # raised again by the thread that waits
+            errors.append(exc)
+            queue.stop("error")
+
+    # Even one works in a thread of its own, so that Ctrl-C never falls into the middle of a chunk.
+    # A thread sees the backend that was chosen where it was started.
+    workers = [
+        threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True)
+        for _ in range(threads)
+    ]
+    for worker in workers:
+        worker.start()
+    try:
+        _wait(workers, queue, progress)
+    except KeyboardInterrupt:
+        queue.stop("interrupted")
+        _wait(workers, queue, progress)
+    if errors:
+        raise errors[0]
+
+
+def _wait(workers: list[threading.Thread], queue: _Queue, progress: Progress | None) -> None:
+    told = time.monotonic()
+    for worker in workers:
+        while worker.is_alive():
+            worker.join(TICK_S)
+            if progress and time.monotonic() - told >= TICK_S:
+                told = time.monotonic()
+                progress(queue.done, queue.size)
