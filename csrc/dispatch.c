@@ -83,6 +83,19 @@ const char *ff_compiler(void)
     call;                                                                                          \
     ff_restore_float_environment(saved)
 
+int ff_f16c(enum ff_rounding rounding, const float *values, uint16_t *codes, size_t n)
+{
+    int missing = 1;
+#if defined(__x86_64__)
+    if (ff_isa_supported(FF_AVX2)) {
+        IN_DEFAULT_ENVIRONMENT(missing = ff_f16c_avx2(rounding, values, codes, n));
+    }
+#else
+    (void)rounding, (void)values, (void)codes, (void)n;
+#endif
+    return missing;
+}
+
 void ff_decompose(enum ff_isa isa, const struct ff_format *format, const void *codes, uint8_t *sign,
                   void *exponent, void *fraction, size_t n)
 {

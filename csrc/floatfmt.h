@@ -71,6 +71,10 @@ int ff_isa_supported(enum ff_isa isa);
 /* Returns the compiler and its version that built this library. */
 const char *ff_compiler(void);
 
+/* Rounds n fp32 values to fp16 codes by the instruction VCVTPS2PH alone: a witness, for comparing.
+ * Returns 1, with nothing done, where there is no F16C or it has no such mode; else 0. */
+int ff_f16c(enum ff_rounding rounding, const float *values, uint16_t *codes, size_t n);
+
 /* Sets round-to-nearest, all exceptions masked, no FTZ, no DAZ for the calling thread, and returns
  * what was set before, for ff_restore_float_environment. */
 uint64_t ff_default_float_environment(void);

@@ -33,3 +33,6 @@ struct ff_kernels {
 extern const struct ff_kernels ff_kernels_baseline;
 extern const struct ff_kernels ff_kernels_avx2;
 extern const struct ff_kernels ff_kernels_avx512;
+
+/* F16C's instruction on x86-64; returns 1 for a mode that it does not have. */
+int ff_f16c_avx2(enum ff_rounding rounding, const float *values, uint16_t *codes, size_t n);

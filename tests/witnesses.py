@@ -30,7 +30,7 @@ import numpy as np
 import torch
 
 import floatfmt as ff
-from floatfmt.bench.contenders import gfloat_format
+from floatfmt.audit.casts import gfloat_format
 from probes import p3109_formats, probes
 
 BEGIN, END = "<!-- witnesses -->", "<!-- end of witnesses -->"

@@ -6,7 +6,7 @@ One `Native` an instruction-set level, with the functions of `reference.py`.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,7 +24,7 @@ except ImportError:  # installed without a compiler
 
 from_buffer = ffi and ffi.from_buffer
 
-__all__ = ["LEVELS", "Native", "compiler", "supported_levels"]
+__all__ = ["LEVELS", "Native", "compiler", "f16c", "supported_levels"]
 
 #: Names of the instruction-set levels, slowest first, by their `enum ff_isa`.
 LEVELS = {"baseline": 0, "avx2": 1, "avx512": 2}
@@ -40,6 +40,29 @@ def supported_levels() -> tuple[str, ...]:
 def compiler() -> str | None:
     """Return the name and version of the compiler that built the C kernel."""
     return None if lib is None else ffi.string(lib.ff_compiler()).decode()
+
+
+def f16c(rounding: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Return F16C's instruction in a rounding mode, as a function of fp32 values.
+
+    Raises
+    ------
+    ValueError
+        This machine, or the instruction, does not have it.
+    """
+    mode = _ROUNDINGS[Rounding(rounding)]
+
+    def convert(values: np.ndarray) -> np.ndarray:
+        values, codes = np.ascontiguousarray(values, np.float32), np.empty(values.shape, np.uint16)
+        buffers = ffi.from_buffer("float[]", values), ffi.from_buffer("uint16_t[]", codes)
+        if lib.ff_f16c(mode, *buffers, codes.size):
+            raise ValueError(f"F16C does not round {rounding}, or this CPU has no F16C")
+        return codes
+
+    if lib is None:
+        raise ValueError("F16C is asked through the C kernel, which is not installed")
+    convert(np.float32([0]))
+    return convert
 
 
 def _pointer(array: np.ndarray) -> Any:

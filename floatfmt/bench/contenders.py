@@ -17,8 +17,9 @@ import numpy as np
 
 from .. import interop
 from ..arrays import decode
+from ..audit.casts import GFLOAT_MODES, gfloat_format
 from ..backends import reference, use_backend
-from ..formats import Format, format
+from ..formats import format
 from ..rounding import Rounding
 from .check import IDENTICAL, Relation
 from .inputs import touched
@@ -491,35 +492,9 @@ def torch_dequantize_out(work: Work) -> Run:
 # --- gfloat -------------------------------------------------------------------------------------
 
 #: gfloat's names of the modes; it has no rounding to odd.
-GFLOAT_MODES = {
-    Rounding.NEAREST_EVEN: "TiesToEven",
-    Rounding.NEAREST_AWAY: "TiesToAway",
-    Rounding.TOWARD_ZERO: "TowardZero",
-    Rounding.TOWARD_POSITIVE: "TowardPositive",
-    Rounding.TOWARD_NEGATIVE: "TowardNegative",
-    Rounding.STOCHASTIC: "Stochastic",
-}
 #: Its temporaries, some of them int64, take tens of bytes an element.
 GFLOAT_MAX_SIZE = 2**22
 RANDOM_BITS = 32
-
-
-def gfloat_format(fmt: Format) -> Any:
-    """Return gfloat's description of a format; equal results show that it is the same one."""
-    import gfloat
-
-    return gfloat.FormatInfo(
-        fmt.name,
-        fmt.bits,
-        fmt.fraction_bits + 1,
-        bias=fmt.bias,
-        is_signed=fmt.signed,
-        domain=gfloat.Domain.Extended if fmt.infinity else gfloat.Domain.Finite,
-        has_nz=fmt.has_negative_zero,
-        num_high_nans={"ieee": fmt.fraction_mask, "top": 1}.get(fmt.nan or "", 0),
-        has_subnormals=fmt.zero,
-        is_twos_complement=fmt.twos_complement,
-    )
 
 
 def gfloat_round(target: str, rounding: Rounding, saturate: bool, seed: int | None) -> Contender:

@@ -11,19 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
+from ..audit.casts import on_one_torch_thread
+
 __all__ = ["PEERS", "Peer", "installed", "missing", "on_one_thread"]
-
-
-@contextmanager
-def _torch_on_one_thread() -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +45,7 @@ class Peer:
 PEERS = (
     Peer("numpy"),  # its element-wise loops and casts run on the caller's thread
     Peer("ml_dtypes"),  # likewise
-    Peer("torch", _torch_on_one_thread),
+    Peer("torch", on_one_torch_thread),
     Peer("gfloat"),  # computes with the arrays it is given: NumPy's here
 )
 
