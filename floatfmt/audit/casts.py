@@ -126,8 +126,12 @@ class Cast:
         found = np.zeros(codes.size, self.target.code_dtype)
         strays, refused = np.zeros(codes.size, np.bool_), np.zeros(codes.size, np.bool_)
         said: dict[int, str] = {}
-        nans = is_nan(codes, self.source)  # what a cast refuses most often, and then all of them
-        left = [part for part in (np.flatnonzero(nans), np.flatnonzero(~nans)) if part.size]
+        values = Batch(self.source, codes).wide
+        # What is refused most often, and then together: NaN, and what lies beyond the range.
+        nans = np.isnan(values)
+        beyond = (values > float(self.target.max_finite)) | (values < float(self.target.lowest))
+        classes = (nans, beyond, ~nans & ~beyond)
+        left = [part for part in map(np.flatnonzero, classes) if part.size]
         calls = 0
         while left:
             part = left.pop()
@@ -137,8 +141,9 @@ class Cast:
                 found[part] = outcome.codes
                 if outcome.strays is not None and outcome.said is not None:
                     strays[part] = outcome.strays
-                    said |= {int(part[i]): outcome.said(i) for i in np.flatnonzero(outcome.strays)}
-            elif part.size == 1 or calls >= MOST_RETRIES or nans[part[0]]:
+                    where = np.flatnonzero(outcome.strays).tolist()
+                    said |= {int(part[i]): outcome.said(i) for i in where}
+            elif part.size == 1 or calls >= MOST_RETRIES or not classes[2][part[0]]:
                 refused[part] = True
             else:
                 left += np.array_split(part, 2)
@@ -286,14 +291,13 @@ def on_one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-#: gfloat's names of rounding modes.
+#: gfloat's names of rounding modes; it has no rounding to odd.
 GFLOAT_MODES = {
     "nearest_even": "TiesToEven",
     "nearest_away": "TiesToAway",
     "toward_zero": "TowardZero",
     "toward_positive": "TowardPositive",
     "toward_negative": "TowardNegative",
-    "to_odd": "ToOdd",
     "stochastic": "Stochastic",
 }
 
@@ -319,10 +323,11 @@ def gfloat_format(fmt: Format) -> Any:
 def _gfloat_cast(source: Format, target: Format, options: dict[str, str]) -> Function:
     import gfloat
 
-    if options["rounding"] == "stochastic":
-        raise ValueError("gfloat is not asked for stochastic rounding: it wants the random bits")
+    if options["rounding"] in ("to_odd", "stochastic"):  # it has no such mode; it wants the bits
+        raise ValueError(f"gfloat cannot be asked to round {options['rounding']}")
     info, rounding = gfloat_format(target), gfloat.RoundMode[GFLOAT_MODES[options["rounding"]]]
-    saturates = options["overflow"] == "saturate"
+    # Where there is neither Inf nor NaN it refuses to do anything else.
+    saturates = options["overflow"] == "saturate" or target.has_finite_codes_only
 
     def cast(x: np.ndarray) -> np.ndarray:
         values = x if source.name in FLOATS[:2] else Batch(source, _codes(x, source)).wide
@@ -345,12 +350,14 @@ def _f16c_cast(source: Format, target: Format, options: dict[str, str]) -> Funct
 def _floatfmt_cast(
     source: Format, target: Format, options: dict[str, str], backend: str | None = None
 ) -> Function:
-    nan = {} if target.nan is not None else {"nan": "zero" if target.zero else "largest"}
+    how: dict[str, Any] = dict(options)
+    if target.nan is None:
+        how["nan"] = "zero" if target.zero else "largest"
 
     def cast(x: np.ndarray) -> np.ndarray:
         batch = Batch(source, _codes(x, source))
         with nullcontext() if backend is None else use_backend(backend):
-            return encode(batch.values, target, **{**options, **nan})
+            return encode(batch.values, target, **how)
 
     return cast
 

@@ -55,7 +55,7 @@ def cpu_count() -> int:
 
 def sweep(
     make_work: Callable[[], Work],
-    merge: Callable[[Any], None],
+    merge: Callable[[int, Any], None],
     size: int,
     *,
     first: int = 0,
@@ -71,7 +71,8 @@ def sweep(
     make_work : callable
         Called once a thread; returns what does a chunk.
     merge : callable
-        Is given what each chunk's work returned, by one thread at a time and in any order.
+        Is given how many inputs are done with this chunk, and what its work returned; by one thread
+        at a time, in order.
     size, first : int
         How many inputs there are, and how many of them were done before.
     chunk : int
@@ -93,7 +94,7 @@ def sweep(
         threads = min(cpu_count(), max((size - first) // (4 * chunk), 1))
     queue = _Queue(first, size, chunk, time.monotonic(), budget_s)
     _run_in_threads(make_work, merge, queue, threads, progress)
-    return Sweep(queue.next, queue.stopped, time.monotonic() - queue.began)
+    return Sweep(queue.done, queue.stopped, time.monotonic() - queue.began)
 
 
 class _Queue:
@@ -105,6 +106,7 @@ class _Queue:
         self.next, self.size, self.chunk, self.began = first, size, chunk, began
         self.deadline = None if budget_s is None else began + budget_s
         self.stopped, self.done, self.lock = "", first, threading.Lock()
+        self._waiting: dict[int, tuple[int, Any]] = {}
 
     def take(self) -> tuple[int, int] | None:
         with self.lock:
@@ -116,8 +118,20 @@ class _Queue:
             first, self.next = self.next, self.next + count
             return first, count
 
-    def finished(self, count: int, seconds: float) -> None:
-        self.done += count
+    def finished(
+        self,
+        first: int,
+        count: int,
+        found: Any,
+        merge: Callable[[int, Any], None],
+        seconds: float,
+    ) -> None:
+        """Merge a chunk's result, and those that waited for it."""
+        self._waiting[first] = count, found
+        while self.done in self._waiting:
+            waited, result = self._waiting.pop(self.done)
+            self.done += waited
+            merge(self.done, result)
         if seconds > CHUNK_S and self.chunk > 1:
             self.chunk = max(min(self.chunk, int(count * CHUNK_S / seconds)), 1)
 
@@ -128,7 +142,7 @@ class _Queue:
 
 def _run_in_threads(
     make_work: Callable[[], Work],
-    merge: Callable[[Any], None],
+    merge: Callable[[int, Any], None],
     queue: _Queue,
     threads: int,
     progress: Progress | None,
@@ -142,8 +156,7 @@ def _run_in_threads(
                 began = time.monotonic()
                 found = work(*taken)
                 with merging:
-                    merge(found)
-                    queue.finished(taken[1], time.monotonic() - began)
+                    queue.finished(*taken, found, merge, time.monotonic() - began)
         except BaseException as exc:  # raised again by the thread that waits
             errors.append(exc)
             queue.stop("error")

@@ -61,7 +61,7 @@ def f16c(rounding: str) -> Callable[[np.ndarray], np.ndarray]:
 
     if lib is None:
         raise ValueError("F16C is asked through the C kernel, which is not installed")
-    convert(np.float32([0]))
+    convert(np.zeros(1, np.float32))
     return convert
 
 

@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 
 from ..arrays import decode, encode, round_to
+from ..audit.casts import GFLOAT_MODES
 from ..backends import available_backends
 from ..fields import compose, decompose
 from ..formats import format, formats
@@ -168,7 +169,7 @@ def encode_case(
     usual = (Rounding.NEAREST_EVEN, "ieee")
     special = [str(word) for word in (rounding, overflow) if word not in usual]
     seed = SEED if rounding is Rounding.STOCHASTIC else None
-    if rounding in who.GFLOAT_MODES:
+    if rounding in GFLOAT_MODES:
         peers += (who.gfloat_round(target, rounding, overflow == "saturate", seed),)
     call = partial(encode, format=target, rounding=rounding, overflow=overflow, seed=seed)
     return Case(

@@ -6,13 +6,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ..audit.casts import GFLOAT_MODES
 from ..backends import available_backends
 from ..formats import formats
 from ..rounding import Rounding
 from ..timing import Timing, interleaved
 from . import peers
 from .cases import Case, encode_case, expanded
-from .contenders import GFLOAT_MODES, Contender, Run, Work
+from .contenders import Contender, Run, Work
 from .results import Result, Row
 from .run import Clock, checked, copying
 

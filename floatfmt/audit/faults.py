@@ -1,0 +1,368 @@
+"""What went wrong: failures grouped by a name that was confirmed on each of them.
+
+A finite input's failure has the name of the single choice that makes ff.encode give the very same
+code; the names of all others say what is seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..formats import Format
+from ..spelling import brief
+from .casts import Outcome, is_nan
+from .fitting import Fit
+from .inputs import Batch
+from .judging import Judge
+from .profiles import Profile
+
+__all__ = ["Group", "Sample", "Tally", "name_faults", "simplicity"]
+
+#: Names of the choices that a cast makes and was not asked for.
+NAMES = {
+    ("rounding", "nearest_even"): "rounds to nearest, ties to even",
+    ("rounding", "nearest_away"): "ties away from zero",
+    ("rounding", "toward_zero"): "truncates",
+    ("rounding", "toward_positive"): "rounds up",
+    ("rounding", "toward_negative"): "rounds down",
+    ("rounding", "to_odd"): "rounds to odd",
+    ("rounding", "ties_to_odd"): "ties to odd",
+    ("rounding", "ties_toward_zero"): "ties toward zero",
+    ("rounding", "ties_up"): "ties up",
+    ("rounding", "ties_down"): "ties down",
+    ("rounding", "away_from_zero"): "rounds away from zero",
+    ("overflow", "ieee"): "overflows instead of saturating",
+    ("overflow", "saturate"): "saturates",
+    ("overflow", "nan"): "NaN beyond the range",
+    ("overflow", "wraps"): "no overflow: wraps around beyond the range",
+    ("threshold", "largest"): "overflow threshold at max instead of max + half ulp",
+    ("subnormals", "keep"): "keeps subnormals",
+    ("subnormals", "flush"): "flushes subnormals",
+    ("subnormals", "flush_early"): "flushes what lies below the smallest normal value",
+    ("subnormals", "flush_inputs"): "flushes subnormal inputs",
+    ("subnormals", "twice"): "rounds subnormals twice, first as if they were normal",
+    ("subnormals", "truncate"): "truncates subnormals",
+    ("sign", "drop"): "drops the sign",
+    ("least", "up"): "what lies just above the least value goes up",
+}
+_NEAREST = ("nearest_even", "nearest_away")
+
+
+def fault_name(choice: str, value: Any, asked: Profile, target: Format) -> str:
+    """Return the name of one choice that a cast was not asked for."""
+    if choice == "via":
+        return f"double-rounds through {value}" if value else "rounds once"
+    if (choice, value) == ("rounding", "toward_zero") and asked.rounding in _NEAREST:
+        return "truncates instead of rounding to nearest"
+    if isinstance(value, tuple):
+        ends = " and ".join(dict.fromkeys(brief(code, target) for code in value))
+        return f"values beyond the range become {ends}"
+    return NAMES.get((choice, value), f"{choice}: {value}")
+
+
+class Sample(NamedTuple):
+    """A failing input: its number in order of visits, its code, and what the cast gave."""
+
+    number: int
+    code: int
+    expected: int
+    got: int | str
+
+
+@dataclass
+class Group:
+    """Failures of one name.
+
+    Attributes
+    ----------
+    count : int
+    first, simplest : Sample
+        The one that was visited first; the one of fewest significant bits, then nearest to 1.
+    simplicity : int
+        The second one's rank.
+    """
+
+    count: int
+    first: Sample
+    simplest: Sample
+    simplicity: int
+
+    def add(self, other: Group) -> None:
+        """Take in failures that were found elsewhere."""
+        self.count += other.count
+        self.first = min(self.first, other.first, key=lambda sample: sample.number)
+        mine, theirs = ((g.simplicity, g.simplest.number) for g in (self, other))
+        if theirs < mine:
+            self.simplest, self.simplicity = other.simplest, other.simplicity
+
+
+@dataclass
+class Tally:
+    """What was found in some inputs.
+
+    Attributes
+    ----------
+    count : int
+        Inputs.
+    groups : dict of Group
+        Failures by name.
+    unlike : int
+        Inputs for which the cast did not give what its profile says.
+    """
+
+    count: int = 0
+    groups: dict[str, Group] = field(default_factory=dict)
+    unlike: int = 0
+
+    @property
+    def wrong(self) -> int:
+        """How many failures there are."""
+        return sum(group.count for group in self.groups.values())
+
+    def add(self, other: Tally) -> None:
+        """Take in what was found in other inputs."""
+        self.count += other.count
+        self.unlike += other.unlike
+        for name, group in other.groups.items():
+            if name in self.groups:
+                self.groups[name].add(group)
+            else:
+                self.groups[name] = group
+
+
+def name_faults(
+    judge: Judge,
+    found: Fit | None,
+    batch: Batch,
+    outcome: Outcome,
+    expected: np.ndarray,
+    wrong: np.ndarray,
+    first: int,
+) -> dict[str, Group]:
+    """Return the failures at indices `wrong` of a chunk that begins with input number `first`."""
+    groups: dict[str, Group] = {}
+    if not wrong.size:
+        return groups
+    ranks = simplicity(batch.codes[wrong], judge.source)
+    failures = _Failures(judge, batch[wrong], outcome.codes[wrong], expected[wrong])
+
+    def sample(i: int) -> Sample:
+        at = int(wrong[i])
+        return Sample(first + at, int(batch.codes[at]), int(expected[at]), _given(outcome, at))
+
+    for name, where in _named(failures, found, outcome, wrong):
+        simplest = where[int(np.argmin(ranks[where]))]
+        group = Group(where.size, sample(where[0]), sample(simplest), int(ranks[simplest]))
+        if name in groups:
+            groups[name].add(group)
+        else:
+            groups[name] = group
+    return groups
+
+
+def _given(outcome: Outcome, at: int) -> int | str:
+    if outcome.refused is not None and outcome.refused[at]:
+        return f"raises {_raised(outcome)}"
+    if outcome.strays is not None and outcome.strays[at] and outcome.said is not None:
+        return outcome.said(at)
+    return int(outcome.codes[at])
+
+
+def _raised(outcome: Outcome) -> str:
+    error = outcome.error
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+class _Failures(NamedTuple):
+    judge: Judge
+    batch: Batch
+    codes: np.ndarray
+    expected: np.ndarray
+
+
+def _named(
+    failures: _Failures, found: Fit | None, outcome: Outcome, wrong: np.ndarray
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield each name with the indices of its failures, ascending."""
+    left = np.ones(wrong.size, np.bool_)
+    for mask, name in (
+        (outcome.refused, f"raises {type(outcome.error).__name__}"),
+        (outcome.strays, f"gives what {failures.judge.target} does not have"),
+    ):
+        if mask is not None and (mine := left & mask[wrong]).any():
+            yield name, np.flatnonzero(mine)
+            left &= ~mine
+    for name, test in _SPECIAL:
+        if left.any() and (mine := left & test(failures)).any():
+            yield name, np.flatnonzero(mine)
+            left &= ~mine
+    if found is not None and left.any():
+        for name, profile in _hypotheses(failures.judge, found):
+            where = np.flatnonzero(left)
+            if where.size:
+                codes = profile.codes(failures.batch[where], failures.judge.target)
+                if (same := codes == failures.codes[where]).any():
+                    yield name, where[same]
+                    left[where[same]] = False
+    for name, test in _SEEN:
+        if left.any() and (mine := left & test(failures)).any():
+            yield name, np.flatnonzero(mine)
+            left &= ~mine
+
+
+def _hypotheses(judge: Judge, found: Fit) -> Iterator[tuple[str, Profile]]:
+    """Yield single choices that differ from what was asked, then all of them together."""
+    asked, target = judge.asked, judge.target
+    of_finite = [
+        (choice, value)
+        for choice, value in found.profile.changes(asked)
+        if choice not in ("nan", "infinity", "zero")
+    ]
+    for choice, value in of_finite:
+        told = replace(asked, **{choice: value})
+        yield fault_name(choice, value, asked, target), told
+    for partial in found.partial:
+        for choice, value in partial.changes(asked):
+            if choice not in ("nan", "infinity", "zero"):
+                yield fault_name(choice, value, asked, target), partial
+                break
+    if len(of_finite) > 1:
+        names = [fault_name(choice, value, asked, target) for choice, value in of_finite]
+        yield " and ".join(names), found.profile
+
+
+# --- what is seen -------------------------------------------------------------------------------
+
+Test = Callable[[_Failures], np.ndarray]
+
+
+def _is_input_nan(f: _Failures) -> np.ndarray:
+    return is_nan(f.batch.codes, f.judge.source)
+
+
+def _magnitude(codes: np.ndarray, fmt: Format) -> np.ndarray:
+    return codes & codes.dtype.type(fmt.magnitude_mask)
+
+
+def _gives_nan(f: _Failures) -> np.ndarray:
+    return is_nan(f.codes, f.judge.target)
+
+
+def _gives_inf(f: _Failures) -> np.ndarray:
+    target = f.judge.target
+    if target.infinity_code is None:
+        return np.zeros(f.codes.shape, np.bool_)
+    return _magnitude(f.codes, target) == f.codes.dtype.type(target.infinity_code)
+
+
+def _gives_zero(f: _Failures) -> np.ndarray:
+    target = f.judge.target
+    if not target.zero:
+        return np.zeros(f.codes.shape, np.bool_)
+    return (f.codes == 0) | (target.has_negative_zero & (f.codes == target.sign_bit))
+
+
+def _gives_sign(f: _Failures) -> np.ndarray:
+    return f.codes & f.codes.dtype.type(f.judge.target.sign_bit) != 0
+
+
+def _differs_in_sign(f: _Failures) -> np.ndarray:
+    differs = f.codes ^ f.expected
+    return (differs & f.codes.dtype.type(f.judge.target.sign_bit)) != 0
+
+
+def _apart(f: _Failures) -> np.ndarray:
+    """Return by how many magnitudes results of the right sign are off."""
+    mask = f.judge.target.magnitude_mask
+    low, high = (codes.astype(np.int64) & mask for codes in (f.codes, f.expected))
+    return np.where(_differs_in_sign(f), -1, np.abs(low - high))
+
+
+def _is_quiet(f: _Failures) -> np.ndarray:
+    return f.codes & f.codes.dtype.type(f.judge.target.quiet_bit) != 0
+
+
+_IS_INF: Test = lambda f: np.isinf(f.batch.wide)  # noqa: E731
+_IS_ZERO: Test = lambda f: f.batch.wide == 0  # noqa: E731
+
+#: Of inputs that are NaN, Inf or zero: tried in order, the first that holds has the name.
+_SPECIAL: tuple[tuple[str, Test], ...] = (
+    (
+        "a signalling NaN stays signalling",
+        lambda f: _is_input_nan(f) & _gives_nan(f) & ~_is_quiet(f) & (f.judge.nan != "preserve"),
+    ),
+    (
+        "NaN loses its sign",
+        lambda f: (
+            _is_input_nan(f)
+            & _gives_nan(f)
+            & (_magnitude(f.codes ^ f.expected, f.judge.target) == 0)
+        ),
+    ),
+    ("NaN payload differs", lambda f: _is_input_nan(f) & _gives_nan(f)),
+    ("NaN becomes Inf", lambda f: _is_input_nan(f) & _gives_inf(f)),
+    ("NaN becomes -0", lambda f: _is_input_nan(f) & _gives_zero(f) & _gives_sign(f)),
+    ("NaN becomes 0", lambda f: _is_input_nan(f) & _gives_zero(f)),
+    ("NaN becomes a number", _is_input_nan),
+    ("Inf becomes NaN", lambda f: _IS_INF(f) & _gives_nan(f)),
+    ("Inf changes its sign", lambda f: _IS_INF(f) & _gives_inf(f)),
+    ("Inf becomes a number", lambda f: _IS_INF(f) & ~_gives_largest(f)),
+    ("Inf saturates", _IS_INF),
+    ("loses the sign of zero", lambda f: _IS_ZERO(f) & _gives_zero(f)),
+    ("0 becomes NaN", lambda f: _IS_ZERO(f) & _gives_nan(f)),
+    ("0 becomes another number", _IS_ZERO),
+)
+
+#: Of finite inputs whose failures no choice of a profile explains.
+_SEEN: tuple[tuple[str, Test], ...] = (
+    ("NaN for a number", _gives_nan),
+    ("Inf for a number", lambda f: _gives_inf(f) & ~_expects_inf(f)),
+    ("no overflow", lambda f: _expects_inf(f) | is_nan(f.expected, f.judge.target)),
+    ("the wrong sign", lambda f: _differs_in_sign(f) & _same_magnitude(f)),
+    ("the other neighbour", lambda f: (_apart(f) == 1) & _is_neighbour(f)),
+    ("the exponent is off by one", lambda f: _apart(f) == 1 << f.judge.target.fraction_bits),
+    ("one ulp off", lambda f: _apart(f) == 1),
+    ("becomes zero", _gives_zero),
+    ("another number", lambda f: np.ones(f.codes.shape, np.bool_)),
+)
+
+
+def _gives_largest(f: _Failures) -> np.ndarray:
+    target = f.judge.target
+    return _magnitude(f.codes, target) == f.codes.dtype.type(target.max_code)
+
+
+def _expects_inf(f: _Failures) -> np.ndarray:
+    return _gives_inf(f._replace(codes=f.expected))
+
+
+def _same_magnitude(f: _Failures) -> np.ndarray:
+    return _magnitude(f.codes ^ f.expected, f.judge.target) == 0
+
+
+def _is_neighbour(f: _Failures) -> np.ndarray:
+    """Return which results are one of the two values next to the input."""
+    found = np.zeros(f.codes.shape, np.bool_)
+    for rounding in ("toward_zero", "away_from_zero"):
+        profile = replace(f.judge.asked, rounding=rounding)
+        found |= profile.codes(f.batch, f.judge.target) == f.codes
+    return found
+
+
+def simplicity(codes: np.ndarray, source: Format) -> np.ndarray:
+    """Return a rank of inputs: few significant bits first, then near 1, then positive."""
+    wide = codes.astype(np.uint64)
+    if source.is_integer:
+        return np.abs(Batch(source, codes).wide).astype(np.int64)
+    fraction = (wide & np.uint64(source.fraction_mask)).astype(np.int64)
+    lowest = (fraction & -fraction).astype(np.float64)
+    zeros = (lowest.view(np.int64) >> 52) - 1023
+    bits = np.where(fraction == 0, 0, source.fraction_bits - zeros)
+    exponent = (wide >> np.uint64(source.fraction_bits)).astype(np.int64) & source.exponent_mask
+    negative = (wide & np.uint64(source.sign_bit) != 0).astype(np.int64)
+    return bits << 20 | np.abs(exponent - source.bias) << 1 | negative

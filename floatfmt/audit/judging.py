@@ -1,0 +1,108 @@
+"""Whether what a cast gave is right: what is expected of every input, and what is accepted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from ..formats import Format
+from .casts import Outcome, is_nan
+from .inputs import Batch
+from .profiles import Profile
+
+__all__ = ["NAN_POLICIES", "Judge"]
+
+#: What is asked of NaNs, and the word of `encode` that gives the expected code.
+NAN_POLICIES = {
+    "any": "quiet",
+    "quiet": "quiet",
+    "exact": "quiet",
+    "preserve": "preserve",
+    "canonical": "canonical",
+    "zero": "zero",
+    "largest": "largest",
+}
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Judges a cast's results.
+
+    Attributes
+    ----------
+    source, target : Format
+    asked : Profile
+        What is expected. Of "stochastic" rounding, either neighbour is accepted.
+    nan : str
+        A word of `NAN_POLICIES`: "any": a NaN of any kind; "quiet": a quiet one; else the very code
+        that is expected. In a target without NaN the first three accept whatever NaN becomes.
+    """
+
+    source: Format
+    target: Format
+    asked: Profile
+    nan: str = "any"
+
+    def told(self, asked: Profile, nan: str | None = None) -> Judge:
+        """Return a judge who expects something else."""
+        return replace(self, asked=asked, nan=nan or self.nan)
+
+    @cached_property
+    def _nearer(self) -> Profile:
+        return replace(self.asked, rounding="toward_zero") if self.is_either else self.asked
+
+    @property
+    def is_either(self) -> bool:
+        """Whether both neighbours of a value are right."""
+        return self.asked.rounding == "stochastic"
+
+    def expected(self, batch: Batch, out: np.ndarray | None = None) -> np.ndarray:
+        """Return the expected codes; of both neighbours the one nearer to zero."""
+        return self._nearer.codes(batch, self.target, out)
+
+    def wrong(self, batch: Batch, outcome: Outcome, expected: np.ndarray) -> np.ndarray:
+        """Return the indices of results that are not accepted."""
+        codes = outcome.codes
+        if outcome.strays is None and outcome.refused is None:
+            if _equal(codes, expected):
+                return np.empty(0, np.int64)
+            suspects = np.flatnonzero(codes != expected)
+        else:
+            amiss = [mask for mask in (outcome.strays, outcome.refused) if mask is not None]
+            suspects = np.flatnonzero(np.logical_or.reduce([codes != expected, *amiss]))
+        accepted = self._accepts(batch[suspects], codes[suspects], expected[suspects])
+        if outcome.strays is not None or outcome.refused is not None:
+            for mask in amiss:
+                accepted &= ~mask[suspects]
+            accepted |= self._leaves_open(batch.codes[suspects])
+        return suspects[~accepted]
+
+    def _leaves_open(self, codes: np.ndarray) -> np.ndarray:
+        """Return which inputs are NaNs of which nothing is asked."""
+        if self.target.nan is None and NAN_POLICIES[self.nan] == "quiet":
+            return is_nan(codes, self.source)
+        return np.zeros(codes.shape, np.bool_)
+
+    def _accepts(self, batch: Batch, codes: np.ndarray, expected: np.ndarray) -> np.ndarray:
+        """Return which results are accepted though they are not the expected codes."""
+        if self.target.nan is None:
+            accepted = self._leaves_open(batch.codes)
+        elif self.nan in ("any", "quiet"):
+            accepted = is_nan(codes, self.target) & is_nan(expected, self.target)
+            if self.nan == "quiet" and self.target.quiet_bit:
+                accepted &= codes & codes.dtype.type(self.target.quiet_bit) != 0
+        else:
+            accepted = np.zeros(codes.shape, np.bool_)
+        if self.is_either and not accepted.all():
+            outer = replace(self.asked, rounding="away_from_zero").codes(batch, self.target)
+            accepted |= codes == outer
+        return accepted
+
+
+def _equal(a: np.ndarray, b: np.ndarray) -> bool:
+    """Return whether two arrays of codes are equal, eight bytes at a time where that is possible."""
+    if a.nbytes % 8 == 0 and a.flags.c_contiguous and b.flags.c_contiguous:
+        return bool((a.view(np.uint64) == b.view(np.uint64)).all())
+    return np.array_equal(a, b)
