@@ -6,6 +6,8 @@ them (`quantize`, `absmax`, `zeropoint`), on a C kernel that a NumPy reference c
 
 from . import exact
 from .arrays import astype, decode, encode, round_to
+from .audit.report import Difference, Fault, Identification, Verification
+from .audit.verify import assert_cast_correct, diff, identify, verify
 from .backends import NativeMissingWarning, available_backends, use_backend
 from .compare import Comparison, compare
 from .double_rounding import DoubleRounding, double_rounding
@@ -33,17 +35,22 @@ __version__ = "0.1.0"
 __all__ = [
     "Category",
     "Comparison",
+    "Difference",
     "DoubleRounding",
     "Error",
     "Explanation",
+    "Fault",
     "Fields",
     "Format",
+    "Identification",
     "Inspection",
     "NativeMissingWarning",
     "Quantized",
     "Rounding",
     "Survey",
+    "Verification",
     "absmax",
+    "assert_cast_correct",
     "assert_max_ulp",
     "astype",
     "available_backends",
@@ -51,12 +58,14 @@ __all__ = [
     "compose",
     "decode",
     "decompose",
+    "diff",
     "double_rounding",
     "encode",
     "error",
     "exact",
     "format",
     "formats",
+    "identify",
     "inspect",
     "next_down",
     "next_up",
@@ -72,5 +81,6 @@ __all__ = [
     "unpack",
     "use_backend",
     "values",
+    "verify",
     "zeropoint",
 ]

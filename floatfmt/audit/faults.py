@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from .inputs import Batch
 from .judging import Judge
 from .profiles import Profile
 
-__all__ = ["Group", "Sample", "Tally", "name_faults", "simplicity"]
+__all__ = ["Group", "Sample", "Tally", "name_differences", "name_faults", "simplicity"]
 
 #: Names of the choices that a cast makes and was not asked for.
 NAMES = {
@@ -69,7 +69,7 @@ class Sample(NamedTuple):
 
     number: int
     code: int
-    expected: int
+    expected: int | str
     got: int | str
 
 
@@ -128,10 +128,14 @@ class Tally:
         self.count += other.count
         self.unlike += other.unlike
         for name, group in other.groups.items():
-            if name in self.groups:
-                self.groups[name].add(group)
-            else:
-                self.groups[name] = group
+            _put(self.groups, name, group)
+
+
+def _put(groups: dict[str, Group], name: str, group: Group) -> None:
+    if name in groups:
+        groups[name].add(group)
+    else:
+        groups[name] = group
 
 
 def name_faults(
@@ -143,24 +147,24 @@ def name_faults(
     wrong: np.ndarray,
     first: int,
 ) -> dict[str, Group]:
-    """Return the failures at indices `wrong` of a chunk that begins with input number `first`."""
+    """Return the failures at indices `wrong` of a chunk that begins with input number `first`.
+
+    `batch` has the inputs of these failures only.
+    """
     groups: dict[str, Group] = {}
     if not wrong.size:
         return groups
-    ranks = simplicity(batch.codes[wrong], judge.source)
-    failures = _Failures(judge, batch[wrong], outcome.codes[wrong], expected[wrong])
+    ranks = simplicity(batch.codes, judge.source)
+    failures = _Failures(judge, batch, outcome.codes[wrong], expected[wrong])
 
     def sample(i: int) -> Sample:
         at = int(wrong[i])
-        return Sample(first + at, int(batch.codes[at]), int(expected[at]), _given(outcome, at))
+        return Sample(first + at, int(batch.codes[i]), int(expected[at]), _given(outcome, at))
 
     for name, where in _named(failures, found, outcome, wrong):
         simplest = where[int(np.argmin(ranks[where]))]
         group = Group(where.size, sample(where[0]), sample(simplest), int(ranks[simplest]))
-        if name in groups:
-            groups[name].add(group)
-        else:
-            groups[name] = group
+        _put(groups, name, group)
     return groups
 
 
@@ -184,39 +188,59 @@ class _Failures(NamedTuple):
     codes: np.ndarray
     expected: np.ndarray
 
+    def at(self, where: np.ndarray) -> _Failures:
+        """Return some of them."""
+        return _Failures(self.judge, self.batch[where], self.codes[where], self.expected[where])
+
+
+#: Says for which failures something holds.
+Test: TypeAlias = Callable[[_Failures], np.ndarray]
+
 
 def _named(
     failures: _Failures, found: Fit | None, outcome: Outcome, wrong: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield each name with the indices of its failures, ascending."""
-    left = np.ones(wrong.size, np.bool_)
+    left = np.arange(wrong.size)
     for mask, name in (
         (outcome.refused, f"raises {type(outcome.error).__name__}"),
         (outcome.strays, f"gives what {failures.judge.target} does not have"),
     ):
-        if mask is not None and (mine := left & mask[wrong]).any():
-            yield name, np.flatnonzero(mine)
-            left &= ~mine
-    for name, test in _SPECIAL:
-        if left.any() and (mine := left & test(failures)).any():
-            yield name, np.flatnonzero(mine)
-            left &= ~mine
-    if found is not None and left.any():
-        for name, profile in _hypotheses(failures.judge, found):
-            where = np.flatnonzero(left)
-            if where.size:
-                codes = profile.codes(failures.batch[where], failures.judge.target)
-                if (same := codes == failures.codes[where]).any():
-                    yield name, where[same]
-                    left[where[same]] = False
-    for name, test in _SEEN:
-        if left.any() and (mine := left & test(failures)).any():
-            yield name, np.flatnonzero(mine)
-            left &= ~mine
+        if mask is not None and (mine := mask[wrong[left]]).any():
+            yield name, left[mine]
+            left = left[~mine]
+    wide = failures.batch.wide[left]
+    special = ~np.isfinite(wide) | (wide == 0)
+    yield from _first_that_holds(failures, left[special], _SPECIAL)
+    left = left[~special]
+    for name, profile in _hypotheses(failures.judge, found):
+        if not left.size:
+            return
+        codes = profile.codes(failures.batch[left], failures.judge.target)
+        same = codes == failures.codes[left]
+        if same.any():
+            yield name, left[same]
+            left = left[~same]
+    yield from _first_that_holds(failures, left, _SEEN)
 
 
-def _hypotheses(judge: Judge, found: Fit) -> Iterator[tuple[str, Profile]]:
+def _first_that_holds(
+    failures: _Failures, left: np.ndarray, tests: tuple[tuple[str, Test], ...]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the failures under the name of the first test that holds for them."""
+    for name, test in tests:
+        if not left.size:
+            return
+        mine = test(failures.at(left))
+        if mine.any():
+            yield name, left[mine]
+            left = left[~mine]
+
+
+def _hypotheses(judge: Judge, found: Fit | None) -> Iterator[tuple[str, Profile]]:
     """Yield single choices that differ from what was asked, then all of them together."""
+    if found is None:
+        return
     asked, target = judge.asked, judge.target
     of_finite = [
         (choice, value)
@@ -237,8 +261,6 @@ def _hypotheses(judge: Judge, found: Fit) -> Iterator[tuple[str, Profile]]:
 
 
 # --- what is seen -------------------------------------------------------------------------------
-
-Test = Callable[[_Failures], np.ndarray]
 
 
 def _is_input_nan(f: _Failures) -> np.ndarray:
@@ -366,3 +388,101 @@ def simplicity(codes: np.ndarray, source: Format) -> np.ndarray:
     exponent = (wide >> np.uint64(source.fraction_bits)).astype(np.int64) & source.exponent_mask
     negative = (wide & np.uint64(source.sign_bit) != 0).astype(np.int64)
     return bits << 20 | np.abs(exponent - source.bias) << 1 | negative
+
+
+# --- where two casts differ ---------------------------------------------------------------------
+
+
+def name_differences(
+    judge: Judge, names: tuple[str, str], batch: Batch, a: Outcome, b: Outcome, first: int
+) -> dict[str, Group]:
+    """Return where two casts differ, grouped by the kind of input and what each gives."""
+    where = np.flatnonzero(_differ(judge, a, b))
+    if not where.size:
+        return {}
+    inputs, target = batch[where], judge.target
+    kinds = _input_kinds(inputs, target)
+    said = [_result_kinds(outcome, where, target) for outcome in (a, b)]
+    ranks, apart = simplicity(inputs.codes, judge.source), _ulps(a, b, where, target)
+    groups: dict[str, Group] = {}
+    labels = np.stack([kinds, *said, apart])
+    for label in np.unique(labels, axis=1).T:
+        mine = np.flatnonzero((labels == label[:, None]).all(axis=0))
+        simplest = mine[int(np.argmin(ranks[mine]))]
+        samples = [_pair_sample(batch, a, b, first, int(where[i])) for i in (mine[0], simplest)]
+        name = _difference_name(names, *(int(part) for part in label))
+        group = Group(mine.size, samples[0], samples[1], int(ranks[simplest]))
+        _put(groups, name, group)
+    return groups
+
+
+def _differ(judge: Judge, a: Outcome, b: Outcome) -> np.ndarray:
+    differ = a.codes != b.codes
+    if judge.nan == "any" and differ.any():
+        differ &= ~(is_nan(a.codes, judge.target) & is_nan(b.codes, judge.target))
+    for one, other in ((a.strays, b.strays), (a.refused, b.refused)):
+        if one is not None or other is not None:
+            masks = [np.zeros(differ.shape, np.bool_) if m is None else m for m in (one, other)]
+            differ = np.where(masks[0] & masks[1], False, differ | (masks[0] != masks[1]))
+    return differ
+
+
+def _pair_sample(batch: Batch, a: Outcome, b: Outcome, first: int, at: int) -> Sample:
+    expected = _given(b, at)
+    return Sample(first + at, int(batch.codes[at]), expected, _given(a, at))
+
+
+_INPUT_KINDS = ("a number", "NaN", "Inf", "zero", "beyond the range", "subnormal or tiny")
+_RESULT_KINDS = (
+    *("a number", "NaN", "Inf", "-Inf", "0", "-0", "the largest value", "the least value"),
+    *("an exception", "what the format does not have"),
+)
+_SAME_KIND = ("one ulp more", "one ulp less", "another number")
+
+
+def _input_kinds(batch: Batch, target: Format) -> np.ndarray:
+    """Return each input's index in `_INPUT_KINDS`."""
+    wide = batch.wide
+    with np.errstate(invalid="ignore"):
+        beyond = (wide > float(target.max_finite)) | (wide < float(target.lowest))
+        tiny = np.abs(wide) < float(target.min_normal or target.min_positive)
+    conditions = [np.isnan(wide), np.isinf(wide), wide == 0, beyond, tiny]
+    return np.select(conditions, range(1, 6), 0)
+
+
+def _result_kinds(outcome: Outcome, where: np.ndarray, target: Format) -> np.ndarray:
+    """Return each result's index in `_RESULT_KINDS`."""
+    codes = outcome.codes[where]
+    none = np.zeros(codes.shape, np.bool_)
+    refused = none if outcome.refused is None else outcome.refused[where]
+    strays = none if outcome.strays is None else outcome.strays[where]
+    infinity = -1 if target.infinity_code is None else target.infinity_code
+    wide = codes.astype(np.int64) if target.bits < 64 else codes.view(np.int64)
+    sign = target.sign_bit if target.bits < 64 else -(1 << 63)
+    lowest = target.max_code + target.twos_complement | sign
+    conditions = [
+        *(refused, strays, is_nan(codes, target), wide == infinity),
+        (wide == infinity | sign) & (infinity >= 0),
+        (wide == 0) & target.zero,
+        (wide == sign) & target.has_negative_zero,
+        *(wide == target.max_code, (wide == lowest) & target.signed),
+    ]
+    return np.select(conditions, (8, 9, 1, 2, 3, 4, 5, 6, 7), 0)
+
+
+def _ulps(a: Outcome, b: Outcome, where: np.ndarray, target: Format) -> np.ndarray:
+    """Return each difference's index in `_SAME_KIND`."""
+    low, high = (outcome.codes[where].astype(np.uint64) for outcome in (a, b))
+    mask, sign = np.uint64(target.magnitude_mask), np.uint64(target.sign_bit)
+    apart = (low & mask).astype(np.int64) - (high & mask).astype(np.int64)
+    same_sign = (low ^ high) & sign == 0
+    flips = (low & sign != 0) & (not target.twos_complement)
+    apart = np.where(flips, -apart, apart)
+    return np.where(same_sign & (apart == 1), 0, np.where(same_sign & (apart == -1), 1, 2))
+
+
+def _difference_name(names: tuple[str, str], kind: int, one: int, other: int, apart: int) -> str:
+    if one == other:
+        return f"{_INPUT_KINDS[kind]}: {names[0]} gives {_SAME_KIND[apart]}"
+    gives = f"{names[0]} gives {_RESULT_KINDS[one]}, {names[1]} {_RESULT_KINDS[other]}"
+    return f"{_INPUT_KINDS[kind]}: {gives}"

@@ -127,12 +127,13 @@ def _seen(batch: Batch, codes: np.ndarray, kind: np.ndarray, last: bool = False)
 def _nan_choices(
     judge: Judge, batch: Batch, outcome: Outcome, nans: np.ndarray
 ) -> list[dict[str, Any]]:
-    words = ("quiet", "preserve", "canonical", "truncated", "carried", "zero", "largest")
-    usable = words if judge.target.nan is not None else words[-2:]
-    if not judge.target.zero:
-        usable = tuple(word for word in usable if word != "zero")
+    target, words = judge.target, ["largest"]
+    if target.zero:
+        words.insert(0, "zero")
+    if target.nan is not None:
+        words = ["quiet", "preserve", "canonical", "truncated", "carried", *words]
     seen = _seen(batch, outcome.codes, nans)
-    return [{"nan": choice} for choice in (*usable, *seen)]
+    return [{"nan": choice} for choice in (*words, *seen)]
 
 
 class _View:
@@ -144,7 +145,7 @@ class _View:
     def wrong(self, profile: Profile, nan: str | None = None) -> np.ndarray:
         """Return the indices of results that a profile does not explain."""
         judge = self._judge.told(profile, nan)
-        return judge.wrong(self._batch, self._outcome, judge.expected(self._batch))
+        return judge.wrong(self._batch.__getitem__, self._outcome, judge.expected(self._batch))
 
     def best(
         self, profile: Profile, choices: Iterable[dict[str, Any]]
@@ -173,7 +174,7 @@ class _View:
         return best, names[:1] if best == profile else []
 
     def best_nan(self, profile: Profile, choices: Iterable[dict[str, Any]]) -> Profile:
-        """Return the profile with the choice for NaN that explains most, bit for bit if one does."""
+        """Return the profile with the choice for NaN that explains most, every bit if one does."""
         nans = np.flatnonzero(np.isnan(self._batch.wide))
         view = _View(self._judge, self._batch[nans], self._outcome.codes[nans])
         candidates = [replace(profile, **choice) for choice in choices]

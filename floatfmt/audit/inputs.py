@@ -7,7 +7,7 @@ an interrupted run are spread evenly over all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -32,24 +32,39 @@ MOST_MAGNITUDES = 1 << 20
 RANDOM = 1 << 24
 
 
-@dataclass(frozen=True, eq=False)
 class Batch:
-    """Codes of a source, 1-d, and their values."""
+    """Codes of a source, 1-d, and their values.
 
-    source: Format
-    codes: np.ndarray
+    Attributes
+    ----------
+    source : Format
+    codes : array
+    """
 
-    @cached_property
+    # No functools.cached_property: before Python 3.12 its lock makes threads wait for each other.
+    __slots__ = ("_values", "_wide", "codes", "source")
+
+    def __init__(self, source: Format, codes: np.ndarray) -> None:
+        self.source, self.codes = source, codes
+        self._values: np.ndarray | None = None
+        self._wide: np.ndarray | None = None
+
+    @property
     def values(self) -> np.ndarray:
         """The values as `encode` takes them: of the source's own dtype, or fp32 or fp64."""
-        if self.source.name in FLOATS:
-            return self.codes.view(self.source.dtype or "")
-        return decode(self.codes, self.source)
+        if self._values is None:
+            if self.source.name in FLOATS:
+                self._values = self.codes.view(self.source.dtype or "")
+            else:
+                self._values = decode(self.codes, self.source)
+        return self._values
 
-    @cached_property
+    @property
     def wide(self) -> np.ndarray:
         """The values as float64."""
-        return decode(self.codes, self.source, dtype="fp64")
+        if self._wide is None:
+            self._wide = decode(self.codes, self.source, dtype="fp64")
+        return self._wide
 
     def __getitem__(self, which: np.ndarray) -> Batch:
         return Batch(self.source, self.codes[which])
@@ -99,11 +114,20 @@ class Inputs:
             return _PartReader(self.parts, chunk).read
         return _CodeReader(self.source, chunk).read
 
-    def codes(self, numbers: Iterable[int]) -> np.ndarray:
-        """Return the codes of inputs by their number in order of visits."""
-        reader = self.reader(1)
-        found = [reader(number, 1)[0] for number in numbers]
-        return np.array(found, self.source.code_dtype)
+    def at(self, first: int, steps: np.ndarray) -> np.ndarray:
+        """Return the codes of inputs by their numbers, ``first + steps``; steps are ascending."""
+        if self.is_every_code:
+            visited = (steps.astype(np.uint64) + np.uint64(first)) * np.uint64(STRIDE)
+            return (visited & np.uint64(self.size - 1)).astype(self.source.code_dtype)
+        pieces, start = [np.empty(0, self.source.code_dtype)], 0
+        for part in self.parts:
+            mine = steps[(steps >= start - first) & (steps < start - first + part.size)]
+            if mine.size:
+                low = first + int(mine[0]) - start
+                visited = (mine - mine[0]) * STRIDE % part.size + low * STRIDE % part.size
+                pieces.append(part.codes(visited % part.size))
+            start += part.size
+        return np.concatenate(pieces)
 
     @property
     def about(self) -> str:
@@ -167,7 +191,7 @@ def inputs(source: Format, target: Format, random: int = RANDOM) -> Inputs:
     """Return the inputs on which a cast from `source` to `target` is tried."""
     if source.bits <= MOST_BITS:
         return Inputs(source, target, (), has_every_step=True)
-    special = special_codes(source)
+    special = np.unique(np.concatenate([special_codes(source), simple_codes(source, target)]))
     points, has_every_step = _points(source, target)
     parts = (
         Part(special.size, special.__getitem__),
@@ -183,7 +207,8 @@ def probes(source: Format, target: Format) -> np.ndarray:
         return np.arange(1 << source.bits).astype(source.code_dtype)
     points, _ = _points(source, target, 1 << 14)
     near = points.codes(np.arange(points.size))
-    parts = (near, special_codes(source), _random(source, target)(np.arange(1 << 16)))
+    random = _random(source, target)(np.arange(1 << 16))
+    parts = (near, special_codes(source), simple_codes(source, target), random)
     return np.unique(np.concatenate(parts))
 
 
@@ -269,6 +294,23 @@ def special_codes(source: Format) -> np.ndarray:
     near = {p + d for p in places for d in (-1, 0, 1) if 0 <= p + d <= source.magnitude_mask}
     codes = np.array(sorted(near), source.code_dtype)
     return np.unique(np.concatenate([codes, codes | source.code_dtype.type(source.sign_bit)]))
+
+
+def simple_codes(source: Format, target: Format) -> np.ndarray:
+    """Return codes of values one bit away from the target's midpoints just above 1.
+
+    They are the simplest on which two roundings can differ from one.
+    """
+    finer, _ = _with_midpoints(target)
+    one = int(encode([1.0], finer)[0])
+    if decode(np.array([one], finer.code_dtype), finer, dtype="fp64")[0] != 1:
+        return np.empty(0, source.code_dtype)
+    middles = decode(np.array([one + 1, one + 3], finer.code_dtype), finer, dtype="fp64")
+    near = [int(code) for code in encode(middles, source)]
+    bits = [1 << bit for bit in range(source.fraction_bits)]
+    found = sorted({code + d * bit for code in near for bit in bits for d in (-1, 1)})
+    codes = np.array([c for c in found if 0 <= c <= source.max_code], source.code_dtype)
+    return np.concatenate([codes, codes | source.code_dtype.type(source.sign_bit)])
 
 
 def _random(source: Format, target: Format) -> Callable[[np.ndarray], np.ndarray]:

@@ -18,7 +18,16 @@ from ..rounding import Rounding
 from ..spelling import brief
 from .inputs import Batch
 
-__all__ = ["KNOWN", "ROUNDINGS", "VIA", "Known", "Pair", "Profile", "known_profiles"]
+__all__ = [
+    "KNOWN",
+    "ROUNDINGS",
+    "VIA",
+    "Known",
+    "Pair",
+    "Profile",
+    "any_nan",
+    "known_profiles",
+]
 
 #: Codes for positive and for negative inputs.
 Pair: TypeAlias = tuple[int, int]
@@ -89,6 +98,11 @@ class Profile:
         for name, value in self.changes(Profile(self.rounding)):
             said.append(_in_words(name, value, target))
         return ", ".join(dict.fromkeys(said))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as a dictionary that ``json.dumps`` takes; pairs of codes are lists."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
 
     def changes(self, since: Profile) -> Iterator[tuple[str, Any]]:
         """Yield the choices in which this differs from another profile."""
@@ -263,15 +277,16 @@ def _wrapped(wide: np.ndarray, target: Format, rounding: str) -> np.ndarray:
         steps = np.mod(whole(wide / 2.0**target.step_exponent), 2.0**target.bits)
         return np.where(np.isfinite(steps), steps, 0).astype(np.uint64)
     if bits == target.exponent_bits or target.max_exponent >= 1023:
-        return encode(wide, target, nan=_any_nan(target)).astype(np.uint64)
+        return encode(wide, target, nan=any_nan(target)).astype(np.uint64)
     wider = Format("wider", bits, target.fraction_bits, target.bias, **go_on)  # type: ignore[arg-type]
     mode = rounding if rounding not in OTHER_ROUNDINGS else "nearest_even"
-    codes = encode(wide, wider, rounding=mode, nan=_any_nan(wider)).astype(np.uint64)
+    codes = encode(wide, wider, rounding=mode, nan=any_nan(wider)).astype(np.uint64)
     sign = np.where(np.signbit(wide), np.uint64(target.sign_bit), np.uint64(0))
     return codes & np.uint64(target.magnitude_mask) | sign
 
 
-def _any_nan(target: Format) -> str:
+def any_nan(target: Format) -> str:
+    """Return a word of `encode` by which NaN has a code, if not one that is NaN."""
     return "quiet" if target.nan is not None else "zero" if target.zero else "largest"
 
 
@@ -280,7 +295,7 @@ def _nan_by_bits(batch: Batch, target: Format, carries: bool) -> np.ndarray:
     wide = batch.codes.astype(np.uint64)
     shift = batch.source.fraction_bits - target.fraction_bits
     if target.nan != "ieee" or batch.source.nan != "ieee" or shift <= 0:
-        return encode(batch.values, target, nan=_any_nan(target)).astype(np.uint64)
+        return encode(batch.values, target, nan=any_nan(target)).astype(np.uint64)
     payload = wide & np.uint64(batch.source.fraction_mask)
     if carries:
         odd = payload >> np.uint64(shift) & np.uint64(1)
@@ -328,6 +343,9 @@ def _in_words(name: str, value: Any, target: Format | None) -> str:
         return f"through {value}"
     if not isinstance(value, tuple):
         return _WORDS.get((name, value), f"{name} {value}")
+    if target is not None and name == "nan" and target.nan_code is not None:
+        if value == (target.nan_code, target.nan_code | target.sign_bit):
+            return "NaN payloads dropped"
     said = [brief(code, target) if target else hex(code) for code in value]
     what = _PAIRS[name][0]
     return f"{what} {said[0]}" if said[0] == said[1] else f"{what} {said[0]} and {said[1]}"

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 __all__ = ["CHUNK", "Progress", "Sweep", "cpu_count", "sweep"]
 
-#: Inputs of a chunk: with what is made of them it stays in the second-level cache.
-CHUNK = 1 << 18
+#: Inputs of a chunk: so many that threads seldom wait for the interpreter's lock.
+CHUNK = 1 << 20
 #: A chunk is made smaller until it takes less than this, so that stopping takes no longer.
 CHUNK_S = 0.25
 #: How often progress is told, and the clock looked at.
