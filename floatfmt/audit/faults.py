@@ -20,7 +20,7 @@ from .inputs import Batch
 from .judging import Judge
 from .profiles import Profile
 
-__all__ = ["Group", "Sample", "Tally", "name_differences", "name_faults", "simplicity"]
+__all__ = ["Group", "Sample", "Tally", "name_differences", "name_faults"]
 
 #: Names of the choices that a cast makes and was not asked for.
 NAMES = {
@@ -82,22 +82,22 @@ class Group:
     count : int
     first, simplest : Sample
         The one that was visited first; the one of fewest significant bits, then nearest to 1.
-    simplicity : int
-        The second one's rank.
+    rank : int
+        The simplest one's.
     """
 
     count: int
     first: Sample
     simplest: Sample
-    simplicity: int
+    rank: int
 
     def add(self, other: Group) -> None:
         """Take in failures that were found elsewhere."""
         self.count += other.count
         self.first = min(self.first, other.first, key=lambda sample: sample.number)
-        mine, theirs = ((g.simplicity, g.simplest.number) for g in (self, other))
+        mine, theirs = ((g.rank, g.simplest.number) for g in (self, other))
         if theirs < mine:
-            self.simplest, self.simplicity = other.simplest, other.simplicity
+            self.simplest, self.rank = other.simplest, other.rank
 
 
 @dataclass
@@ -154,7 +154,6 @@ def name_faults(
     groups: dict[str, Group] = {}
     if not wrong.size:
         return groups
-    ranks = simplicity(batch.codes, judge.source)
     failures = _Failures(judge, batch, outcome.codes[wrong], expected[wrong])
 
     def sample(i: int) -> Sample:
@@ -162,9 +161,8 @@ def name_faults(
         return Sample(first + at, int(batch.codes[i]), int(expected[at]), _given(outcome, at))
 
     for name, where in _named(failures, found, outcome, wrong):
-        simplest = where[int(np.argmin(ranks[where]))]
-        group = Group(where.size, sample(where[0]), sample(simplest), int(ranks[simplest]))
-        _put(groups, name, group)
+        best, rank = simplest(batch.codes[where], judge.source)
+        _put(groups, name, Group(where.size, sample(where[0]), sample(where[best]), rank))
     return groups
 
 
@@ -376,18 +374,26 @@ def _is_neighbour(f: _Failures) -> np.ndarray:
     return found
 
 
-def simplicity(codes: np.ndarray, source: Format) -> np.ndarray:
-    """Return a rank of inputs: few significant bits first, then near 1, then positive."""
-    wide = codes.astype(np.uint64)
+def simplest(codes: np.ndarray, source: Format) -> tuple[int, int]:
+    """Return the index of the simplest input, the first of several, and its rank.
+
+    Few significant bits come first, then what is near 1, then positive.
+    """
     if source.is_integer:
-        return np.abs(Batch(source, codes).wide).astype(np.int64)
-    fraction = (wide & np.uint64(source.fraction_mask)).astype(np.int64)
-    lowest = (fraction & -fraction).astype(np.float64)
-    zeros = (lowest.view(np.int64) >> 52) - 1023
-    bits = np.where(fraction == 0, 0, source.fraction_bits - zeros)
-    exponent = (wide >> np.uint64(source.fraction_bits)).astype(np.int64) & source.exponent_mask
-    negative = (wide & np.uint64(source.sign_bit) != 0).astype(np.int64)
-    return bits << 20 | np.abs(exponent - source.bias) << 1 | negative
+        size = np.abs(Batch(source, codes).wide)
+        return int(np.argmin(size)), int(size.min())
+    kind = codes.dtype.type
+    fraction = codes & kind(source.fraction_mask)
+    lowest = fraction & (~fraction + kind(1))  # the lowest bit that is set, 0 if none is
+    most = lowest.max() if lowest.all() else kind(0)
+    candidates = np.flatnonzero(lowest == most)
+    chosen = codes[candidates].astype(np.uint64)
+    exponent = (chosen >> np.uint64(source.fraction_bits)).astype(np.int64) & source.exponent_mask
+    negative = (chosen & np.uint64(source.sign_bit) != 0).astype(np.int64)
+    ranks = np.abs(exponent - source.bias) << 1 | negative
+    best = int(np.argmin(ranks))
+    bits = source.fraction_bits + 1 - int(most).bit_length() if most else 0
+    return int(candidates[best]), bits << 20 | int(ranks[best])
 
 
 # --- where two casts differ ---------------------------------------------------------------------
@@ -403,15 +409,15 @@ def name_differences(
     inputs, target = batch[where], judge.target
     kinds = _input_kinds(inputs, target)
     said = [_result_kinds(outcome, where, target) for outcome in (a, b)]
-    ranks, apart = simplicity(inputs.codes, judge.source), _ulps(a, b, where, target)
+    apart = _ulps(a, b, where, target)
     groups: dict[str, Group] = {}
     labels = np.stack([kinds, *said, apart])
     for label in np.unique(labels, axis=1).T:
         mine = np.flatnonzero((labels == label[:, None]).all(axis=0))
-        simplest = mine[int(np.argmin(ranks[mine]))]
-        samples = [_pair_sample(batch, a, b, first, int(where[i])) for i in (mine[0], simplest)]
+        best, rank = simplest(inputs.codes[mine], judge.source)
+        samples = [_pair_sample(batch, a, b, first, int(where[i])) for i in (mine[0], mine[best])]
         name = _difference_name(names, *(int(part) for part in label))
-        group = Group(mine.size, samples[0], samples[1], int(ranks[simplest]))
+        group = Group(mine.size, samples[0], samples[1], rank)
         _put(groups, name, group)
     return groups
 

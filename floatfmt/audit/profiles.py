@@ -343,9 +343,9 @@ def _in_words(name: str, value: Any, target: Format | None) -> str:
         return f"through {value}"
     if not isinstance(value, tuple):
         return _WORDS.get((name, value), f"{name} {value}")
-    if target is not None and name == "nan" and target.nan_code is not None:
-        if value == (target.nan_code, target.nan_code | target.sign_bit):
-            return "NaN payloads dropped"
+    nan = target and target.nan_code
+    if target and nan is not None and (name, value) == ("nan", (nan, nan | target.sign_bit)):
+        return "NaN payloads dropped"
     said = [brief(code, target) if target else hex(code) for code in value]
     what = _PAIRS[name][0]
     return f"{what} {said[0]}" if said[0] == said[1] else f"{what} {said[0]} and {said[1]}"

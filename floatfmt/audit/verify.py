@@ -335,8 +335,7 @@ def _swept(
 def _save(file: Path, key: dict[str, Any], tally: Tally, seconds: float) -> None:
     """Write what was found so far; the file is replaced at once or not at all."""
     groups = {
-        name: [g.count, list(g.first), list(g.simplest), g.simplicity]
-        for name, g in tally.groups.items()
+        name: [g.count, list(g.first), list(g.simplest), g.rank] for name, g in tally.groups.items()
     }
     state = {
         "schema": "floatfmt.sweep/1",
