@@ -1,5 +1,6 @@
 """Builds floatfmt._native: the only place with compiler flags."""
 
+import json
 import os
 from pathlib import Path
 
@@ -17,6 +18,8 @@ FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trappi
 if sanitizers := os.environ.get("FLOATFMT_SANITIZE"):  # "address,undefined"
     FLAGS += [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
 LINK_FLAGS = [f"-fsanitize={sanitizers}"] if sanitizers else []
+# What the library says of itself: setuptools puts the environment's flags before ours.
+RECORDED_FLAGS = " ".join([*os.environ.get("CFLAGS", "").split(), *FLAGS])
 
 ffibuilder = FFI()
 header = (Path(__file__).parent / "floatfmt.h").read_text()
@@ -26,6 +29,8 @@ ffibuilder.set_source(
     '#include "floatfmt.h"',
     sources=[str(CSRC / name) for name in SOURCES],
     include_dirs=[str(CSRC)],
+    # A string of JSON is a string of C too.
+    define_macros=[("FLOATFMT_COMPILE_FLAGS", json.dumps(RECORDED_FLAGS))],
     # Rebuilds after a change, and puts these files into the sdist.
     depends=[str(CSRC / name) for name in (*HEADERS, *PARTS, "build_ffi.py")],
     extra_compile_args=FLAGS,

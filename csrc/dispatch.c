@@ -52,6 +52,11 @@ static const struct ff_kernels *table(enum ff_isa isa)
     return &ff_kernels_baseline;
 }
 
+int ff_isa_built(enum ff_isa isa)
+{
+    return isa == FF_BASELINE || table(isa) != &ff_kernels_baseline;
+}
+
 int ff_isa_supported(enum ff_isa isa)
 {
 #if defined(__x86_64__)
@@ -76,6 +81,13 @@ const char *ff_compiler(void)
     return "unknown";
 #endif
 }
+
+/* build_ffi.py defines it; a compiler called by hand need not. */
+#ifndef FLOATFMT_COMPILE_FLAGS
+#define FLOATFMT_COMPILE_FLAGS "unknown"
+#endif
+
+const char *ff_compile_flags(void) { return FLOATFMT_COMPILE_FLAGS; }
 
 /* The kernel is called through a pointer between the two, so no compiler moves its arithmetic. */
 #define IN_DEFAULT_ENVIRONMENT(call)                                                               \

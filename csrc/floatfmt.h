@@ -68,12 +68,18 @@ struct ff_rules {
 /* Returns 1 if this build has the level and this machine can run it, else 0. */
 int ff_isa_supported(enum ff_isa isa);
 
+/* Returns 1 if this build has the level, whatever this machine can run, else 0. */
+int ff_isa_built(enum ff_isa isa);
+
 /* Returns the compiler and its version that built this library. */
 const char *ff_compiler(void);
 
 /* Rounds n fp32 values to fp16 codes by the instruction VCVTPS2PH alone: a witness, for comparing.
  * Returns 1, with nothing done, where there is no F16C or it has no such mode; else 0. */
 int ff_f16c(enum ff_rounding rounding, const float *values, uint16_t *codes, size_t n);
+
+/* Returns the flags it was given, "unknown" if the build did not say. */
+const char *ff_compile_flags(void);
 
 /* Sets round-to-nearest, all exceptions masked, no FTZ, no DAZ for the calling thread, and returns
  * what was set before, for ff_restore_float_environment. */

@@ -10,6 +10,7 @@ from .audit.report import Difference, Fault, Identification, Verification
 from .audit.verify import assert_cast_correct, diff, identify, verify
 from .backends import NativeMissingWarning, available_backends, use_backend
 from .compare import Comparison, compare
+from .doctor import Diagnosis, doctor
 from .double_rounding import DoubleRounding, double_rounding
 from .explanation import Explanation
 from .fields import Category, Fields, compose, decompose
@@ -35,6 +36,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Category",
     "Comparison",
+    "Diagnosis",
     "Difference",
     "DoubleRounding",
     "Error",
@@ -59,6 +61,7 @@ __all__ = [
     "decode",
     "decompose",
     "diff",
+    "doctor",
     "double_rounding",
     "encode",
     "error",

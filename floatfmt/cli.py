@@ -23,6 +23,7 @@ from . import __version__
 from .backends import available_backends, backend_name
 from .backends.native import compiler
 from .compare import compare
+from .doctor import doctor
 from .formats import Format
 from .formats import formats as registered_formats
 from .inspection import inspect
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["cli", "main"]
 
+#: What doctor exits with if there is a problem.
+UNHEALTHY = 1
 BAD_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 #: A progress bar that is gone at once only flickers.
@@ -52,7 +55,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            cli.main(args, prog_name="floatfmt", standalone_mode=False)
+            status = cli.main(args, prog_name="floatfmt", standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as exc:
         _fail(exc)
@@ -60,7 +63,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         _give_up_output(exc)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
-    sys.exit(0)
+    sys.exit(status or 0)  # a command that says nothing has done well
 
 
 def _give_up_output(exc: OSError) -> NoReturn:
@@ -193,10 +196,11 @@ def cli(context: click.Context) -> None:
       floatfmt inspect 0.1 --format bf16
       floatfmt formats
       floatfmt compare model.safetensors
+      floatfmt doctor
 
     The environment variable FLOATFMT_BACKEND chooses the backend (see --version).
     """  # noqa: D301
-    if "FLOATFMT_BACKEND" in os.environ:
+    if "FLOATFMT_BACKEND" in os.environ and context.invoked_subcommand != "doctor":
         with _user_errors():
             backend_name()
     if context.invoked_subcommand is None:
@@ -376,6 +380,37 @@ def formats_command(as_json: bool) -> None:
         _show_json({"schema": "floatfmt.formats/1", "formats": cards})
     else:
         _show(_Lines(_formats_table().lines))
+
+
+@cli.command("doctor")
+@click.option(
+    "--seconds",
+    type=float,
+    metavar="S",
+    default=1.0,
+    help="How long to compare, about; 1 by default.",
+)
+@_json_option
+@click.pass_context
+def doctor_command(context: click.Context, /, seconds: float, as_json: bool) -> None:
+    """Check what runs here, and that it is right.
+
+    Shows what was built and how, the backend in use and the state of the floating-point unit, and
+    compares every level of the C kernel with the NumPy reference, bit for bit, for a second. The
+    exit code is 1 if there is a problem; each is said with what to do.
+
+    \b
+    Examples:
+      floatfmt doctor
+      floatfmt doctor --seconds 0.5 --json
+    """  # noqa: D301
+    with _user_errors():
+        diagnosis = doctor(seconds=seconds)
+    if as_json:
+        _show_json({"schema": "floatfmt.doctor/1", **diagnosis.to_dict()})
+    else:
+        _show(diagnosis)
+    context.exit(0 if diagnosis.healthy else UNHEALTHY)
 
 
 # --- the table of formats -----------------------------------------------------------------------

@@ -54,6 +54,7 @@ ORDER = (
     "conventions",
     "audit",
     "bench",
+    "doctor",
     "cli",
 )
 FOLDERS = ("audit", "bench", "data")
@@ -158,6 +159,7 @@ RESULTS = (
     lambda: ff.error(np.float32([1, 2]), np.float32([1, 3])),
     lambda: ff.double_rounding("fp64", via="fp32", target="fp16"),
     lambda: ff.compare(np.float32([1, 2]), ["bf16"]),
+    lambda: ff.doctor(seconds=0),
 )
 
 

@@ -26,7 +26,7 @@ from floatfmt.inspection import inspect
 
 compare_module = importlib.import_module("floatfmt.compare")
 
-COMMANDS = ("inspect", "formats", "compare")
+COMMANDS = ("inspect", "formats", "compare", "doctor")
 WEIGHTS = np.random.default_rng(3).normal(0, 0.02, (40, 50)).astype(np.float32)
 
 
@@ -402,8 +402,10 @@ def test_help_shows_an_example_that_runs(run, weights, monkeypatch, command):
     monkeypatch.chdir(weights.parent)
     np.save("weights.npy", WEIGHTS)
     safetensors.numpy.save_file({"transformer.wte.weight": WEIGHTS}, weights)
+    # What doctor exits with is for the machine to say: it may well have no C kernel.
+    fine = {0, cli.UNHEALTHY} if command == "doctor" else {0}
     for example in examples:
-        assert run(*example.replace("'", "").split())[0] == 0, example
+        assert run(*example.replace("'", "").split())[0] in fine, example
 
 
 def test_help_of_the_whole_names_every_command_and_cuts_nothing(run):

@@ -343,7 +343,7 @@ def _in_words(name: str, value: Any, target: Format | None) -> str:
         return f"through {value}"
     if not isinstance(value, tuple):
         return _WORDS.get((name, value), f"{name} {value}")
-    nan = target and target.nan_code
+    nan = None if target is None else target.nan_code
     if target and nan is not None and (name, value) == ("nan", (nan, nan | target.sign_bit)):
         return "NaN payloads dropped"
     said = [brief(code, target) if target else hex(code) for code in value]

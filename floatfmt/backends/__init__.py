@@ -29,6 +29,7 @@ __all__ = [
     "SubnormalsFlushedError",
     "available_backends",
     "backend_name",
+    "chosen_by",
     "current_backend",
     "runs_reference",
     "use_backend",
@@ -144,6 +145,16 @@ def _warn_once_that_native_is_missing() -> None:
         NativeMissingWarning,
         stacklevel=4,
     )
+
+
+def chosen_by() -> str | None:
+    """Return what chose the backend; None where the fastest runs because nothing did.
+
+    Whether the choice is one that can run, `backend_name` checks.
+    """
+    if _chosen.get() is not None:
+        return "use_backend"
+    return "FLOATFMT_BACKEND" if os.environ.get("FLOATFMT_BACKEND") else None
 
 
 def runs_reference(backend: Backend) -> bool:

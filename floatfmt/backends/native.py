@@ -15,16 +15,29 @@ import numpy as np
 from ..formats import Format, format
 from ..interop import SLAB
 from ..rounding import Rounding, Rules, rules
-from .reference import Float64, Stream
+from .reference import Float64, FloatState, Stream
 
 try:
     from floatfmt._native import ffi, lib
-except ImportError:  # installed without a compiler
+except ImportError as error:  # installed without a compiler, or for another machine
     ffi = lib = None
+    _why_missing: str | None = str(error)
+else:
+    _why_missing = None
 
 from_buffer = ffi and ffi.from_buffer
 
-__all__ = ["LEVELS", "Native", "compiler", "f16c", "supported_levels"]
+__all__ = [
+    "LEVELS",
+    "Native",
+    "built_levels",
+    "compile_flags",
+    "compiler",
+    "f16c",
+    "float_state",
+    "supported_levels",
+    "why_missing",
+]
 
 #: Names of the instruction-set levels, slowest first, by their `enum ff_isa`.
 LEVELS = {"baseline": 0, "avx2": 1, "avx512": 2}
@@ -35,6 +48,13 @@ def supported_levels() -> tuple[str, ...]:
     if lib is None:
         return ()
     return tuple(name for name, isa in LEVELS.items() if lib.ff_isa_supported(isa))
+
+
+def built_levels() -> tuple[str, ...]:
+    """Return the levels that are built in, whether or not this machine runs them."""
+    if lib is None:
+        return ()
+    return tuple(name for name, isa in LEVELS.items() if lib.ff_isa_built(isa))
 
 
 def compiler() -> str | None:
@@ -63,6 +83,43 @@ def f16c(rounding: str) -> Callable[[np.ndarray], np.ndarray]:
         raise ValueError("F16C is asked through the C kernel, which is not installed")
     convert(np.zeros(1, np.float32))
     return convert
+
+
+def compile_flags() -> str | None:
+    """Return the flags that the compiler was given."""
+    return None if lib is None else ffi.string(lib.ff_compile_flags()).decode()
+
+
+def why_missing() -> str | None:
+    """Return why the C kernel could not be loaded; None if it was."""
+    return _why_missing
+
+
+def float_state() -> FloatState:
+    """Return how this thread's control register sets float arithmetic, and leave it so."""
+    found = lib.ff_default_float_environment()
+    default = lib.ff_default_float_environment()
+    lib.ff_restore_float_environment(found)
+    return _decoded(found, default)
+
+
+def _decoded(register: int, default: int) -> FloatState:
+    """Return what the bits of MXCSR (x86) or of FPCR (AArch64), whose default is 0, mean."""
+    if default:
+        ftz, daz = register >> 15 & 1, register >> 6 & 1
+        direction = _MXCSR_DIRECTIONS[register >> 13 & 3]
+    else:
+        ftz, alternative, inputs = (register >> bit & 1 for bit in (24, 1, 0))  # FZ, AH, FIZ
+        # FZ is about operands too, unless AH asks for the alternative handling.
+        daz = inputs | (ftz & ~alternative)
+        direction = _FPCR_DIRECTIONS[register >> 22 & 3]
+    return FloatState(bool(ftz), bool(daz), direction)
+
+
+_NEAREST, _ZERO = Rounding.NEAREST_EVEN, Rounding.TOWARD_ZERO
+_UP, _DOWN = Rounding.TOWARD_POSITIVE, Rounding.TOWARD_NEGATIVE
+_MXCSR_DIRECTIONS = (_NEAREST, _DOWN, _UP, _ZERO)
+_FPCR_DIRECTIONS = (_NEAREST, _UP, _DOWN, _ZERO)
 
 
 def _pointer(array: np.ndarray) -> Any:

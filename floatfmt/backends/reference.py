@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -48,12 +48,58 @@ class SubnormalsFlushedError(RuntimeError):
     """The process has FTZ or DAZ switched on, and NumPy's arithmetic cannot escape it."""
 
 
+class FloatState(NamedTuple):
+    """How a thread's float arithmetic is set.
+
+    Attributes
+    ----------
+    ftz : bool
+        A subnormal result becomes 0.
+    daz : bool
+        A subnormal operand counts as 0.
+    rounding : Rounding
+        The direction: nearest even, toward zero, toward positive or toward negative.
+    """
+
+    ftz: bool
+    daz: bool
+    rounding: Rounding
+
+
+def float_state() -> FloatState:
+    """Return what this thread's float arithmetic shows of itself."""
+    with np.errstate(all="ignore"):
+        return FloatState(*_flushes(), _direction())
+
+
 def flushes_subnormals() -> bool:
     """Return whether this thread's float arithmetic flushes subnormals (FTZ or DAZ is on)."""
-    smallest_normal = np.float64(2.0**-1022)
-    # FTZ empties the product; DAZ reads the operand, an integer pattern, as 0.
+    return any(_flushes())
+
+
+def _flushes() -> tuple[bool, bool]:
+    """Return whether FTZ is on, and whether DAZ is."""
+    # FTZ empties the product; its bits are asked, for DAZ compares what it left as 0.
+    product = np.float64(2.0**-1022) * np.float64(0.5)
+    # DAZ reads the operand, an integer pattern, as 0; the product is normal.
     subnormal = np.array(1, np.uint64).view(np.float64)
-    return smallest_normal * np.float64(0.5) == 0 or subnormal * np.float64(2.0**60) == 0
+    return bool(product.view(np.uint64) == 0), bool(subnormal * np.float64(2.0**60) == 0)
+
+
+def _direction() -> Rounding:
+    # NumPy's scalars: Python would compute with constants as it compiles.
+    one, little = np.float64(1), np.float64(2.0**-54)
+    moves = (bool(one + little > one), bool(-one - little < -one), bool(one - little < one))
+    return _DIRECTIONS[moves]
+
+
+#: By whether 2**-54 moves 1 up, -1 down, and 1 down: the last is a tie, and 1 is even.
+_DIRECTIONS = {
+    (False, False, False): Rounding.NEAREST_EVEN,
+    (False, False, True): Rounding.TOWARD_ZERO,
+    (True, False, False): Rounding.TOWARD_POSITIVE,
+    (False, True, True): Rounding.TOWARD_NEGATIVE,
+}
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 from ..backends import available_backends, native
 from .peers import PEERS
 
-__all__ = ["commit", "environment"]
+__all__ = ["commit", "cpu", "environment"]
 
 
 def environment() -> dict[str, Any]:
@@ -22,7 +22,7 @@ def environment() -> dict[str, Any]:
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "commit": commit(Path(__file__).parents[2]),
         "machine": {
-            "cpu": _cpu(),
+            "cpu": cpu(),
             "cores": _cores(),
             "caches": _caches(),
             "load_average": load[0] if load else None,
@@ -38,7 +38,8 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _cpu() -> str:
+def cpu() -> str:
+    """Return the processor's name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
