@@ -4,10 +4,11 @@ Take numbers apart (`inspect`, `decompose`), round them (`encode`, `decode`, `ro
 them (`quantize`, `absmax`, `zeropoint`), on a C kernel that a NumPy reference checks bit for bit.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from . import exact
 from .arrays import astype, decode, encode, round_to
-from .audit.report import Difference, Fault, Identification, Verification
-from .audit.verify import assert_cast_correct, diff, identify, verify
 from .backends import NativeMissingWarning, available_backends, use_backend
 from .compare import Comparison, compare
 from .doctor import Diagnosis, doctor
@@ -31,7 +32,17 @@ from .quantize import Quantized, absmax, quantize, zeropoint
 from .rounding import Rounding, rounding_mode
 from .survey import Survey, round_all
 
+if TYPE_CHECKING:
+    from .audit.report import Difference, Fault, Identification, Verification
+    from .audit.verify import assert_cast_correct, diff, identify, verify
+
 __version__ = "0.1.0"
+
+#: The auditor's modules and what they offer: a third of the import's time, so loaded when asked.
+_LATER = {
+    "audit.report": ("Difference", "Fault", "Identification", "Verification"),
+    "audit.verify": ("assert_cast_correct", "diff", "identify", "verify"),
+}
 
 __all__ = [
     "Category",
@@ -87,3 +98,14 @@ __all__ = [
     "verify",
     "zeropoint",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _LATER.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

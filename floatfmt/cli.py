@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import importlib
 import json
 import os
+import re
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import click
 
@@ -133,9 +135,10 @@ class _Lines:
 class _ProgressBar:
     """A bar on standard error, if that is a terminal and it takes more than a moment."""
 
-    def __init__(self) -> None:
+    def __init__(self, doing: str, unit: str) -> None:
         self._began = time.monotonic()
         self._bar: Progress | None = None
+        self._doing, self._unit = doing, unit
 
     def __enter__(self) -> _ProgressBar:
         return self
@@ -146,20 +149,42 @@ class _ProgressBar:
 
     def __call__(self, done: int, total: int) -> None:
         if self._bar is None and self._is_due():
-            self._bar = _started_bar(total)
+            self._bar = _started_bar(self._doing, total)
+            self._first, self._since = done, time.monotonic()
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=done)
+            seconds = time.monotonic() - self._since
+            rate = (done - self._first) / seconds if seconds else 0
+            pace = f"{_short_count(rate)} {self._unit}/s"
+            self._bar.update(self._bar.task_ids[0], completed=done, pace=pace)
 
     def _is_due(self) -> bool:
         return time.monotonic() - self._began > PROGRESS_AFTER_S and sys.stderr.isatty()
 
 
-def _started_bar(total: int) -> Progress:
-    from rich.console import Console
-    from rich.progress import Progress
+def _short_count(count: float) -> str:
+    """Return a count to three digits.
 
-    bar = Progress(console=Console(stderr=True), transient=True)
-    bar.add_task("comparing", total=total)
+    Examples
+    --------
+    >>> _short_count(1_234_000_000), _short_count(87)
+    ('1.23 G', '87 ')
+    """
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.3g} {letter}"
+    return f"{count:.3g} "
+
+
+def _started_bar(doing: str, total: int) -> Progress:
+    from rich import progress
+    from rich.console import Console
+
+    columns = (
+        *("{task.description}", progress.BarColumn(), progress.TaskProgressColumn()),
+        *("{task.fields[pace]}", progress.TimeRemainingColumn(compact=True), "left"),
+    )
+    bar = progress.Progress(*columns, console=Console(stderr=True), transient=True)
+    bar.add_task(doing, total=total, pace="")
     bar.start()
     return bar
 
@@ -196,6 +221,7 @@ def cli(context: click.Context) -> None:
       floatfmt inspect 0.1 --format bf16
       floatfmt formats
       floatfmt compare model.safetensors
+      floatfmt verify torch --source fp32 --target bf16
       floatfmt doctor
 
     The environment variable FLOATFMT_BACKEND chooses the backend (see --version).
@@ -357,12 +383,129 @@ def compare_command(
       floatfmt compare model.safetensors --tensor transformer.wte.weight
       floatfmt compare weights.npy --format bf16 --format int8_absmax_row --json
     """  # noqa: D301
-    with _user_errors(), _ProgressBar() as progress:
+    with _user_errors(), _ProgressBar("comparing", "tensors") as progress:
         comparison = compare(file, formats or None, tensor=tensor, progress=progress)
     if as_json:
         _show_json(comparison.to_dict())
     else:
         _show(comparison)
+
+
+#: What verify exits with.
+_STATUS = {"proved": 0, "refuted": 1, "inconclusive": 3}
+
+
+class _Seconds(click.ParamType):  # type: ignore[type-arg]
+    """A duration: 10s, 2m, 1.5h, 500ms."""
+
+    name = "duration"
+    UNITS: ClassVar = {"ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> float:
+        found = _DURATION.fullmatch(value.strip())
+        if not found or found[2] not in self.UNITS:
+            self.fail(f"{value!r} is no duration, which are such as 10s, 2m, 1.5h", param, context)
+        return float(found[1]) * self.UNITS[found[2]]
+
+
+_DURATION = re.compile(r"(\d+\.?\d*|\.\d+)\s*([a-z]*)")
+
+
+@cli.command("verify")
+@click.argument("cast", metavar="CAST")
+@click.option("--source", default="fp32", metavar="F", help="From this format; fp32 by default.")
+@click.option("--target", default="bf16", metavar="F", help="To this format; bf16 by default.")
+@click.option("--rounding", metavar="M", help="What is expected; nearest_even by default.")
+@click.option("--overflow", metavar="O", help="Beyond the range: ieee, saturate or nan.")
+@click.option("--subnormals", metavar="S", help="Subnormal results: keep or flush.")
+@click.option("--nan", metavar="N", help="Of NaN: any NaN, a quiet one, or the exact one.")
+@click.option("--profile", metavar="P", help="A known behaviour instead, such as ocp_saturating.")
+@click.option("--identify", "identifies", is_flag=True, help="Say what the cast does instead.")
+@click.option("--against", metavar="CAST", help="Compare with another cast instead.")
+@click.option("--random", type=click.IntRange(min=0), metavar="N", help="Random fp64 inputs.")
+@click.option("--budget", "budget_s", type=_Seconds(), metavar="T", help="Stop after 10s, 2m.")
+@click.option("--resume", metavar="FILE", help="Keep in FILE what was done, and go on from it.")
+@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="As many as CPUs.")
+@_json_option
+@click.pass_context
+def verify_command(
+    context: click.Context,
+    /,
+    cast: str,
+    identifies: bool,
+    against: str | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Prove a cast right over all its inputs, or show where and why it is wrong.
+
+    CAST is a witness (numpy, ml_dtypes, torch, gfloat, f16c, floatfmt, floatfmt:avx2) or a
+    function of an array, module:function, found from the current folder.
+
+    Exits with 0 if it is proved right, 1 if it is wrong, 3 if that is not known: it was stopped, or
+    sampled; with --against, 0 if the two are alike and 1 if they differ.
+
+    \b
+    Examples:
+      floatfmt verify torch --source fp32 --target bf16
+      floatfmt verify mymodule:my_cast --target fp16 --budget 10s
+      floatfmt verify torch --target fp8_e4m3fn --profile ocp_saturating
+      floatfmt verify torch --target fp8_e4m3fn --against ml_dtypes
+      floatfmt verify ml_dtypes --source fp64 --target bf16 --identify
+    """  # noqa: D301
+    from .audit import verify as auditor
+
+    given = {name: value for name, value in options.items() if value is not None}
+    if identifies and against:
+        raise click.UsageError("--identify and --against are two different questions", context)
+    kind = "identify" if identifies else "diff" if against else "verify"
+    question = getattr(auditor, kind)
+    _refuse_options(question, given, kind, context)
+    casts = [_cast(name) for name in (cast, against) if name]
+    doing = f"{cast} {given['source']} → {given['target']}"
+    with _user_errors(), _ProgressBar(doing, "inputs") as progress:
+        found = question(*casts, **given, progress=progress)
+    if as_json:
+        _show_json({"schema": f"floatfmt.{kind}/1", **found.to_dict()})
+    else:
+        _show(found)
+    return _STATUS[(found.verification if identifies else found).verdict]
+
+
+def _refuse_options(
+    question: Callable[..., Any], given: dict[str, Any], kind: str, context: click.Context
+) -> None:
+    """Refuse options that the question does not have."""
+    import inspect as signatures
+
+    known = signatures.signature(question).parameters
+    for name in given:
+        if name not in known:
+            option = f"--{name.removesuffix('_s')}"
+            flag = {"identify": "--identify", "diff": "--against"}[kind]
+            raise click.UsageError(f"{option} means nothing with {flag}", context)
+
+
+def _cast(name: str) -> Any:
+    """Return a witness's name, or the function that is meant."""
+    from .audit.casts import WITNESSES
+
+    module, colon, attribute = name.partition(":")
+    if name in WITNESSES or not colon:
+        return name
+    sys.path.insert(0, os.getcwd())
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except Exception as exc:  # whatever a module does when it is imported
+        what = "is no witness and " * (module == "floatfmt")
+        raise click.ClickException(f"{name!r} {what}cannot be had as a function: {exc}") from exc
+    finally:
+        sys.path.remove(os.getcwd())
+    return found
 
 
 @cli.command("formats")

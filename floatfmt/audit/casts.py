@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -237,6 +236,8 @@ class Witness:
         """The installed version; None if it is not installed."""
         if not self.distribution:
             return ""
+        import importlib.metadata  # takes 10 ms, and most never need it
+
         try:
             return importlib.metadata.version(self.distribution).partition("+")[0]
         except importlib.metadata.PackageNotFoundError:
@@ -251,7 +252,7 @@ def _needs_dtype(library: str, *formats: Format) -> None:
 
 def _numpy_cast(source: Format, target: Format, options: dict[str, str]) -> Function:
     for fmt in (source, target):
-        if fmt.dtype is None or fmt.dtype not in np.sctypeDict:
+        if fmt.dtype is None or np.dtype(fmt.dtype).kind == "V":  # ml_dtypes' are of kind V
             raise ValueError(f"NumPy has no dtype for {fmt}; ml_dtypes may have one")
     return lambda x: x.astype(target.dtype)
 

@@ -77,6 +77,7 @@ def _kinds(judge: Judge, batch: Batch) -> dict[str, np.ndarray]:
         has_sign = target.signed | ~negative
         return {
             "negative": finite & negative,
+            "subnormal input": (size > 0) & (size < float(judge.source.min_normal or 0)),
             "core": inside & (size >= least) & has_sign,
             "tiny": inside & (size < least) & (size > 0) & has_sign,
             "big": finite & ~inside,
@@ -93,6 +94,8 @@ def _steps(
     target, codes = judge.target, outcome.codes
     kinds = _kinds(judge, batch)
     yield "negative", [{"sign": "drop"}]
+    if judge.source.min_normal != target.min_normal:  # else it is what flush_early does
+        yield "subnormal input", [{"subnormals": "flush_inputs"}]
     vias = [None, *(name for name in VIA if _goes_through(judge.source, format(name), target))]
     yield "core", [{"rounding": r, "via": via} for via in vias for r in ROUNDINGS]
     tiny = [{"subnormals": how} for how in SUBNORMALS]
@@ -168,6 +171,8 @@ class _View:
                 best, fewest = candidate, count
         if not fewest:
             return best, []
+        if 10 * fewest > left.size:  # it is something else that just happens to fit at times
+            best = profile
         # Right on some inputs of the kind only: what explains nearly all failures has the name.
         most = max((explained for explained, _ in others), default=0)
         names = [c for explained, c in others if explained == most and 10 * most >= 9 * left.size]

@@ -126,9 +126,9 @@ class Verification(_Shown):
     Examples
     --------
     >>> import floatfmt as ff
-    >>> found = ff.verify("torch", "bf16", "fp8_e4m3fn")
+    >>> found = ff.verify("ml_dtypes", "bf16", "fp8_e8m0fnu")
     >>> found.verdict, found.faults[0].name, found.wrong
-    ('refuted', 'saturates', 30434)
+    ('refuted', 'ties away from zero', 159)
     """
 
     cast: str
@@ -271,8 +271,8 @@ class Identification(_Shown):
     Examples
     --------
     >>> import floatfmt as ff
-    >>> print(ff.identify("torch", "bf16", "fp8_e4m3fn").profile)
-    nearest_even, saturating
+    >>> print(ff.identify("ml_dtypes", "bf16", "fp6_e2m3fn").profile.words(ff.format("fp6_e2m3fn")))
+    nearest_even, NaN becomes -0 and 0
     """
 
     profile: Profile
@@ -394,11 +394,14 @@ class Difference(_Shown):
 # --- lines --------------------------------------------------------------------------------------
 
 
+_STOPPED = {"budget": "stopped by the budget", "interrupted": "interrupted"}
+
+
 def _extent(checked: int, inputs: Inputs, stopped: str) -> str:
     if not stopped:
         return f"{checked:,} inputs"
     spread = ", evenly spread" if inputs.is_every_code else ""
-    return f"{checked:,} of {inputs.size:,} inputs{spread} ({stopped})"
+    return f"{checked:,} of {inputs.size:,} inputs{spread} ({_STOPPED[stopped]})"
 
 
 def _extent_dict(checked: int, inputs: Inputs, stopped: str, seconds: float) -> dict[str, Any]:
