@@ -203,7 +203,7 @@ FAULTY = {
         f"{EVEN}, NaN becomes inf and -inf",
     ),
     "NaN to zero": Faulty(but(np.isnan, 0), ("NaN becomes 0",), f"{EVEN}, NaN becomes zero"),
-    "Inf to NaN": Faulty(but(np.isinf, QUIET), ("Inf becomes NaN",), f"{EVEN}, Inf becomes nan"),
+    "Inf to NaN": Faulty(but(np.isinf, QUIET), ("Inf becomes NaN",), f"{EVEN}, Inf becomes NaN"),
     "subnormals flushed": Faulty(
         but(lambda x: (right(x) & 0x7F < 4) & ~np.isnan(x), sign),
         ("flushes subnormals",),
@@ -260,12 +260,12 @@ FAULTY = {
         but(lambda x: x == 0, 0), ("loses the sign of zero",), f"{EVEN}, zeros become 0"
     ),
     "the sign dropped": Faulty(
-        lambda x: right(np.abs(x)), ("drops the sign",), f"{EVEN}, zeros become 0, the sign dropped"
+        lambda x: right(np.abs(x)), ("drops the sign",), f"{EVEN}, the sign dropped"
     ),
     "double rounding through fp32": Faulty(
         lambda x: x.astype(np.float32).astype(ml_dtypes.bfloat16),
         ("double-rounds through fp32",),
-        f"{EVEN}, through fp32",
+        f"{EVEN}, through fp32, NaN payloads dropped",
         "fp64",
         "bf16",
         {"random": 1 << 16},
@@ -281,7 +281,7 @@ FAULTY = {
     "an exponent off by one": Faulty(off_by_one_exponent, ("the exponent is off by one",), None),
     "negative numbers truncated": Faulty(
         but(lambda x: (bits(x) >> 15 != 0) & ~np.isnan(x), truncates),
-        ("rounds up",),  # at ties and above the midpoint of negative numbers: so it does
+        ("truncates instead of rounding to nearest",),
         None,
     ),
     "one bad input": Faulty(

@@ -329,7 +329,7 @@ def test_a_64_bit_sources_specials_are_there():
 def test_a_target_of_more_than_32_bits_is_sampled_and_proves_nothing():
     found = ff.verify("floatfmt", "fp64", "fp64", random=1000)
     assert found.verdict == "inconclusive"
-    assert "proves nothing" in str(found)
+    assert "a sample, which proves nothing" in " ".join(str(found).split())
     assert ff.verify(lambda x: x * (1 + 2**-52), "fp64", "fp64", random=1000).verdict == "refuted"
 
 
@@ -396,48 +396,33 @@ def interrupt_main_thread():
     _thread.interrupt_main()
 
 
-def test_ctrl_c_gives_the_verdict_so_far_and_resuming_the_same_report(tmp_path):
+def test_ctrl_c_gives_the_verdict_so_far_and_resuming_the_same_report(tmp_path, monkeypatch):
     """The interrupted sweep, gone on with, reports what one that was not interrupted does."""
+    monkeypatch.setattr(verify_module, "CHUNK", 1 << 16)
     file = tmp_path / "sweep.json"
-    calls = 0
+    source = ff.Format("small", 8, 13)  # 22 bits: a sweep of four million inputs
+    options = {"source": source, "target": "bf16", "threads": 2}
+    chunks = 0
 
-    def cast(x):
-        nonlocal calls
-        calls += 1
-        if x.size > 200_000 and calls % 7 == 0:
+    def cast(codes):
+        nonlocal chunks
+        chunks += codes.size == 1 << 16
+        if chunks and chunks % 20 == 0:
             interrupt_main_thread()
-            time.sleep(0.05)
-        return (x.view(np.uint32) >> 13 & 0x3FFFF).astype(np.uint32) | np.where(
-            np.signbit(x), 1 << 18, 0
-        ).astype(np.uint32)
-
-    over = {"source": "fp32", "target": "tf32"}
-    whole = ff.Format("small", 8, 13)  # 22 bits: a sweep of four million inputs
-    options = {"source": whole, "target": "bf16", "threads": 2}
-
-    def faulty(codes):
-        nonlocal calls
-        calls += 1
-        if codes.size > 200_000 and calls % 3 == 0:
-            interrupt_main_thread()
-            time.sleep(0.05)
+            time.sleep(0.3)  # until the main thread looks up
         return codes >> 6
 
-    assert over
     once = ff.verify(lambda codes: codes >> 6, **options)
     pieces = 0
-    while True:
-        found = ff.verify(faulty, resume=file, **options)
+    while (found := ff.verify(cast, resume=file, **options)).stopped:
         pieces += 1
-        if not found.stopped:
-            break
         assert found.stopped == "interrupted"
         assert found.checked < found.inputs.size
         assert f"{found.checked:,} of 4,194,304 inputs, evenly spread (interrupted)" in str(found)
-    assert pieces > 1
+    assert pieces > 0
     assert found.faults == once.faults
     assert (found.checked, found.unlike, found.verdict) == (once.checked, once.unlike, "refuted")
-    assert ff.verify(faulty, resume=file, **options).faults == once.faults
+    assert ff.verify(cast, resume=file, **options) == found
 
 
 def test_a_budget_and_resuming_give_the_same_report(tmp_path):
@@ -530,7 +515,7 @@ def test_results_are_json():
 
 def test_assert_cast_correct_fails_with_the_report():
     ff.assert_cast_correct(right, "fp16", "fp8_e5m2")
-    with pytest.raises(AssertionError, match="truncates instead of rounding to nearest: 16,"):
+    with pytest.raises(AssertionError, match="truncates instead of rounding to nearest: 31,620"):
         ff.assert_cast_correct(truncates, "fp16", "fp8_e5m2")
 
 
@@ -549,8 +534,12 @@ BAD = [
     ({"threads": 0}, ValueError, "threads must be an integer of at least 1, got 0"),
     ({"budget_s": -1}, ValueError, "budget_s must be a number of seconds, got -1"),
     ({"cast": lambda x: x[:-1]}, ValueError, "returned an array of shape"),
-    ({"cast": lambda x: x > 0}, TypeError, "expected values of fp8_e5m2 in any floating-point"),
-    ({"cast": lambda x: None}, TypeError, "expected values of fp8_e5m2"),
+    (
+        {"cast": lambda x: x > 0},
+        TypeError,
+        "expected an array of values of fp8_e5m2 in any floating",
+    ),
+    ({"cast": lambda x: None}, TypeError, "returned NoneType; expected an array"),
 ]
 
 

@@ -103,6 +103,8 @@ class Cast:
 
     def _outcome(self, given: Any, count: int) -> Outcome:
         array = interop.to_numpy(given)
+        if array.dtype == object:
+            raise self._no_result(given)
         if array.shape != (count,):
             raise ValueError(
                 f"{self.name} returned an array of shape {array.shape} for one of shape ({count},)"
@@ -114,11 +116,14 @@ class Cast:
         try:
             values = interop.values_array(array)
         except TypeError:
-            raise TypeError(
-                f"{self.name} returned {interop.describe(given)}; expected values of"
-                f" {self.target} in any floating-point dtype, or its codes in an integer dtype"
-            ) from None
+            raise self._no_result(given) from None
         return _of_values(values, self.target)
+
+    def _no_result(self, given: Any) -> TypeError:
+        return TypeError(
+            f"{self.name} returned {interop.describe(given)}; expected an array of values of"
+            f" {self.target} in any floating-point dtype, or of its codes in an integer dtype"
+        )
 
     def _in_parts(self, codes: np.ndarray) -> Outcome:
         """Find the inputs for which the function raises an exception."""
@@ -400,7 +405,7 @@ def as_cast(cast: CastLike, source: Format, target: Format, options: dict[str, s
     if not callable(cast):
         raise TypeError(f"a cast is a function or the name of a witness, got {cast!r}")
     name = getattr(cast, "__qualname__", None) or type(cast).__qualname__
-    return Cast(name.replace("<locals>.", ""), source, target, cast)
+    return Cast(name.rpartition("<locals>.")[2], source, target, cast)
 
 
 def _witness(name: str) -> Witness:

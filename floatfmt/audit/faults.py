@@ -95,7 +95,7 @@ class Group:
         """Take in failures that were found elsewhere."""
         self.count += other.count
         self.first = min(self.first, other.first, key=lambda sample: sample.number)
-        mine, theirs = ((g.rank, g.simplest.number) for g in (self, other))
+        mine, theirs = ((g.rank, g.simplest.code) for g in (self, other))
         if theirs < mine:
             self.simplest, self.rank = other.simplest, other.rank
 
@@ -375,13 +375,14 @@ def _is_neighbour(f: _Failures) -> np.ndarray:
 
 
 def simplest(codes: np.ndarray, source: Format) -> tuple[int, int]:
-    """Return the index of the simplest input, the first of several, and its rank.
+    """Return the index of the simplest input and its rank.
 
-    Few significant bits come first, then what is near 1, then positive.
+    Few significant bits come first, then what is near 1, then positive, then the lower code.
     """
     if source.is_integer:
-        size = np.abs(Batch(source, codes).wide)
-        return int(np.argmin(size)), int(size.min())
+        size = np.abs(Batch(source, codes).wide).astype(np.int64)
+        best = _least(size, codes)
+        return best, int(size[best])
     kind = codes.dtype.type
     fraction = codes & kind(source.fraction_mask)
     lowest = fraction & (~fraction + kind(1))  # the lowest bit that is set, 0 if none is
@@ -391,9 +392,15 @@ def simplest(codes: np.ndarray, source: Format) -> tuple[int, int]:
     exponent = (chosen >> np.uint64(source.fraction_bits)).astype(np.int64) & source.exponent_mask
     negative = (chosen & np.uint64(source.sign_bit) != 0).astype(np.int64)
     ranks = np.abs(exponent - source.bias) << 1 | negative
-    best = int(np.argmin(ranks))
+    best = _least(ranks, chosen)
     bits = source.fraction_bits + 1 - int(most).bit_length() if most else 0
     return int(candidates[best]), bits << 20 | int(ranks[best])
+
+
+def _least(ranks: np.ndarray, codes: np.ndarray) -> int:
+    """Return the index of the least rank, and of the lowest code among these."""
+    tied = np.flatnonzero(ranks == ranks.min())
+    return int(tied[np.argmin(codes[tied])])
 
 
 # --- where two casts differ ---------------------------------------------------------------------

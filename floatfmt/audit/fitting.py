@@ -51,10 +51,12 @@ def fit(judge: Judge, batch: Batch, outcome: Outcome) -> Fit:
             usable &= ~mask
     kinds = {name: mask & usable for name, mask in _kinds(judge, batch).items()}
     profile, partial = judge.asked, []
+    numbers = np.flatnonzero(usable & np.isfinite(batch.wide))
+    every = _View(judge, batch[numbers], outcome.codes[numbers])
     for kind, candidates in _steps(judge, batch, outcome):
         where = np.flatnonzero(kinds[kind])
         view = _View(judge, batch[where], outcome.codes[where])
-        profile, others = view.best(profile, candidates)
+        profile, others = view.best(profile, candidates, every)
         partial += others
     everything = _View(judge, batch[usable], outcome.codes[usable])
     profile = everything.best_nan(profile, _nan_choices(judge, batch, outcome, kinds["nan"]))
@@ -151,13 +153,16 @@ class _View:
         return judge.wrong(self._batch.__getitem__, self._outcome, judge.expected(self._batch))
 
     def best(
-        self, profile: Profile, choices: Iterable[dict[str, Any]]
+        self, profile: Profile, choices: Iterable[dict[str, Any]], every: _View
     ) -> tuple[Profile, list[Profile]]:
-        """Return the profile of the choices that explains most; and what explains the rest."""
+        """Return the profile of the choices that explains most; and what explains the rest.
+
+        Of several that explain as much here, the one that does so of `every` number.
+        """
         left = self.wrong(profile)
         if not left.size:
             return profile, []
-        best, fewest, others = profile, left.size, []
+        fewest, tied, others = left.size, [profile], []
         rest = _View(self._judge, self._batch[left], self._outcome.codes[left])
         for choice in choices:
             candidate = replace(profile, **choice)
@@ -168,7 +173,11 @@ class _View:
             others.append((explained, candidate))
             count = self.wrong(candidate).size
             if count < fewest:
-                best, fewest = candidate, count
+                fewest, tied = count, []
+            if count == fewest and tied != [profile]:
+                tied.append(candidate)
+        wrongs = [every.wrong(candidate).size for candidate in tied] if len(tied) > 1 else [0]
+        best = tied[int(np.argmin(wrongs))]
         if not fewest:
             return best, []
         if 10 * fewest > left.size:  # it is something else that just happens to fit at times

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from ..arrays import decode, encode
 from ..formats import Format
 
-__all__ = ["FLOATS", "MOST_BITS", "Batch", "Inputs", "Part", "Reader", "inputs", "probes"]
+__all__ = ["FLOATS", "MOST_BITS", "Batch", "Extent", "Inputs", "Part", "Reader", "inputs", "probes"]
 
 #: A prime near 2^32 over the golden ratio: multiples of it, modulo the number of inputs, spread
 #: more evenly than chance would, wherever one stops.
@@ -78,6 +78,23 @@ class Part:
     codes: Callable[[np.ndarray], np.ndarray]
 
 
+class Extent(NamedTuple):
+    """Which inputs a cast was to be tried on.
+
+    Attributes
+    ----------
+    size : int
+    is_every_code, has_every_step : bool
+    about : str
+        As in `Inputs`.
+    """
+
+    size: int
+    is_every_code: bool
+    has_every_step: bool
+    about: str
+
+
 @dataclass(frozen=True, eq=False)
 class Inputs:
     """The inputs of a sweep; made by `inputs`.
@@ -128,6 +145,11 @@ class Inputs:
                 pieces.append(part.codes(visited % part.size))
             start += part.size
         return np.concatenate(pieces)
+
+    @property
+    def extent(self) -> Extent:
+        """What they are, in a few words."""
+        return Extent(self.size, self.is_every_code, self.has_every_step, self.about)
 
     @property
     def about(self) -> str:

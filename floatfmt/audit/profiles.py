@@ -244,7 +244,13 @@ def _rounded(
         "ties_up": up,
         "ties_down": down,
     }
-    return np.where(tie, taken[rounding], near)
+    codes = np.where(tie, taken[rounding], near)
+    # Halfway beyond the largest value there is no upper neighbour to be decoded.
+    wide = values.astype(np.float64)
+    outside = (wide > float(target.max_finite)) | (wide < float(target.lowest))
+    outside &= np.isfinite(wide)
+    ended = np.where(_rounds_beyond(wide, target, rounding), outer, inner)
+    return np.where(outside, ended, codes)
 
 
 def _rounds_beyond(wide: np.ndarray, target: Format, rounding: str) -> np.ndarray:
@@ -257,14 +263,15 @@ def _rounds_beyond(wide: np.ndarray, target: Format, rounding: str) -> np.ndarra
     if rounding in ("toward_positive", "toward_negative", "away_from_zero"):
         above, below = wide > largest, wide < lowest
         return (above & (rounding != "toward_negative")) | (below & (rounding != "toward_positive"))
-    ties = {
-        "nearest_even": last % 2 == 1,
-        "ties_to_odd": last % 2 == 0,
-        "ties_toward_zero": False,
-    }.get(rounding, True)
-    above, below = (wide > largest + half, wide < lowest - half)
-    if ties:
-        above, below = above | (wide == largest + half), below | (wide == lowest - half)
+    goes_up = {
+        "nearest_even": (last % 2 == 1,) * 2,
+        "ties_to_odd": (last % 2 == 0,) * 2,
+        "ties_toward_zero": (False, False),
+        "ties_up": (True, False),
+        "ties_down": (False, True),
+    }.get(rounding, (True, True))
+    above = (wide > largest + half) | (goes_up[0] & (wide == largest + half))
+    below = (wide < lowest - half) | (goes_up[1] & (wide == lowest - half))
     return above | below
 
 

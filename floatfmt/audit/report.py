@@ -15,7 +15,7 @@ from ..inspection import inspect
 from ..spelling import brief, field_bits, in_decimal, in_hex
 from ..table import TEXT_WIDTH, Part, rich_lines
 from .faults import Sample
-from .inputs import Inputs
+from .inputs import Extent
 from .positions import Positions
 from .profiles import Profile
 
@@ -106,8 +106,8 @@ class Verification(_Shown):
         What was asked of NaN.
     checked : int
         On how many inputs it was tried.
-    inputs : Inputs
-        Which they are: `size`, `is_every_code`, `about`.
+    inputs : Extent
+        Which there are: `size`, `is_every_code`, `has_every_step`, `about`.
     faults : tuple of Fault
         What went wrong, most frequent first.
     positions : Positions
@@ -137,7 +137,7 @@ class Verification(_Shown):
     asked: Profile
     nan: str
     checked: int
-    inputs: Inputs
+    inputs: Extent
     faults: tuple[Fault, ...]
     positions: Positions
     profile: Profile | None
@@ -325,8 +325,8 @@ class Difference(_Shown):
         "any" if two NaNs count as alike.
     checked : int
         On how many inputs they were tried.
-    inputs : Inputs
-        Which they are.
+    inputs : Extent
+        Which there are.
     faults : tuple of Fault
         How they differ, most frequent first: in samples `got` is what the first cast gave,
         `expected` the second's.
@@ -339,7 +339,7 @@ class Difference(_Shown):
     target: Format
     nan: str
     checked: int
-    inputs: Inputs
+    inputs: Extent
     faults: tuple[Fault, ...]
     stopped: str
     seconds: float = field(compare=False)
@@ -397,14 +397,14 @@ class Difference(_Shown):
 _STOPPED = {"budget": "stopped by the budget", "interrupted": "interrupted"}
 
 
-def _extent(checked: int, inputs: Inputs, stopped: str) -> str:
+def _extent(checked: int, inputs: Extent, stopped: str) -> str:
     if not stopped:
         return f"{checked:,} inputs"
     spread = ", evenly spread" if inputs.is_every_code else ""
     return f"{checked:,} of {inputs.size:,} inputs{spread} ({_STOPPED[stopped]})"
 
 
-def _extent_dict(checked: int, inputs: Inputs, stopped: str, seconds: float) -> dict[str, Any]:
+def _extent_dict(checked: int, inputs: Extent, stopped: str, seconds: float) -> dict[str, Any]:
     return {
         "checked": checked,
         "inputs": inputs.size,
@@ -415,7 +415,7 @@ def _extent_dict(checked: int, inputs: Inputs, stopped: str, seconds: float) -> 
     }
 
 
-def _scope(inputs: Inputs, is_what: str = "right") -> str:
+def _scope(inputs: Extent, is_what: str = "right") -> str:
     """Return what follows from a sweep without a failure."""
     if inputs.is_every_code:
         return f"They are {inputs.about}: it is {is_what} everywhere."
