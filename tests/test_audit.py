@@ -1,6 +1,7 @@
 """The cast auditor: planted faults are found and named, right casts pass, reports say the truth."""
 
 import importlib
+import itertools
 import json
 import re
 import threading
@@ -402,12 +403,10 @@ def test_ctrl_c_gives_the_verdict_so_far_and_resuming_the_same_report(tmp_path, 
     file = tmp_path / "sweep.json"
     source = ff.Format("small", 8, 13)  # 22 bits: a sweep of four million inputs
     options = {"source": source, "target": "bf16", "threads": 2}
-    chunks = 0
+    chunks = itertools.count(1)
 
     def cast(codes):
-        nonlocal chunks
-        chunks += codes.size == 1 << 16
-        if chunks and chunks % 20 == 0:
+        if codes.size == 1 << 16 and next(chunks) % 20 == 0:
             interrupt_main_thread()
             time.sleep(0.3)  # until the main thread looks up
         return codes >> 6
@@ -481,6 +480,9 @@ def test_torchs_threads_are_as_they_were():
 
 def test_threads_are_gone_after_a_sweep():
     ff.verify(truncates, "fp16", "fp8_e5m2", threads=4)
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread():
+            thread.join(10)
     assert threading.active_count() == 1
 
 

@@ -148,8 +148,11 @@ def _run_in_threads(
     progress: Progress | None,
 ) -> None:
     merging, errors = threading.Lock(), []
+    # Not Thread.join: interrupted by Ctrl-C, it takes a thread that runs for one that has ended.
+    running, ended = threads, threading.Event()
 
     def run() -> None:
+        nonlocal running
         try:
             work = make_work()
             while taken := queue.take():
@@ -160,29 +163,26 @@ def _run_in_threads(
         except BaseException as exc:  # raised again by the thread that waits
             errors.append(exc)
             queue.stop("error")
+        finally:
+            with merging:
+                running -= 1
+                if not running:
+                    ended.set()
 
     # Even one works in a thread of its own, so that Ctrl-C never falls into the middle of a chunk.
     # A thread sees the backend that was chosen where it was started.
-    workers = [
-        threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True)
-        for _ in range(threads)
-    ]
-    for worker in workers:
-        worker.start()
+    for _ in range(threads):
+        threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True).start()
     try:
-        _wait(workers, queue, progress)
+        _wait(ended, queue, progress)
     except KeyboardInterrupt:
         queue.stop("interrupted")
-        _wait(workers, queue, progress)
+        _wait(ended, queue, progress)
     if errors:
         raise errors[0]
 
 
-def _wait(workers: list[threading.Thread], queue: _Queue, progress: Progress | None) -> None:
-    told = time.monotonic()
-    for worker in workers:
-        while worker.is_alive():
-            worker.join(TICK_S)
-            if progress and time.monotonic() - told >= TICK_S:
-                told = time.monotonic()
-                progress(queue.done, queue.size)
+def _wait(ended: threading.Event, queue: _Queue, progress: Progress | None) -> None:
+    while not ended.wait(TICK_S):
+        if progress:
+            progress(queue.done, queue.size)
