@@ -33,6 +33,7 @@ from .rounding import Rounding, rounding_mode
 from .survey import Survey, round_all
 
 if TYPE_CHECKING:
+    from .audit.compatibility import Compatibility, compatibility
     from .audit.report import Difference, Fault, Identification, Verification
     from .audit.verify import assert_cast_correct, diff, identify, verify
 
@@ -40,6 +41,7 @@ __version__ = "0.1.0"
 
 #: The auditor's modules and what they offer: a third of the import's time, so loaded when asked.
 _LATER = {
+    "audit.compatibility": ("Compatibility", "compatibility"),
     "audit.report": ("Difference", "Fault", "Identification", "Verification"),
     "audit.verify": ("assert_cast_correct", "diff", "identify", "verify"),
 }
@@ -47,6 +49,7 @@ _LATER = {
 __all__ = [
     "Category",
     "Comparison",
+    "Compatibility",
     "Diagnosis",
     "Difference",
     "DoubleRounding",
@@ -68,6 +71,7 @@ __all__ = [
     "astype",
     "available_backends",
     "compare",
+    "compatibility",
     "compose",
     "decode",
     "decompose",

@@ -474,6 +474,45 @@ def verify_command(
     return _STATUS[(found.verification if identifies else found).verdict]
 
 
+@cli.command("compatibility")
+@click.argument("libraries", metavar="[LIBRARY]...", nargs=-1)
+@click.option("--source", "sources", metavar="F", multiple=True, help="Only from this format.")
+@click.option("--target", "targets", metavar="F", multiple=True, help="Only to this format.")
+@click.option("--budget", "budget_s", type=_Seconds(), metavar="T", help="The most for a cell: 5s.")
+@click.option("--markdown", is_flag=True, help="Print the table in Markdown.")
+@_json_option
+def compatibility_command(
+    libraries: tuple[str, ...],
+    sources: tuple[str, ...],
+    targets: tuple[str, ...],
+    budget_s: float | None,
+    markdown: bool,
+    as_json: bool,
+) -> None:
+    """Verify the conversions of libraries that are installed here, and make a table.
+
+    LIBRARY is numpy, ml_dtypes, torch or gfloat; all of them without one. All of fp32 is tried
+    where that is the source, which takes minutes in all; --budget makes it quick.
+
+    \b
+    Examples:
+      floatfmt compatibility --budget 1s
+      floatfmt compatibility torch --source bf16 --source fp16
+    """  # noqa: D301
+    from .audit.compatibility import compatibility
+
+    given = {"sources": sources, "targets": targets, "libraries": libraries}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value}
+    with _user_errors(), _ProgressBar("verifying", "conversions") as progress:
+        found = compatibility(**options, budget_s=budget_s, progress=progress)
+    if as_json:
+        _show_json({"schema": "floatfmt.compatibility/1", **found.to_dict()})
+    elif markdown:
+        click.echo(found.markdown())
+    else:
+        _show(found)
+
+
 def _refuse_options(
     question: Callable[..., Any], given: dict[str, Any], kind: str, context: click.Context
 ) -> None:

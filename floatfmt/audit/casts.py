@@ -257,7 +257,7 @@ def _needs_dtype(library: str, *formats: Format) -> None:
 
 def _numpy_cast(source: Format, target: Format, options: dict[str, str]) -> Function:
     for fmt in (source, target):
-        if fmt.dtype is None or np.dtype(fmt.dtype).kind == "V":  # ml_dtypes' are of kind V
+        if fmt.dtype is None or np.dtype(fmt.dtype).isbuiltin != 1:
             raise ValueError(f"NumPy has no dtype for {fmt}; ml_dtypes may have one")
     return lambda x: x.astype(target.dtype)
 

@@ -6,6 +6,7 @@ code; the names of all others say what is seen.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeAlias
@@ -236,7 +237,7 @@ def _first_that_holds(
 
 
 def _hypotheses(judge: Judge, found: Fit | None) -> Iterator[tuple[str, Profile]]:
-    """Yield single choices that differ from what was asked, then all of them together."""
+    """Yield the choices that differ from what was asked, one by one and together."""
     if found is None:
         return
     asked, target = judge.asked, judge.target
@@ -245,17 +246,16 @@ def _hypotheses(judge: Judge, found: Fit | None) -> Iterator[tuple[str, Profile]
         for choice, value in found.profile.changes(asked)
         if choice not in ("nan", "infinity", "zero")
     ]
-    for choice, value in of_finite:
-        told = replace(asked, **{choice: value})
-        yield fault_name(choice, value, asked, target), told
+    # The fewest choices that do it have the name.
+    for size in range(1, len(of_finite) + 1):
+        for choices in itertools.combinations(of_finite, size):
+            names = [fault_name(choice, value, asked, target) for choice, value in choices]
+            yield " and ".join(names), replace(asked, **dict(choices))
     for partial in found.partial:
         for choice, value in partial.changes(asked):
             if choice not in ("nan", "infinity", "zero"):
                 yield fault_name(choice, value, asked, target), partial
                 break
-    if len(of_finite) > 1:
-        names = [fault_name(choice, value, asked, target) for choice, value in of_finite]
-        yield " and ".join(names), found.profile
 
 
 # --- what is seen -------------------------------------------------------------------------------

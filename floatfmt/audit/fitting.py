@@ -74,13 +74,14 @@ def _kinds(judge: Judge, batch: Batch) -> dict[str, np.ndarray]:
             least = 2 * float(target.min_positive)  # the first binade may have a rule of its own
         else:
             least = float(target.min_normal or target.max_finite)
+        source_least = float(judge.source.min_normal or 0)
         inside = finite & (wide <= float(target.max_finite))
         inside &= (wide >= float(target.lowest)) | (size < least)
         has_sign = target.signed | ~negative
         return {
             "negative": finite & negative,
-            "subnormal input": (size > 0) & (size < float(judge.source.min_normal or 0)),
-            "core": inside & (size >= least) & has_sign,
+            "subnormal input": (size > 0) & (size < source_least),
+            "core": inside & (size >= least) & has_sign & (size >= source_least),
             "tiny": inside & (size < least) & (size > 0) & has_sign,
             "big": finite & ~inside,
             "infinite": np.isinf(wide),
@@ -96,10 +97,10 @@ def _steps(
     target, codes = judge.target, outcome.codes
     kinds = _kinds(judge, batch)
     yield "negative", [{"sign": "drop"}]
-    if judge.source.min_normal != target.min_normal:  # else it is what flush_early does
-        yield "subnormal input", [{"subnormals": "flush_inputs"}]
     vias = [None, *(name for name in VIA if _goes_through(judge.source, format(name), target))]
     yield "core", [{"rounding": r, "via": via} for via in vias for r in ROUNDINGS]
+    if judge.source.min_normal != target.min_normal:  # else it is what flush_early does
+        yield "subnormal input", [{"subnormals": "flush_inputs"}]
     tiny = [{"subnormals": how} for how in SUBNORMALS]
     yield "tiny", tiny if target.zero else [{"least": "up"}]
     words: list[Any] = ["ieee", "saturate", *["nan"] * (target.nan is not None), "wraps"]

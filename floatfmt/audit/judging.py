@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..backends import use_backend
 from ..formats import Format
 from .casts import Outcome, is_nan
 from .inputs import Batch
@@ -38,12 +39,15 @@ class Judge:
     nan : str
         A word of `NAN_POLICIES`: "any": a NaN of any kind; "quiet": a quiet one; else the very code
         that is expected. In a target without NaN the first three accept whatever NaN becomes.
+    backend : str or None
+        On which it works out what it expects; None for the one in use.
     """
 
     source: Format
     target: Format
     asked: Profile
     nan: str = "any"
+    backend: str | None = None
 
     def told(self, asked: Profile, nan: str | None = None) -> Judge:
         """Return a judge who expects something else."""
@@ -60,7 +64,10 @@ class Judge:
 
     def expected(self, batch: Batch, out: np.ndarray | None = None) -> np.ndarray:
         """Return the expected codes; of both neighbours the one nearer to zero."""
-        return self._nearer.codes(batch, self.target, out)
+        if self.backend is None:
+            return self._nearer.codes(batch, self.target, out)
+        with use_backend(self.backend):
+            return self._nearer.codes(batch, self.target, out)
 
     def wrong(
         self, batch: Callable[[np.ndarray], Batch], outcome: Outcome, expected: np.ndarray

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
     from rich.text import Text
 
-__all__ = ["Difference", "Fault", "Identification", "Verification"]
+__all__ = ["Difference", "Fault", "Identification", "Shown", "Verification", "wrapped"]
 
 #: Faults that are shown with an example; the others in a line each.
 SHOWN_IN_FULL = 6
@@ -73,7 +73,7 @@ def _result_text(result: int | str, target: Format) -> str:
     return result if isinstance(result, str) else in_hex(result, target)
 
 
-class _Shown:
+class Shown:
     """Shows lines of parts as text, in a terminal and in Jupyter."""
 
     __slots__ = ()
@@ -92,7 +92,7 @@ class _Shown:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Verification(_Shown):
+class Verification(Shown):
     """The verdict on a cast; made by ``ff.verify``.
 
     Attributes
@@ -178,9 +178,9 @@ class Verification(_Shown):
     def _layout(self, width: int | None) -> Iterator[list[Part]]:
         limit = min(width or TEXT_WIDTH, 100)
         yield [(f"{self.verdict}: ", _ROLES[self.verdict]), (self._title, "title")]
-        yield from _wrapped(self._counted, limit)
+        yield from wrapped(self._counted, limit)
         for text in self._conclusions:
-            yield from _wrapped(text, limit)
+            yield from wrapped(text, limit)
         yield from _fault_lines(self.faults, self.source, self.target, limit, ("expected", "got"))
         yield from self._position_lines(limit)
 
@@ -224,7 +224,7 @@ class Verification(_Shown):
         yield []
         yield [("the result depends on the position in the array", "name")]
         where = f", {found.where}" if found.where else ""
-        yield from _wrapped(
+        yield from wrapped(
             f"{found.wrong:,} of {found.tried:,} placements are wrong{where}; here at position"
             f" {found.sample.number} of {found.length}",
             limit,
@@ -256,7 +256,7 @@ _ROLES = {"proved": "name", "refuted": "lost", "inconclusive": "note"}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Identification(_Shown):
+class Identification(Shown):
     """What a cast does; made by ``ff.identify``.
 
     Attributes
@@ -293,10 +293,10 @@ class Identification(_Shown):
         found, limit = self.verification, min(width or TEXT_WIDTH, 100)
         how = "is exactly" if self.is_exact else "is nearest to"
         title = f"{found.cast}, {found.source} → {found.target}, {how}: "
-        yield from _wrapped(title + self.profile.words(found.target), limit, role="title")
-        yield from _wrapped(found._counted, limit)
+        yield from wrapped(title + self.profile.words(found.target), limit, role="title")
+        yield from wrapped(found._counted, limit)
         known = ", ".join(self.known) or "none of the known behaviours"
-        yield from _wrapped(f"Agrees with: {known}.", limit)
+        yield from wrapped(f"Agrees with: {known}.", limit)
         if not self.is_exact:
             yield from _fault_lines(
                 found.faults, found.source, found.target, limit, ("profile", "cast")
@@ -313,7 +313,7 @@ class Identification(_Shown):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Difference(_Shown):
+class Difference(Shown):
     """Where two casts differ; made by ``ff.diff``.
 
     Attributes
@@ -369,11 +369,11 @@ class Difference(_Shown):
         if self.differ:
             found = f"{self.differ:,} differ ({_share(self.differ, self.checked)})"
         extent = _extent(self.checked, self.inputs, self.stopped)
-        yield from _wrapped(f"{extent}: {found}; {self.seconds:.1f} s", limit)
+        yield from wrapped(f"{extent}: {found}; {self.seconds:.1f} s", limit)
         if not self.faults and not self.stopped:
-            yield from _wrapped(_scope(self.inputs, "alike"), limit)
+            yield from wrapped(_scope(self.inputs, "alike"), limit)
         if self.nan == "any" and self.source.nan is not None:
-            yield from _wrapped("Two NaNs count as alike.", limit)
+            yield from wrapped("Two NaNs count as alike.", limit)
         names = (self.casts[1], self.casts[0])
         yield from _fault_lines(self.faults, self.source, self.target, limit, names)
 
@@ -438,7 +438,8 @@ def _share(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if part * 1000 >= whole else f"1 in {whole // part:,}"
 
 
-def _wrapped(text: str, limit: int, indent: str = "", role: str = "") -> Iterator[list[Part]]:
+def wrapped(text: str, limit: int, indent: str = "", role: str = "") -> Iterator[list[Part]]:
+    """Yield a text's lines."""
     for line in textwrap.wrap(text, limit, initial_indent=indent, subsequent_indent=indent):
         yield [(line, role)]
 
@@ -449,7 +450,7 @@ def _fault_lines(
     """Yield the faults: the most frequent with their simplest example, the others in a line."""
     for fault in faults[:SHOWN_IN_FULL]:
         yield []
-        yield from _wrapped(f"{fault.name}: {fault.count:,}", limit, role="name")
+        yield from wrapped(f"{fault.name}: {fault.count:,}", limit, role="name")
         yield from _sample_lines(fault.simplest, source, target, names)
         if fault.first.code != fault.simplest.code:
             first = f"{in_hex(fault.first.code, source)} = {brief(fault.first.code, source)}"
@@ -458,7 +459,7 @@ def _fault_lines(
         yield []
     for fault in faults[SHOWN_IN_FULL:]:
         where = in_hex(fault.simplest.code, source)
-        yield from _wrapped(f"{fault.name}: {fault.count:,}, such as {where}", limit)
+        yield from wrapped(f"{fault.name}: {fault.count:,}, such as {where}", limit)
 
 
 def _sample_lines(

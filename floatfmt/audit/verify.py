@@ -6,12 +6,13 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..backends import available_backends
 from ..formats import Format, FormatLike, nearest_names
 from ..formats import format as as_format
 from ..rounding import Rounding, rounding_mode, rules
@@ -56,7 +57,7 @@ def verify(
         neither has one) and returns the target's values, in any floating-point dtype that holds
         them, or its codes, in any integer dtype; NumPy, torch or any array API library. Or the name
         of a witness: "numpy", "ml_dtypes", "torch", "gfloat", "f16c" (the CPU's instruction),
-        "floatfmt", "floatfmt:avx2" and its like.
+        "floatfmt", "floatfmt:avx2" and its like, which are judged by the NumPy reference.
     source, target : Format, str or dtype
         What it converts.
     rounding, overflow, subnormals
@@ -102,8 +103,15 @@ def verify(
     """
     asked = _asked(source, target, rounding, overflow, nan, subnormals, profile)
     options = {"rounding": asked.asked.rounding, "overflow": _word(asked.asked.overflow)}
+    if isinstance(cast, str) and cast.startswith("floatfmt"):
+        asked = replace(asked, backend=_other_backend(cast))
     audit = _Audit(asked, as_cast(cast, asked.source, asked.target, options), random)
     return audit.verification(_Run(threads, budget_s, resume, progress))
+
+
+def _other_backend(witness: str) -> str:
+    """Return a backend to judge our own cast by: the reference, and that by the fastest."""
+    return available_backends()[-1 if witness == "floatfmt:reference" else 0]
 
 
 def _word(overflow: Any) -> str:
