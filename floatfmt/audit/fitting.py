@@ -97,6 +97,7 @@ def _steps(
     target, codes = judge.target, outcome.codes
     kinds = _kinds(judge, batch)
     yield "negative", [{"sign": "drop"}]
+    yield "zero", [{"zero": pair} for pair in _seen(batch, codes, kinds["zero"])]
     vias = [None, *(name for name in VIA if _goes_through(judge.source, format(name), target))]
     yield "core", [{"rounding": r, "via": via} for via in vias for r in ROUNDINGS]
     if judge.source.min_normal != target.min_normal:  # else it is what flush_early does
@@ -110,7 +111,6 @@ def _steps(
     yield "big", [{"overflow": o, "threshold": t} for t in thresholds for o in beyond]
     inf = [None, "saturate", *["nan"] * (target.nan is not None), "ieee"]
     yield "infinite", [{"infinity": i} for i in (*inf, *_seen(batch, codes, kinds["infinite"]))]
-    yield "zero", [{"zero": pair} for pair in _seen(batch, codes, kinds["zero"])]
 
 
 def _goes_through(source: Format, via: Format, target: Format) -> bool:

@@ -152,7 +152,7 @@ class Profile:
         if self.infinity is not None:
             codes = np.where(np.isinf(wide), _by_sign(self._infinity(target), wide), codes)
         if self.zero is not None:
-            codes = np.where(batch.wide == 0, _by_sign(self.zero, wide), codes)
+            codes = np.where(wide == 0, _by_sign(self.zero, wide), codes)
         if self.nan not in ENCODES_NAN:
             codes = self._nans(codes, batch, target)
         return codes
