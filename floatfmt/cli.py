@@ -439,7 +439,7 @@ def verify_command(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Prove a cast right over all its inputs, or show where and why it is wrong.
+    """Prove a cast right on all inputs, or show where it is wrong.
 
     CAST is a witness (numpy, ml_dtypes, torch, gfloat, f16c, floatfmt, floatfmt:avx2) or a
     function of an array, module:function, found from the current folder.
@@ -449,10 +449,10 @@ def verify_command(
 
     \b
     Examples:
-      floatfmt verify torch --source fp32 --target bf16
-      floatfmt verify mymodule:my_cast --target fp16 --budget 10s
-      floatfmt verify torch --target fp8_e4m3fn --profile ocp_saturating
-      floatfmt verify torch --target fp8_e4m3fn --against ml_dtypes
+      floatfmt verify torch --source fp32 --target bf16 --budget 1s
+      floatfmt verify mymodule:my_cast --source bf16 --target fp16
+      floatfmt verify torch --source bf16 --target fp8_e4m3fn --profile ocp_saturating
+      floatfmt verify torch --source bf16 --target fp8_e4m3fn --against ml_dtypes
       floatfmt verify ml_dtypes --source fp64 --target bf16 --identify
     """  # noqa: D301
     from .audit import verify as auditor
@@ -489,14 +489,14 @@ def compatibility_command(
     markdown: bool,
     as_json: bool,
 ) -> None:
-    """Verify the conversions of libraries that are installed here, and make a table.
+    """Make a table of what libraries convert correctly here.
 
     LIBRARY is numpy, ml_dtypes, torch or gfloat; all of them without one. All of fp32 is tried
     where that is the source, which takes minutes in all; --budget makes it quick.
 
     \b
     Examples:
-      floatfmt compatibility --budget 1s
+      floatfmt compatibility numpy --budget 1s
       floatfmt compatibility torch --source bf16 --source fp16
     """  # noqa: D301
     from .audit.compatibility import compatibility
@@ -550,7 +550,7 @@ def _cast(name: str) -> Any:
 @cli.command("formats")
 @_json_option
 def formats_command(as_json: bool) -> None:
-    """List the number formats and what follows from their layouts.
+    """List the number formats and what their layouts give.
 
     \b
     Examples:

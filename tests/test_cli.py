@@ -8,10 +8,12 @@ import os
 import pickle
 import pty
 import re
+import signal
 import struct
 import subprocess
 import sys
 import termios
+import time
 import warnings
 from pathlib import Path
 
@@ -26,7 +28,7 @@ from floatfmt.inspection import inspect
 
 compare_module = importlib.import_module("floatfmt.compare")
 
-COMMANDS = ("inspect", "formats", "compare", "doctor")
+COMMANDS = ("inspect", "formats", "compare", "verify", "compatibility", "doctor")
 WEIGHTS = np.random.default_rng(3).normal(0, 0.02, (40, 50)).astype(np.float32)
 
 
@@ -402,10 +404,138 @@ def test_help_shows_an_example_that_runs(run, weights, monkeypatch, command):
     monkeypatch.chdir(weights.parent)
     np.save("weights.npy", WEIGHTS)
     safetensors.numpy.save_file({"transformer.wte.weight": WEIGHTS}, weights)
+    Path("mymodule.py").write_text(CAST)
     # What doctor exits with is for the machine to say: it may well have no C kernel.
-    fine = {0, cli.UNHEALTHY} if command == "doctor" else {0}
+    fine = {"doctor": {0, cli.UNHEALTHY}, "verify": {0, 1, 3}}.get(command, {0})
     for example in examples:
         assert run(*example.replace("'", "").split())[0] in fine, example
+
+
+#: A module with casts, one of them wrong.
+CAST = """
+import numpy as np
+
+def my_cast(x):
+    return x.astype(np.float32).astype(np.float16)
+
+def truncates(x):
+    return (x.view(np.uint16) >> 8).astype(np.uint8)
+
+class Holder:
+    right = staticmethod(my_cast)
+
+nothing = None
+"""
+
+
+@pytest.fixture
+def casts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mymodule", raising=False)
+    Path("mymodule.py").write_text(CAST)
+
+
+BF16 = ("--source", "bf16", "--target", "fp16")
+E5M2 = ("--source", "fp16", "--target", "fp8_e5m2")
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "begins"),
+    [
+        (("torch", *BF16), 0, "proved: torch, bf16 → fp16, nearest_even"),
+        (("mymodule:my_cast", *BF16), 0, "proved: my_cast, bf16 → fp16"),
+        (("mymodule:Holder.right", *BF16), 0, "proved: my_cast"),
+        (("mymodule:truncates", *E5M2), 1, "refuted: truncates, fp16 → fp8_e5m2"),
+        (("torch", "--budget", "0s"), 3, "inconclusive: torch, fp32 → bf16"),
+        (("torch", *E5M2, "--rounding", "toward_zero"), 1, "refuted: torch"),
+        (("floatfmt", *E5M2, "--overflow", "saturate"), 0, "proved: floatfmt"),
+        (("mymodule:truncates", *E5M2, "--identify"), 0, "truncates, fp16 → fp8_e5m2, is exactly"),
+        (("torch", *E5M2, "--against", "ml_dtypes"), 0, "torch and ml_dtypes, fp16 → fp8_e5m2"),
+        (("torch", *E5M2, "--against", "mymodule:truncates"), 1, "torch and truncates"),
+    ],
+)
+def test_verify_exits_with_its_verdict(run, casts, args, code, begins):
+    ended, out, err = run("verify", *args)
+    assert (ended, err) == (code, "")
+    assert out.startswith(begins)
+
+
+@pytest.mark.parametrize("question", [(), ("--identify",), ("--against", "torch")])
+def test_verify_json_is_the_answer_under_a_schema(run, casts, question):
+    _, out, err = run("verify", "mymodule:truncates", *E5M2, *question, "--json")
+    answer = json.loads(out)
+    name = {"--identify": "identify", "--against": "diff"}.get(*question[:1] or ("",), "verify")
+    assert answer["schema"] == f"floatfmt.{name}/1"
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("tourch",), "no witness is called 'tourch'; nearest: torch"),
+        (("mymodule:nothing_here",), "has no attribute 'nothing_here'"),
+        (("mymodule:nothing",), "a cast is a function or the name of a witness, got None"),
+        (("nowhere:cast",), "cannot be had as a function: No module named 'nowhere'"),
+        (("floatfmt:sse9",), "'floatfmt:sse9' is no witness and cannot be had"),
+        (("torch", "--budget", "soon"), "'soon' is no duration"),
+        (("torch", "--target", "bf17"), "no format is called 'bf17'"),
+        (("torch", "--identify", "--against", "numpy"), "two different questions"),
+        (("torch", "--identify", "--nan", "exact"), "--nan means nothing with --identify"),
+        (("torch", "--against", "numpy", "--profile", "ieee"), "--profile means nothing with"),
+        (("torch", "--threads", "0"), "--threads"),
+        (("torch", "--resume", "/nowhere/file"), "/nowhere/file"),
+        (("mymodule:Holder", *BF16), "raises TypeError for every input"),
+    ],
+)
+def test_verify_refuses_bad_usage_in_a_line(run, casts, args, words):
+    assert_one_line(run("verify", *args, *(() if "--target" in args else BF16)), words)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("10s", 10), ("2m", 120), ("1.5 h", 5400), ("500ms", 0.5), ("7", 7)]
+)
+def test_durations(text, seconds):
+    assert cli._Seconds().convert(text, None, None) == seconds
+
+
+def test_an_interrupted_verification_reports_what_it_has(tmp_path):
+    """A real SIGINT in the middle of a sweep: the verdict so far, exit code 3."""
+    (tmp_path / "slow.py").write_text(
+        "import time, ml_dtypes\n"
+        "def cast(x):\n"
+        "    time.sleep(0.05)\n"
+        "    return x.astype(ml_dtypes.bfloat16)\n"
+    )
+    command = [sys.executable, "-m", "floatfmt", "verify", "slow:cast", "--resume", "kept.json"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    kept = tmp_path / "kept.json"
+    deadline = time.monotonic() + 60
+    while not kept.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (3, "")
+    assert "evenly spread (interrupted): all right" in " ".join(out.split())
+    assert json.loads(kept.read_text())["done"] > 0
+
+
+def test_compatibility_is_a_table_of_verdicts(run):
+    code, out, err = run(
+        "compatibility", "ml_dtypes", "--source", "bf16", "--target", "fp8_e8m0fnu"
+    )
+    assert (code, err) == (0, "")
+    assert "✗ 159 of 65,536" in out
+    assert "ties away from zero: bf16 → fp8_e8m0fnu" in out
+    options = ("--source", "fp16", "--target", "fp8_e5m2")
+    code, out, err = run("compatibility", "torch", "numpy", *options, "--markdown")
+    assert out.splitlines()[-1] == "| torch 2.13.0 | fp8_e5m2 | ✓ 65,536 |  |"
+    code, out, err = run("compatibility", "torch", *options, "--json")
+    answer = json.loads(out)
+    assert answer["schema"] == "floatfmt.compatibility/1"
+    assert answer["cells"][0]["verdict"] == "proved"
+    assert_one_line(run("compatibility", "tourch"), "no witness is called 'tourch'")
 
 
 def test_help_of_the_whole_names_every_command_and_cuts_nothing(run):
@@ -531,11 +661,11 @@ def test_progress_is_shown_in_a_terminal_after_a_second(
     class Bar:
         task_ids = ("the task",)
         stop = staticmethod(lambda: updates.append("stopped"))
-        update = staticmethod(lambda task, completed: updates.append((task, completed)))
+        update = staticmethod(lambda task, completed, pace: updates.append((task, completed)))
 
     monkeypatch.setattr(cli.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(cli, "_started_bar", lambda total: Bar())
-    with cli._ProgressBar() as progress, monkeypatch.context() as terminal:
+    monkeypatch.setattr(cli, "_started_bar", lambda doing, total: Bar())
+    with cli._ProgressBar("doing", "things") as progress, monkeypatch.context() as terminal:
         terminal.setattr(cli.sys, "stderr", _Terminal(is_terminal))
         progress(1, 9)
         now[0] += seconds
@@ -546,7 +676,7 @@ def test_progress_is_shown_in_a_terminal_after_a_second(
 
 
 def test_the_bar_goes_to_standard_error_and_leaves_nothing_behind(capsys):
-    bar = cli._started_bar(10)
+    bar = cli._started_bar("doing", 10)
     bar.update(bar.task_ids[0], completed=10)
     bar.stop()
     assert bar.finished
