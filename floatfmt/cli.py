@@ -439,7 +439,7 @@ def verify_command(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Prove a cast right on all inputs, or show where it is wrong.
+    """Prove a cast right on all inputs, or show its faults.
 
     CAST is a witness (numpy, ml_dtypes, torch, gfloat, f16c, floatfmt, floatfmt:avx2) or a
     function of an array, module:function, found from the current folder.
