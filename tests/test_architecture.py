@@ -158,6 +158,10 @@ RESULTS = (
     lambda: ff.absmax(np.float32([1, 2])),
     lambda: ff.error(np.float32([1, 2]), np.float32([1, 3])),
     lambda: ff.double_rounding("fp64", via="fp32", target="fp16"),
+    lambda: ff.verify("ml_dtypes", "fp16", "fp8_e8m0fnu"),
+    lambda: ff.identify("ml_dtypes", "fp16", "fp8_e8m0fnu"),
+    lambda: ff.diff("ml_dtypes", "floatfmt", "fp16", "fp8_e8m0fnu"),
+    lambda: ff.compatibility(["ml_dtypes"], sources=["fp16"], targets=["bf16"]),
     lambda: ff.compare(np.float32([1, 2]), ["bf16"]),
     lambda: ff.doctor(seconds=0),
 )

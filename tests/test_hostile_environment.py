@@ -44,8 +44,21 @@ OPERATIONS = {
     "zeropoint": lambda: _everything(ff.zeropoint(SUBNORMALS)),
     "zeropoint by columns": lambda: _everything(ff.zeropoint(SUBNORMALS.reshape(50, 100), axis=1)),
     "given": lambda: _everything(ff.quantize(SUBNORMALS, scale=2.0**-130, zero_point=7)),
+    "verify": lambda: _verdict("fp16", "fp8_e5m2"),
+    "verify fp64": lambda: _verdict("fp64", "fp8_e4m3fn"),
     "weights": lambda: _everything(ff.absmax(WEIGHTS)),
 }
+
+
+def _verdict(source: str, target: str) -> bytes:
+    """What the auditor says of a cast that FTZ and DAZ do not touch, and that is wrong."""
+
+    def truncates(x: np.ndarray) -> np.ndarray:
+        return ff.encode(x, target, rounding="toward_zero")
+
+    found = ff.verify(truncates, source, target, random=1 << 12)
+    assert found.faults
+    return str(found.to_dict() | {"seconds": 0}).encode()
 
 
 def _stochastic(x: np.ndarray, fmt: object) -> bytes:
@@ -116,3 +129,11 @@ def test_a_thread_that_flushes_does_not_disturb_the_others(level):
 
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(run, [True, False] * 8)) == {expected}
+
+
+def test_a_cast_that_flushes_is_found_where_it_does(level, flushed_subnormals):
+    """The cast runs in the process's own environment: what FTZ and DAZ do to it is its fault."""
+    with ff.use_backend(level):
+        found = ff.verify(lambda x: x.astype(np.float32) * np.float32(1), "bf16", "fp32")
+    assert [fault.name for fault in found.faults] == ["flushes subnormals"]
+    assert found.wrong == 2 * 127

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+import floatfmt as ff
+
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 BLOCK = re.compile(
@@ -48,8 +50,8 @@ def run_console(body: str) -> str:
     return "".join(f"{command}\n{run_command(command[2:])}" for command in commands)
 
 
-#: The last two columns of a comparison, and the backend that this machine has.
-SPEED = re.compile(r"\s[\d.,]+\s+[\d.,]+\s*$|(?<=backend )\w+")
+#: The last two columns of a comparison, the backend that this machine has, a sweep's seconds.
+SPEED = re.compile(r"\s[\d.,]+\s+[\d.,]+\s*$|(?<=backend )\w+|(?<=; )[\d.]+(?= s$)")
 
 
 def masked(text: str, vary: bool) -> str:
@@ -125,6 +127,29 @@ def speed_row(result: dict, row: dict) -> str:
 
 def test_the_table_of_speeds_is_that_of_the_committed_run():
     assert SPEED_TABLE.search(README.read_text())[0] == speed_table()
+
+
+# --- the table of compatibility -----------------------------------------------------------------
+
+
+def test_the_table_of_compatibility_is_what_the_auditor_says():
+    """Every cell from fp16 and bf16; all of them in tests/exhaustive."""
+    text = README.read_text()
+    table = text.partition("<!-- compatibility -->\n")[2].partition("<!-- end of comp")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+    sources = [cell.removeprefix("from ") for cell in rows[0][2:6]]
+    assert sources == ["fp64", "fp32", "fp16", "bf16"]
+    libraries = dict.fromkeys(row[0].split()[0] for row in rows[2:])
+    found = ff.compatibility(libraries, sources=["fp16", "bf16"])
+    seen = {(f"{c.library} {c.version}", c.target.name, c.source.name): c.mark for c in found.cells}
+    written = {
+        (row[0], row[1], source): cell
+        for row in rows[2:]
+        for source, cell in zip(sources[2:], row[4:6], strict=True)
+        if cell
+    }
+    assert len(written) > 40
+    assert seen == written
 
 
 def updated(block: re.Match[str]) -> str:

@@ -1,6 +1,6 @@
 """What other implementations say of the same conversions, and why wherever they say otherwise.
 
-``python tests/witnesses.py`` prints the README's table. A disagreement counts as understood when
+``python tests/witnesses.py`` prints them as a table. A disagreement counts as understood when
 floatfmt, told to do what the cause says (to round through fp32 first, to saturate, to send ties
 away from zero), gives the witness's own code; what no cause explains is listed as such, and fails
 `test_witnesses.py`.
@@ -33,7 +33,6 @@ import floatfmt as ff
 from floatfmt.audit.casts import gfloat_format
 from probes import p3109_formats, probes
 
-BEGIN, END = "<!-- witnesses -->", "<!-- end of witnesses -->"
 UNEXPLAINED = "unexplained"
 REFUSED = -1  # in place of a code: the conversion is an error
 #: Random patterns a pair of source and target, beside every point where the rounding changes.
@@ -635,9 +634,8 @@ def _disagreements(row: Row) -> str:
 
 
 def table() -> str:
-    """The README's block, markers included."""
+    """All rows in Markdown."""
     lines = [
-        BEGIN,
         "| witness | source → target | compared | agree | disagreements and their cause |",
         "|---|---|--:|--:|---|",
     ]
@@ -648,7 +646,7 @@ def table() -> str:
     for witness in WITNESSES:
         if witness.unavailable:
             lines.append(f"| {witness.name} | {witness.unavailable} | 0 | 0 | |")
-    return "\n".join([*lines, END])
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

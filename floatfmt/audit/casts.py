@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import interop
 from ..arrays import decode, encode
-from ..backends import available_backends, native, use_backend
+from ..backends import available_backends, current_backend, native, use_backend
 from ..formats import Format, nearest_names
 from .inputs import FLOATS, Batch
 
@@ -202,11 +202,12 @@ def _of_values(values: np.ndarray, target: Format) -> Outcome:
     """Return the codes of values, as far as they are the target's."""
     nan = "preserve" if target.nan is not None else "zero" if target.zero else "largest"
     codes = encode(values, target, nan=nan)
-    wide = values.astype(np.float64)
     back = decode(codes, target, dtype="fp64")
-    fine = back == wide
-    if target.nan is not None:
-        fine |= np.isnan(back) & np.isnan(wide)
+    with current_backend().float_environment():
+        wide = values.astype(np.float64)
+        fine = back == wide
+        if target.nan is not None:
+            fine |= np.isnan(back) & np.isnan(wide)
     if fine.all():
         return Outcome(codes)
     return Outcome(codes, ~fine, lambda i: f"the value {float(wide[i])!r}")

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..backends import current_backend
 from ..formats import Format, format
 from .casts import Outcome
 from .inputs import Batch
@@ -45,6 +46,11 @@ def fit(judge: Judge, batch: Batch, outcome: Outcome) -> Fit:
 
     Where several explain as much, it is the one nearest to what was asked.
     """
+    with current_backend().float_environment():
+        return _fit(judge, batch, outcome)
+
+
+def _fit(judge: Judge, batch: Batch, outcome: Outcome) -> Fit:
     usable = np.ones(batch.codes.size, np.bool_)
     for mask in (outcome.strays, outcome.refused):
         if mask is not None:

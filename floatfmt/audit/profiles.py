@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..arrays import decode, encode
+from ..backends import current_backend
 from ..formats import Format, format
 from ..rounding import Rounding
 from ..spelling import brief
@@ -128,7 +129,7 @@ class Profile:
         if self.is_plain:
             how = self._options(target)
             return encode(batch.values, target, rounding=self.rounding, **how, out=out)
-        with np.errstate(all="ignore"):  # signalling NaNs are cast along with the rest
+        with current_backend().float_environment():  # whatever the cast that is judged runs in
             return self._codes(batch, target).astype(target.code_dtype, copy=False)
 
     def _codes(self, batch: Batch, target: Format) -> np.ndarray:

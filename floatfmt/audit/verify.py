@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import available_backends
+from ..backends import available_backends, current_backend
 from ..formats import Format, FormatLike, nearest_names
 from ..formats import format as as_format
 from ..rounding import Rounding, rounding_mode, rules
@@ -249,7 +249,8 @@ class _Audit:
             return Batch(judge.source, self.inputs.at(first, which))
 
         wrong = judge.wrong(batch, outcome, expected)
-        groups = name_faults(judge, self.found, batch(wrong), outcome, expected, wrong, first)
+        with current_backend().float_environment():
+            groups = name_faults(judge, self.found, batch(wrong), outcome, expected, wrong, first)
         if self.found is None:
             return Tally(count, groups)
         return Tally(
@@ -523,7 +524,8 @@ class _PairWork:
         pair, judge = self.pair, self.pair.judge
         one, other = (cast(reader(first, count).copy()) for cast in (pair.a, pair.b))
         batch = Batch(judge.source, reader(first, count))
-        groups = name_differences(judge, pair.names, batch, one, other, first)
+        with current_backend().float_environment():
+            groups = name_differences(judge, pair.names, batch, one, other, first)
         return Tally(count, groups)
 
 
