@@ -344,6 +344,37 @@ FF_LOOP uint32_t fast32_e8m0(const uint32_t *restrict values, uint32_t *restrict
     return most < 0x7f7fffff ? most : 0x7f800000;
 }
 
+/* Encodes anew what the fast loops do not know, if it is not much of a block: Inf, NaN, and 0, which
+ * E8M0 does not have. Returns -1 if it is too much, 1 if a NaN is an error, else 0. */
+#define FF_DEFINE_PATCH(W, U, INFINITY_CODE, WIDEN)                                                \
+    FF_LOOP size_t specials##W(const U *values, size_t n)                                          \
+    {                                                                                              \
+        size_t found = 0;                                                                          \
+        for (size_t i = 0; i < n; i++)                                                             \
+            found += (values[i] & (~(U)0 >> 1)) - 1 >= INFINITY_CODE - 1;                          \
+        return found;                                                                              \
+    }                                                                                              \
+    static int patch##W(struct ff_format f, const struct ff_rules *r, const U *values, U *codes,   \
+                        size_t n)                                                                  \
+    {                                                                                              \
+        if (specials##W(values, n) > n / 8)                                                        \
+            return -1;                                                                             \
+        const struct any_plan p = any_plan_of(f, r);                                               \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            const U magnitude = values[i] & (~(U)0 >> 1);                                          \
+            if (magnitude - 1 < INFINITY_CODE - 1)                                                 \
+                continue;                                                                          \
+            if (r->nan_is_error && magnitude > INFINITY_CODE)                                      \
+                return 1;                                                                          \
+            uint64_t wide;                                                                         \
+            WIDEN;                                                                                 \
+            codes[i] = (U)encode_any(wide, p, 0, 0);                                               \
+        }                                                                                          \
+        return 0;                                                                                  \
+    }
+FF_DEFINE_PATCH(32, uint32_t, UINT32_C(0x7f800000), decode_f64(&FP32, values + i, &wide, 1))
+FF_DEFINE_PATCH(64, uint64_t, UINT64_C(0x7ff0000000000000), wide = values[i])
+
 /* Runs BODY with `from` and `count` for every block of n elements. */
 #define FF_CHUNKS(BODY)                                                                            \
     for (size_t from = 0; from < n; from += FF_CHUNK) {                                            \
@@ -359,10 +390,15 @@ FF_LOOP int encode_blocks_f64(struct ff_format f, const struct ff_rules *r, uint
     const int is_fast = plan_for64(&p, f, r) && f.has_zero;
     const size_t bytes = code_bytes(f);
     FF_CHUNKS({
-        if (is_fast && fast64(values + from, wide, count, f, &p) < UINT64_C(0x7ff0000000000000))
+        int rest = -1; /* what is left to do: nothing, an error, all */
+        if (is_fast)
+            rest = fast64(values + from, wide, count, f, &p) < UINT64_C(0x7ff0000000000000)
+                       ? 0
+                       : patch64(f, r, values + from, wide, count);
+        if (rest == 0)
             store_codes64(wide, codes + from * bytes, bytes, count);
-        else if (encode_carefully(f, r, seed, start + from, values + from, codes + from * bytes,
-                                  count))
+        else if (rest == 1 || encode_carefully(f, r, seed, start + from, values + from,
+                                               codes + from * bytes, count))
             return 1;
     })
     return 0;
@@ -381,7 +417,11 @@ FF_LOOP int encode_blocks_f32(struct ff_format f, const struct ff_rules *r, uint
         if (is_fast) {
             const uint32_t most = is_e8m0 ? fast32_e8m0(values + from, narrow, count, &p)
                                           : fast32(values + from, narrow, count, f, &p);
-            if (most < 0x7f800000) {
+            const int rest =
+                most < 0x7f800000 ? 0 : patch32(f, r, values + from, narrow, count);
+            if (rest > 0)
+                return 1;
+            if (rest == 0) {
                 store_codes32(narrow, codes + from * bytes, bytes, count);
                 continue;
             }
