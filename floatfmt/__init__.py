@@ -8,6 +8,7 @@ from . import exact
 from .arrays import astype, decode, encode, round_to
 from .backends import NativeMissingWarning, available_backends, use_backend
 from .compare import Comparison, compare
+from .conventions import Convention, conventions
 from .double_rounding import DoubleRounding, double_rounding
 from .explanation import Explanation
 from .fields import Category, Fields, compose, decompose
@@ -33,6 +34,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Category",
     "Comparison",
+    "Convention",
     "DoubleRounding",
     "Error",
     "Explanation",
@@ -49,6 +51,7 @@ __all__ = [
     "available_backends",
     "compare",
     "compose",
+    "conventions",
     "decode",
     "decompose",
     "double_rounding",
