@@ -6,6 +6,8 @@ them (`quantize`, `absmax`, `zeropoint`), on a C kernel that a NumPy reference c
 
 from . import exact
 from .arrays import astype, decode, encode, round_to
+from .audit.convention_diff import ConventionDiff, diff_conventions
+from .audit.quantizers import QuantizerVerification, verify_quantizer
 from .backends import NativeMissingWarning, available_backends, use_backend
 from .compare import Comparison, compare
 from .conventions import Convention, conventions
@@ -35,6 +37,7 @@ __all__ = [
     "Category",
     "Comparison",
     "Convention",
+    "ConventionDiff",
     "DoubleRounding",
     "Error",
     "Explanation",
@@ -43,6 +46,7 @@ __all__ = [
     "Inspection",
     "NativeMissingWarning",
     "Quantized",
+    "QuantizerVerification",
     "Rounding",
     "Survey",
     "absmax",
@@ -54,6 +58,7 @@ __all__ = [
     "conventions",
     "decode",
     "decompose",
+    "diff_conventions",
     "double_rounding",
     "encode",
     "error",
@@ -75,5 +80,6 @@ __all__ = [
     "unpack",
     "use_backend",
     "values",
+    "verify_quantizer",
     "zeropoint",
 ]

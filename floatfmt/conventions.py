@@ -209,7 +209,8 @@ class Convention:
     proof : str
         What the row was compared with, or ``"by its source only"``.
     schemes : tuple of Scheme
-        How scale and zero point follow from a tensor; none if they have to be given.
+        How scale and zero point follow from a tensor; none if they have to be given. One called
+        ``"given"`` says which codes are used then.
     takes_scale : bool
         Whether a scale can be given.
     multiplier : str
@@ -330,7 +331,7 @@ class Convention:
 #: The steps of a trace, in the order in which tables show them.
 STEPS = (
     *("x", "scale", "reciprocal", "product", "quotient"),
-    *("with zero point", "rounded", "clamped", "code"),
+    *("with zero point", "rounded", "rounded + zero point", "clamped", "code"),
 )
 
 
@@ -354,7 +355,8 @@ class Trace:
         Scales and zero points.
     steps : dict of str to array
         In x's shape: ``x``, ``scale``, ``reciprocal`` (what x is multiplied by), ``product`` or
-        ``quotient``, ``with zero point``, ``rounded``, ``clamped``, ``code``; those that there are.
+        ``quotient``, ``with zero point`` or ``rounded + zero point``, ``rounded``, ``clamped``,
+        ``code``; those that there are.
     defined : array of bool
         Where the convention defines the code; elsewhere it is what a C cast leaves undefined.
     """
@@ -415,7 +417,8 @@ class Plan(NamedTuple):
         flat = values.reshape(1, -1)
         if self.row.over != "block of 32":
             return flat
-        return np.pad(flat[0], (0, -values.size % BLOCK)).reshape(-1, BLOCK)
+        rest = -values.size % BLOCK
+        return (np.pad(flat[0], (0, rest)) if rest else flat).reshape(-1, BLOCK)
 
     def ungroup(self, part: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Return groups in the values' shape again."""
@@ -499,15 +502,15 @@ class Plan(NamedTuple):
             found["quotient"] = value = x / factor
         if self.scheme.clamp == "before the zero point":
             value = np.clip(value, *self.codes)
-        if row.adds_zero_point == "before rounding":
-            # nothing added to a product leaves it as it is
-            fused = row.fused and row.multiplier and dtype == F32 and zero_point.any()
+        # Nothing added is no step, and leaves a fused product rounded once.
+        if row.adds_zero_point == "before rounding" and zero_point.any():
+            fused = row.fused and row.multiplier and dtype == F32
             value = _fused(x, factor, zero_point) if fused else value + zero_point
             found["with zero point"] = value
         found["rounded"] = value = ROUNDINGS[row.rounding](value)
         whole = value
-        if row.adds_zero_point == "after rounding":
-            found["with zero point"] = value = value + zero_point
+        if row.adds_zero_point == "after rounding" and zero_point.any():
+            found["rounded + zero point"] = value = value + zero_point
         found["clamped"], defined = self._clamped(value)
         found["code"] = self._cast(found["clamped"], whole, zero_point)
         return found, defined
@@ -592,9 +595,13 @@ def plan(
 ) -> Plan:
     """Return a convention with its scheme, or for a given scale, and a dtype of codes."""
     row = find(which)
-    names = [s.name for s in row.schemes]
+    names = [s.name for s in row.schemes if s.name != "given"]
     if scheme is not None and scale is not None:
         raise TypeError("give a scheme or a scale, not both")
+    if scale is not None:
+        number = interop.to_numpy(scale)
+        if number.ndim or number.dtype.kind not in "fiu":
+            raise TypeError(f"scale must be one number, got {scale!r}")
     if scale is not None and not row.takes_scale:
         raise ValueError(f"{row.name} finds its own scale; give a scheme: {', '.join(names)}")
     if scale is None and not names:
@@ -603,7 +610,8 @@ def plan(
         raise ValueError(f"{row.name} has no scheme {scheme!r}; it has {', '.join(names)}")
     if dtype is not None and dtype not in row.dtypes:
         raise ValueError(f"{row.name} has codes of {' or '.join(row.dtypes)}, not {dtype!r}")
-    chosen = GIVEN if scale is not None else row.schemes[names.index(scheme) if scheme else 0]
+    wanted = "given" if scale is not None else scheme or names[0]
+    chosen = next((s for s in row.schemes if s.name == wanted), GIVEN)
     return Plan(row, chosen, dtype or row.dtypes[0])
 
 
