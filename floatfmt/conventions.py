@@ -465,19 +465,20 @@ class Plan(NamedTuple):
             The convention takes no such scale or zero point.
         """
         dtype = PRECISIONS[self.row.precision]
-        wide = np.asarray(scale, F64).reshape(-1, 1)
-        with np.errstate(over="ignore", under="ignore"):
-            stored = wide.astype(F32)
-        if not (np.isfinite(stored) & (stored > 0)).all():
-            bad = wide[~(np.isfinite(stored) & (stored > 0))][0]
-            raise ValueError(f"scale is {bad}; a scale is positive and finite in fp32")
         zeros = np.asarray(0 if zero_point is None else zero_point)
         if zeros.dtype.kind not in "iu":
             raise TypeError(f"zero_point must be an integer, got {interop.describe(zero_point)}")
-        self._check_zero_points(zeros)
         with current_backend().float_environment():
+            wide = np.asarray(scale, F64).reshape(-1, 1)
+            stored = wide.astype(F32)
+            wrong = ~(np.isfinite(stored) & (stored > 0))
+            if wrong.any():
+                raise ValueError(
+                    f"scale is {wide[wrong][0]}; a scale is positive and finite in fp32"
+                )
+            self._check_zero_points(zeros)
             factor = MULTIPLIERS[self.row.multiplier](stored.astype(dtype), stored, 1)
-        return Parameters(stored.astype(dtype), factor, zeros.astype(dtype).reshape(-1, 1))
+            return Parameters(stored.astype(dtype), factor, zeros.astype(dtype).reshape(-1, 1))
 
     def _check_zero_points(self, zeros: np.ndarray) -> None:
         lowest, highest = CODES[self.dtype]
@@ -564,14 +565,15 @@ def _fused(x: np.ndarray, factor: np.ndarray, addend: np.ndarray) -> np.ndarray:
     of two fp32 numbers is moved off it.
     """
     product = x.astype(F64) * factor.astype(F64)
-    wide_addend = addend.astype(F64)
+    wide_addend = np.broadcast_to(addend.astype(F64), product.shape)
     total = product + wide_addend
-    middles = (total.view(np.int64) & 0x1FFFFFFF) == 0x10000000
-    if middles.any():
-        back = total - product
-        error = (product - (total - back)) + (wide_addend - back)
+    middles = np.nonzero((total.view(np.int64) & 0x1FFFFFFF) == 0x10000000)
+    if middles[0].size:
+        a, b, sum_ = product[middles], wide_addend[middles], total[middles]
+        back = sum_ - a
+        error = (a - (sum_ - back)) + (b - back)
         towards = np.where(error > 0, np.inf, -np.inf)
-        total = np.where(middles & (error != 0), np.nextafter(total, towards), total)
+        total[middles] = np.where(error != 0, np.nextafter(sum_, towards), sum_)
     return total.astype(F32)
 
 
@@ -610,9 +612,15 @@ def plan(
         raise ValueError(f"{row.name} has no scheme {scheme!r}; it has {', '.join(names)}")
     if dtype is not None and dtype not in row.dtypes:
         raise ValueError(f"{row.name} has codes of {' or '.join(row.dtypes)}, not {dtype!r}")
-    wanted = "given" if scale is not None else scheme or names[0]
-    chosen = next((s for s in row.schemes if s.name == wanted), GIVEN)
+    chosen = given_scheme(row)
+    if scale is None:
+        chosen = next(s for s in row.schemes if s.name == (scheme or names[0]))
     return Plan(row, chosen, dtype or row.dtypes[0])
+
+
+def given_scheme(row: Convention) -> Scheme:
+    """Return what a convention does with a given scale: clamp to all codes, unless it says."""
+    return next((s for s in row.schemes if s.name == "given"), GIVEN)
 
 
 def fp32_array(x: Any) -> np.ndarray:

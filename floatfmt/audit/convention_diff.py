@@ -14,7 +14,6 @@ from ..backends import current_backend
 from ..conventions import (
     BLOCK,
     CODES,
-    GIVEN,
     STEPS,
     Convention,
     ConventionLike,
@@ -23,6 +22,7 @@ from ..conventions import (
     conventions,
     find,
     fp32_array,
+    given_scheme,
 )
 from ..conventions import plan as plan_of
 from ..table import Part, Table
@@ -142,8 +142,9 @@ class ConventionDiff:
         return f"<ConventionDiff: {_title(self)}>"
 
     def __str__(self) -> str:
-        lines = _one(self, self.rows[0]) if len(self.rows) == 1 else _many(self)
-        return "\n".join([_title(self), "", *lines])
+        with current_backend().float_environment():
+            lines = _one(self, self.rows[0]) if len(self.rows) == 1 else _many(self)
+            return "\n".join([_title(self), "", *lines])
 
     def _repr_html_(self) -> str:
         return interop.preformatted(self)
@@ -394,7 +395,7 @@ class _Sides:
         if not row.takes_scale:
             raise ValueError(f"{row.name} has no scheme {self._found.scheme!r}, and takes no scale")
         shared = replace(row, over=self._found.plan.row.over)
-        chosen = Plan(shared, GIVEN, self._dtype_of(row))
+        chosen = Plan(shared, given_scheme(row), self._dtype_of(row))
         zeros = self._found.parameters.zero_point
         # What is no integer that fp64 holds is out of anybody's range.
         whole = np.where(np.abs(zeros) < 2.0**53, zeros, 2.0**53 + 2).astype(np.int64)
@@ -435,10 +436,12 @@ class _Made(NamedTuple):
 
     def at(self, i: int, size: int) -> dict[str, float]:
         """Return the steps of one element."""
-        steps = {
-            name: float(self.piece.ungroup(part, (size,))[i]) for name, part in self.steps.items()
-        }
-        return {**steps, "value": float(self.values[i])}
+        with current_backend().float_environment():
+            steps = {
+                name: float(self.piece.ungroup(part, (size,))[i])
+                for name, part in self.steps.items()
+            }
+            return {**steps, "value": float(self.values[i])}
 
 
 def _made(side: _Side, flat: np.ndarray, start: int, row_length: int) -> _Made:
@@ -486,7 +489,7 @@ def _compared(
         a, b = (_made(side, piece, start, row_length) for side in (left, right))
         both = a.defined & b.defined
         distance = np.where(both, np.abs(_from_lowest(a, left) - _from_lowest(b, right)), 0)
-        same = (a.values == b.values) | ((a.values != a.values) & (b.values != b.values))
+        same = _same(a.values, b.values)
         compared += int(np.count_nonzero(both))
         codes += int(np.count_nonzero(distance))
         most = max(most, int(distance.max()))
@@ -521,11 +524,18 @@ def _from_lowest(made: _Made, side: _Side) -> np.ndarray:
 
 
 def _first(column: np.ndarray) -> float:
-    return float(column.flat[0]) if column.size else 0.0
+    with current_backend().float_environment():
+        return float(column.flat[0]) if column.size else 0.0
 
 
 def _alike(a: np.ndarray, b: np.ndarray) -> bool:
     """Return whether two columns are the same, or one has a number for all of the other's."""
     if a.size != b.size and 1 not in (a.size, b.size):
         return False
-    return bool(((a == b) | ((a != a) & (b != b))).all())
+    return bool(_same(a, b).all())
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return where numbers are the same; NaN is NaN, and subnormals are not 0."""
+    with current_backend().float_environment():
+        return (a == b) | ((a != a) & (b != b))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..backends import current_backend
 from ..conventions import STEPS
 from ..table import TEXT_WIDTH, Part, Table
 
@@ -37,12 +38,17 @@ def json_number(x: float) -> float | str:
 
 def text_of(v: QuantizerVerification) -> str:
     """Return a verification as text."""
+    with current_backend().float_environment():
+        return "\n".join(_lines(v))
+
+
+def _lines(v: QuantizerVerification) -> list[str]:
     lines = list(wrapped(_headline(v)))
     for note in _notes(v):
         lines += wrapped(note, "  ")
     for fault in v.faults:
         lines += ["", *_fault(fault, v)]
-    return "\n".join(lines)
+    return lines
 
 
 def html_of(v: QuantizerVerification) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import interop
+from ..backends import current_backend
 from ..conventions import Convention
 from .quantizer_report import html_of, json_number, text_of
 
@@ -53,7 +54,8 @@ class QuantizerExample:
     @property
     def value(self) -> float:
         """The value."""
-        return float(np.uint32(self.bits).view(F32))
+        with current_backend().float_environment():
+            return float(np.uint32(self.bits).view(F32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,11 +209,12 @@ def example_of(
     steps: dict[str, np.ndarray], at: tuple[int, ...], expected: int, got: int, **place: Any
 ) -> QuantizerExample:
     """Return an example with the steps of one element of groups."""
-    numbers = {
-        name: float(np.broadcast_to(part, steps["x"].shape)[at])
-        for name, part in steps.items()
-        if name not in ("x", "code")
-    }
+    with current_backend().float_environment():
+        numbers = {
+            name: float(np.broadcast_to(part, steps["x"].shape)[at])
+            for name, part in steps.items()
+            if name not in ("x", "code")
+        }
     bits = int(steps["x"][at].view(np.uint32))
     return QuantizerExample(bits, int(expected), int(got), numbers, **place)
 

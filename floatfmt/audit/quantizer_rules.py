@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from typing import Any, NamedTuple, TypeAlias
 
-from ..conventions import GIVEN, Plan, Scheme, conventions
+from ..conventions import Plan, Scheme, conventions, given_scheme
 
 __all__ = ["ALL", "Hypothesis", "explanations", "told", "variants"]
 
@@ -118,8 +118,8 @@ def other_conventions(asked: Plan) -> list[Hypothesis]:
     """Return what other conventions do with a scale, or a scheme, of the same name."""
     found = []
     for row in conventions():
-        schemes = {s.name: s for s in row.schemes}
-        scheme = schemes.get(asked.scheme.name, GIVEN if asked.scheme.name == "given" else None)
+        schemes = {s.name: s for s in (given_scheme(row), *row.schemes)}
+        scheme = schemes.get(asked.scheme.name)
         fits = row.takes_scale or asked.scheme.name != "given"
         if row.name != asked.row.name and scheme and fits and asked.dtype in row.dtypes:
             found.append(Hypothesis(row.name, 0, Plan(row, scheme, asked.dtype)))

@@ -65,11 +65,11 @@ def _other_parameters(answer: Answer, made: _Made) -> str:
         flat, wanted = got.reshape(-1), expected.reshape(-1)
         if flat.size not in (1, wanted.size):
             return f"{flat.size:,} {name}s, where there should be {wanted.size:,}"
-        with np.errstate(all="ignore"):
+        with current_backend().float_environment():
             a, b = np.broadcast_arrays(flat.astype(F32) if name == "scale" else flat, wanted)
-        wrong = np.flatnonzero((a != b) & ~((a != a) & (b != b)))
-        if wrong.size:
-            return f"{name} {a[wrong[0]]:.9g}, where it should be {b[wrong[0]]:.9g}"
+            wrong = np.flatnonzero((a != b) & ~((a != a) & (b != b)))
+            if wrong.size:
+                return f"{name} {a[wrong[0]]:.9g}, where it should be {b[wrong[0]]:.9g}"
     return ""
 
 
@@ -113,7 +113,8 @@ def verify_tensors(
 
 def _tensors(asked: Plan, wanted: Any) -> list[Tensor]:
     if wanted is None:
-        return list(adversarial_tensors(asked))
+        with current_backend().float_environment():
+            return list(adversarial_tensors(asked))
     if not isinstance(wanted, (list, tuple)):
         raise TypeError(
             f"without a scale, inputs= is a list of tensors, got {interop.describe(wanted)}"
