@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from .. import interop
+from ..backends import current_backend
 from ..conventions import Plan
 from ..quantize import Quantized
 
@@ -55,4 +56,7 @@ def ask(fn: Quantizer, x: np.ndarray, asked: Plan) -> Answer:
 
 
 def _numbers(part: Any) -> np.ndarray | None:
-    return None if part is None else np.asarray(interop.to_numpy(part), np.float64)
+    if part is None:
+        return None
+    with current_backend().float_environment():
+        return np.asarray(interop.to_numpy(part), np.float64)

@@ -14,7 +14,7 @@ __all__ = ["ALL", "Hypothesis", "explanations", "told", "variants"]
 #: The target that is everything.
 ALL = "all"
 #: So many explanations of a fault are kept.
-MOST_KEPT = 3
+MOST_KEPT = 2
 #: More changes at once are no explanation.
 MOST_CHANGES = 3
 

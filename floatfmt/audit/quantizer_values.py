@@ -261,17 +261,28 @@ def _named_values(
 ) -> tuple[dict[str, list[Hypothesis]], int]:
     """Return what explains all failing values or those of a kind, and on how many it was confirmed.
 
-    What explains a sample is confirmed in a second run.
+    What explains a sample is confirmed in a second run: what explains everything, and only where
+    nothing does what explains a kind.
     """
     likely = _likely(given, found)
-    if not likely:
-        return {}, 0
+    everything = {ALL: likely.pop(ALL, [])}
+    for targets in (everything, likely):
+        if any(targets.values()):
+            named, confirmed = _confirmed(given, tried, targets, size, run)
+            if named:
+                return named, confirmed
+    return {}, 0
+
+
+def _confirmed(
+    given: Given, tried: Inputs, likely: dict[str, list[Hypothesis]], size: int, run: Run
+) -> tuple[dict[str, list[Hypothesis]], int]:
+    """Return the explanations that hold for all values, and how many these were."""
     live = {
         (target, h): h.plan.given(given.scale, given.zero_point)
         for target, hypotheses in likely.items()
         for h in hypotheses
     }
-    by_kind = any(target != ALL for target in likely)
 
     def make_work() -> Any:
         read = tried.reader(CHUNK)
@@ -281,7 +292,7 @@ def _named_values(
             if not x.size:
                 return []
             got, dead = given.codes(x), []
-            kinds = given.kinds(x) if by_kind else None
+            kinds = None if ALL in likely else given.kinds(x)
             for (target, h), parameters in list(live.items()):
                 codes, defined = given.codes_by(h.plan, parameters, x)
                 wrong = (codes != got) & defined
