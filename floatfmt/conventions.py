@@ -271,7 +271,7 @@ class Convention:
     def __str__(self) -> str:
         does = f"x * ({self.multiplier})" if self.multiplier else "x / scale"
         rules = [
-            ("", self.about),
+            (self.name, self.about),
             ("proof", self.proof),
             ("does", f"{does} in {self.precision}, rounded {self.rounding}"),
             ("zero point", f"added {self.adds_zero_point}{', fused' * self.fused}"),
@@ -281,13 +281,11 @@ class Convention:
             ("value", f"(code - zero point) {self.dequantize}"),
         ]
         for s in self.schemes:
-            ends = f"{', from ' + str(s.lowest) if s.lowest is not None else ''}, clamp {s.clamp}"
-            rule = (
-                f"scale {s.scale}, {s.spread}, {s.levels} levels, zero point {s.zero_point}{ends}"
-            )
-            rules.append((s.name, rule))
-        lines = [f"{label:12}{text}" for label, text in rules[1:]]
-        return "\n".join([f"{self.name:12}{self.about}", *lines])
+            lowest = "" if s.lowest is None else f", codes from {s.lowest}"
+            flat = f", constant: {s.constant}" if s.constant else ""
+            rules.append((s.name, f"scale {s.scale}, spread {s.spread}, levels {s.levels}"))
+            rules.append(("", f"zero point {s.zero_point}, clamp {s.clamp}{lowest}{flat}"))
+        return "\n".join(f"{label:16}{text}" for label, text in rules)
 
     def trace(
         self,
@@ -644,14 +642,14 @@ def conventions() -> tuple[Convention, ...]:
     >>> [row.name for row in ff.conventions()][:4]
     ['floatfmt', 'article', 'torch', 'torch_fake']
     >>> print(ff.conventions()[2])
-    torch       torch.quantize_per_tensor, on x86 with AVX2
-    proof       torch 2.13.0, in the tests
-    does        x * (1 / scale) in fp32, rounded half even
-    zero point  added before rounding, fused
-    NaN         highest
-    codes       int8 or uint8
-    scale of a  tensor
-    value       (code - zero point) * scale
+    torch           torch.quantize_per_tensor, on x86 with AVX2
+    proof           torch 2.13.0, in the tests
+    does            x * (1 / scale) in fp32, rounded half even
+    zero point      added before rounding, fused
+    NaN             highest
+    codes           int8 or uint8
+    scale of a      tensor
+    value           (code - zero point) * scale
     """
     return _ROWS
 

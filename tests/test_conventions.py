@@ -311,7 +311,7 @@ def test_rows_are_data():
         assert hash(row) == hash(dataclasses.replace(row))
         assert row == eval(repr(row), {"Convention": Convention, "Scheme": Scheme})
         assert str(row).startswith(row.name)
-        assert max(map(len, str(row).splitlines())) <= 130
+        assert max(map(len, str(row).splitlines())) <= 100
     own = dataclasses.replace(ROWS["onnx"], name="mine", rounding="half away")
     assert own.trace(np.float32([0.5]), scale=1.0).codes.tolist() == [1]
 
