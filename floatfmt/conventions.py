@@ -284,7 +284,8 @@ class Convention:
             lowest = "" if s.lowest is None else f", codes from {s.lowest}"
             flat = f", constant: {s.constant}" if s.constant else ""
             rules.append((s.name, f"scale {s.scale}, spread {s.spread}, levels {s.levels}"))
-            rules.append(("", f"zero point {s.zero_point}, clamp {s.clamp}{lowest}{flat}"))
+            rules.append(("", f"zero point {s.zero_point}"))
+            rules.append(("", f"clamp {s.clamp}{lowest}{flat}"))
         return "\n".join(f"{label:16}{text}" for label, text in rules)
 
     def trace(
