@@ -11,6 +11,7 @@ from . import exact
 from .arrays import astype, decode, encode, round_to
 from .backends import NativeMissingWarning, available_backends, use_backend
 from .compare import Comparison, compare
+from .conventions import Convention, conventions
 from .doctor import Diagnosis, doctor
 from .double_rounding import DoubleRounding, double_rounding
 from .explanation import Explanation
@@ -34,6 +35,8 @@ from .survey import Survey, round_all
 
 if TYPE_CHECKING:
     from .audit.compatibility import Compatibility, compatibility
+    from .audit.convention_diff import ConventionDiff, diff_conventions
+    from .audit.quantizers import QuantizerVerification, verify_quantizer
     from .audit.report import Difference, Fault, Identification, Verification
     from .audit.verify import assert_cast_correct, diff, identify, verify
 
@@ -42,6 +45,8 @@ __version__ = "0.1.0"
 #: The auditor's modules and what they offer: a third of the import's time, so loaded when asked.
 _LATER = {
     "audit.compatibility": ("Compatibility", "compatibility"),
+    "audit.convention_diff": ("ConventionDiff", "diff_conventions"),
+    "audit.quantizers": ("QuantizerVerification", "verify_quantizer"),
     "audit.report": ("Difference", "Fault", "Identification", "Verification"),
     "audit.verify": ("assert_cast_correct", "diff", "identify", "verify"),
 }
@@ -50,6 +55,8 @@ __all__ = [
     "Category",
     "Comparison",
     "Compatibility",
+    "Convention",
+    "ConventionDiff",
     "Diagnosis",
     "Difference",
     "DoubleRounding",
@@ -62,6 +69,7 @@ __all__ = [
     "Inspection",
     "NativeMissingWarning",
     "Quantized",
+    "QuantizerVerification",
     "Rounding",
     "Survey",
     "Verification",
@@ -73,9 +81,11 @@ __all__ = [
     "compare",
     "compatibility",
     "compose",
+    "conventions",
     "decode",
     "decompose",
     "diff",
+    "diff_conventions",
     "doctor",
     "double_rounding",
     "encode",
@@ -100,6 +110,7 @@ __all__ = [
     "use_backend",
     "values",
     "verify",
+    "verify_quantizer",
     "zeropoint",
 ]
 

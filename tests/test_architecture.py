@@ -150,6 +150,10 @@ def test_public_things_are_documented(name, value):
         assert ">>>" in text, f"{name} has no example"
 
 
+def truncating(x: np.ndarray) -> np.ndarray:
+    return np.clip(np.trunc(x / np.float32(0.5)), -128, 127).astype(np.int8)
+
+
 RESULTS = (
     lambda: ff.inspect(0.1, "bf16"),
     lambda: ff.inspect(0.1, "bf16").explain(),
@@ -164,6 +168,8 @@ RESULTS = (
     lambda: ff.compatibility(["ml_dtypes"], sources=["fp16"], targets=["bf16"]),
     lambda: ff.compare(np.float32([1, 2]), ["bf16"]),
     lambda: ff.doctor(seconds=0),
+    lambda: ff.verify_quantizer(truncating, scale=0.5, inputs=np.linspace(-9, 9, 99, dtype="f4")),
+    lambda: ff.diff_conventions(np.float32([1, 2, 0.3])),
 )
 
 

@@ -46,6 +46,17 @@ OPERATIONS = {
     "given": lambda: _everything(ff.quantize(SUBNORMALS, scale=2.0**-130, zero_point=7)),
     "verify": lambda: _verdict("fp16", "fp8_e5m2"),
     "verify fp64": lambda: _verdict("fp64", "fp8_e4m3fn"),
+    "traces": lambda: b"".join(_traced(row) for row in ff.conventions()),
+    "verify_quantizer of values": lambda: _audited(
+        lambda x: ff.quantize(x, scale=2.0**-140).codes - np.int8(x.size % 2),
+        scale=2.0**-140,
+        inputs=SUBNORMALS,
+    ),
+    "verify_quantizer of tensors": lambda: _audited(ff.absmax),
+    "diff_conventions": lambda: str(ff.diff_conventions(SUBNORMALS)).encode(),
+    "diff_conventions of two": lambda: str(
+        ff.diff_conventions(SUBNORMALS, "onnx", "torch", scale=2.0**-125)
+    ).encode(),
     "weights": lambda: _everything(ff.absmax(WEIGHTS)),
 }
 
@@ -63,6 +74,20 @@ def _verdict(source: str, target: str) -> bytes:
 
 def _stochastic(x: np.ndarray, fmt: object) -> bytes:
     return ff.encode(x, fmt, rounding="stochastic", seed=3).tobytes()
+
+
+def _traced(row: ff.Convention) -> bytes:
+    found = [row.trace(SUBNORMALS, scheme.name) for scheme in row.schemes]
+    if row.takes_scale:
+        found.append(row.trace(SUBNORMALS, scale=2.0**-130, zero_point=7))
+    return b"".join(part.tobytes() for trace in found for part in (trace.codes, trace.values))
+
+
+def _audited(fn: object, **arguments: object) -> bytes:
+    found = ff.verify_quantizer(fn, **arguments)
+    told = found.to_dict()
+    del told["seconds"]
+    return f"{found}\n{told}".encode()
 
 
 def _fields(fields: ff.Fields) -> bytes:
