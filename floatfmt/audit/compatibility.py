@@ -67,7 +67,9 @@ class Compatibility(Shown):
 
     @property
     def _sources(self) -> list[Format]:
-        return list(dict.fromkeys(cell.source for cell in self.cells))
+        order = [fmt.name for fmt in formats()]
+        sources = dict.fromkeys(cell.source for cell in self.cells)
+        return sorted(sources, key=lambda s: order.index(s.name) if s.name in order else len(order))
 
     def _rows(self) -> Iterator[tuple[str, Format, dict[str, Cell]]]:
         """Yield library, target, and the cells by source."""
@@ -119,7 +121,8 @@ class Compatibility(Shown):
         ]
         for library, target, cells in self._rows():
             marks = [cells[name].mark if name in cells else "" for name in sources]
-            names = dict.fromkeys(f.name for cell in cells.values() for f in cell.found.faults)
+            faults = (fault.name for cell in cells.values() for fault in cell.found.faults)
+            names = dict.fromkeys(part for name in faults for part in name.split(" and "))
             lines.append(f"| {library} | {target} | {' | '.join(marks)} | {'; '.join(names)} |")
         return "\n".join(lines)
 

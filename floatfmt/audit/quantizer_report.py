@@ -83,11 +83,15 @@ def _headline(v: QuantizerVerification) -> str:
     if v.verdict == "refuted":
         return f"refuted: {v.failing:,} of {values} differ from {what}"
     tried = f"{plural(v.tensors, 'tensor')}, {values}" if v.tensors else values
-    if v.verdict == "inconclusive":
-        why = {"budget": "when the time was up", "interrupted": "when it was interrupted"}
-        return f"inconclusive: no difference from {what} in {tried}, {why[v.stopped]}"
-    end = "" if v.verdict == "proved" else "; no proof for others"
+    end = "" if v.verdict == "proved" else _WHY_NO_PROOF[v.stopped]
     return f"{v.verdict}: no difference from {what} in {tried}{end}"
+
+
+_WHY_NO_PROOF = {
+    "budget": ", when the time was up",
+    "interrupted": ", when it was interrupted",
+    "": ", which is no proof for others",
+}
 
 
 def _notes(v: QuantizerVerification) -> Iterator[str]:

@@ -105,8 +105,7 @@ class QuantizerVerification:
     verdict : str
         - ``"proved"``: every one of the 2^32 fp32 inputs has the convention's code;
         - ``"refuted"``: some have not;
-        - ``"passed"``: all that was tried has, which proves nothing about the rest;
-        - ``"inconclusive"``: so had all until the run was stopped.
+        - ``"inconclusive"``: all that was tried has, which proves nothing about the rest.
     judged, failing : int
         Values that were compared, and those with another code.
     unjudged : int
@@ -146,8 +145,8 @@ class QuantizerVerification:
 
     @property
     def passed(self) -> bool:
-        """Whether it is proved, or passed all that was tried."""
-        return self.verdict in ("proved", "passed")
+        """Whether it is proved right."""
+        return self.verdict == "proved"
 
     def __repr__(self) -> str:
         return f"<QuantizerVerification: {str(self).splitlines()[0]}>"
@@ -231,4 +230,4 @@ def complexity(bits: np.ndarray) -> np.ndarray:
 def verdict(is_wrong: bool, stopped: str, is_everything: bool) -> str:
     if is_wrong:
         return "refuted"
-    return "inconclusive" if stopped else "proved" if is_everything else "passed"
+    return "proved" if is_everything and not stopped else "inconclusive"

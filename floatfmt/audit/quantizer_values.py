@@ -129,7 +129,7 @@ class _Found:
         self.right = np.zeros(0, F32)
         self.right_codes: np.ndarray | None = None
 
-    def merge(self, part: tuple[int, int, dict[str, _Tally], Any]) -> None:
+    def merge(self, done: int, part: tuple[int, int, dict[str, _Tally], Any]) -> None:
         judged, unjudged, tallies, right = part
         self.judged += judged
         self.unjudged += unjudged
@@ -304,7 +304,7 @@ def _confirmed(
 
         return work
 
-    def merge(dead: list[tuple[str, Hypothesis]]) -> None:
+    def merge(_: int, dead: list[tuple[str, Hypothesis]]) -> None:
         for key in dead:
             live.pop(key, None)
 

@@ -50,8 +50,8 @@ def verify_quantizer(
     dtype : {"int8", "uint8"}, optional
         Of codes; the convention's usual one by default.
     inputs : array, or list of arrays, optional
-        Try these values, or without `scale` these tensors, instead of all; the verdict is "passed"
-        at best.
+        Try these values, or without `scale` these tensors, instead of all; the verdict is
+        "inconclusive" at best.
     threads : int, optional
         How many call `fn` at once; as many as there are CPUs by default.
     budget_s : float, optional
@@ -90,7 +90,7 @@ def verify_quantizer(
     >>> def by_tensor(x):
     ...     return ff.absmax(x)
     >>> ff.verify_quantizer(by_tensor, scheme="absmax").verdict
-    'passed'
+    'inconclusive'
     """
     asked = plan(convention, scheme, scale=scale, dtype=dtype)
     if scale is None and zero_point is not None:
