@@ -214,7 +214,7 @@ class Verification(Shown):
         words, known = self.profile.words(self.target), ", ".join(self.known)
         known = f" Known to do so: {known}." if known else ""
         if self.is_exact_profile:
-            return f"On all of them it is exactly this: {words}.{known}"
+            return f"On each of them it is exactly this: {words}.{known}"
         return f"Nearest to: {words}; on {self.unlike:,} inputs it is not that.{known}"
 
     def _position_lines(self, limit: int) -> Iterator[list[Part]]:
