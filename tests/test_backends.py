@@ -290,3 +290,41 @@ def test_the_header_is_a_cdef():
     with open(header) as file:
         directives = {line.split()[0] for line in file if line.startswith("#")}
     assert directives == {"#pragma", "#include"}
+
+
+@pytest.mark.parametrize(
+    "rounding", ["nearest_even", "toward_zero", "toward_positive", "toward_negative"]
+)
+def test_the_f16c_instruction_agrees_at_every_length(rounding):
+    try:
+        convert = native.f16c(rounding)
+    except ValueError as reason:
+        pytest.skip(str(reason))
+    x = np.random.default_rng(5).integers(0, 2**32, 40, dtype=np.uint32).view(np.float32)
+    for n in range(40):
+        expected = ff.encode(x[:n], "fp16", rounding=rounding)
+        assert np.array_equal(convert(x[:n]), expected)
+
+
+def test_f16c_says_what_it_lacks():
+    with pytest.raises(ValueError, match="F16C"):
+        native.f16c("nearest_away")
+
+
+@pytest.mark.parametrize("target", ["fp8_e4m3fn", "fp8_e5m2", "fp4_e2m1fn", "fp8_e8m0fnu", "int8"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.2, 1.0])
+def test_inf_and_nan_among_numbers_change_no_other_code(level, target, dtype, share):
+    """However many of a block there are: one by one, or the block by the careful loop."""
+    rng = np.random.default_rng(6)
+    x = rng.normal(0, 10, 9000).astype(dtype)
+    where = rng.random(x.size) < share
+    x[where] = rng.choice(np.array([np.inf, -np.inf, np.nan, -np.nan, 0, -0.0], dtype), where.sum())
+    nan = "zero" if ff.format(target).nan is None else "quiet"
+    with ff.use_backend("reference"):
+        expected = ff.encode(x, target, nan=nan)
+    with ff.use_backend(level):
+        assert np.array_equal(ff.encode(x, target, nan=nan), expected)
+        if np.isnan(x).any():
+            with pytest.raises(ValueError, match="nan"):
+                ff.encode(x, target, nan="error")

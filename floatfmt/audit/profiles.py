@@ -435,6 +435,7 @@ KNOWN = (
     Known("torch before 2.12", {"via": "fp32"}, sources="fp64", targets=FP8),
     Known("gfloat 0.5", {"nan": "canonical"}),
     Known("gfloat 0.5", {"zero": (0, 0)}, targets="fp8_e8m0fnu"),
+    Known("universal", {"via": "fp32"}, sources="fp64", targets=FP8, about="microfloat"),
     Known("microxcaling", {"rounding": "nearest_away", **SATURATING}, targets=f"{OCP} {FINITE}"),
     Known("qpytorch", {"rounding": "nearest_away", **SATURATING}, targets="fp16 bf16 fp8_e5m2"),
     Known("chop, cpfloat", {"subnormals": "flush"}, targets="bf16", about="the default for bf16"),
@@ -456,7 +457,8 @@ KNOWN = (
         {"nan": "carried"},
         sources="fp32",
         targets="bf16",
-        about="rounding by an addition without a test for NaN",
+        about="rounding by an addition without a test for NaN: BitInformation.jl, bitsandbytes'"
+        " scalar helper",
     ),
     Known("flush to zero", {"subnormals": "flush_inputs"}, about="a CPU or GPU with DAZ"),
 )

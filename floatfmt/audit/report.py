@@ -448,13 +448,13 @@ def _fault_lines(
     faults: tuple[Fault, ...], source: Format, target: Format, limit: int, names: tuple[str, str]
 ) -> Iterator[list[Part]]:
     """Yield the faults: the most frequent with their simplest example, the others in a line."""
-    for fault in faults[:SHOWN_IN_FULL]:
+    for number, fault in enumerate(faults[:SHOWN_IN_FULL]):
         yield []
         yield from wrapped(f"{fault.name}: {fault.count:,}", limit, role="name")
         yield from _sample_lines(fault.simplest, source, target, names)
-        if fault.first.code != fault.simplest.code:
-            first = f"{in_hex(fault.first.code, source)} = {brief(fault.first.code, source)}"
-            yield [("  first met  ", "note"), (first, "")]
+        if fault.first.code != fault.simplest.code and number == 0:
+            yield [("  and the one that was met first:", "note")]
+            yield from _sample_lines(fault.first, source, target, names)
     if len(faults) > SHOWN_IN_FULL:
         yield []
     for fault in faults[SHOWN_IN_FULL:]:

@@ -200,7 +200,7 @@ class _Audit:
             if self.judge.wrong(batch.__getitem__, outcome, self.judge.expected(batch)).size:
                 self.found = fit(self.judge, batch, outcome)
             positions = check_positions(self.cast, self.judge, batch)
-            tally, ended = _swept(self._make_work, self.inputs, run, self._key(run))
+            tally, ended = _swept(self._make_work, self.inputs, run, self._key(run), self._chunk)
         known = []
         if self.found is not None:
             known = _agreeing(self.judge, batch, outcome)
@@ -234,9 +234,14 @@ class _Audit:
             "inputs": self.inputs.size,
         }
 
+    @property
+    def _chunk(self) -> int:
+        """Inputs of a chunk: fewer where more is made of each, to bound memory."""
+        return CHUNK if self.found is None and self.judge.source.bits <= 32 else CHUNK >> 2
+
     def _make_work(self) -> Callable[[int, int], Tally]:
-        reader = self.inputs.reader(CHUNK)
-        buffer = np.empty(min(CHUNK, self.inputs.size), self.judge.target.code_dtype)
+        reader = self.inputs.reader(self._chunk)
+        buffer = np.empty(min(self._chunk, self.inputs.size), self.judge.target.code_dtype)
         return lambda first, count: self._work(reader, buffer[:count], first, count)
 
     def _work(self, reader: Reader, buffer: np.ndarray, first: int, count: int) -> Tally:
@@ -311,6 +316,7 @@ def _swept(
     over: Inputs,
     run: _Run,
     key: dict[str, Any],
+    chunk: int,
 ) -> tuple[Tally, Sweep]:
     """Return what a sweep found, together with what one before it had."""
     file = None if run.resume is None else Path(run.resume)
@@ -331,7 +337,7 @@ def _swept(
         merge,
         over.size,
         first=tally.count,
-        chunk=CHUNK,
+        chunk=chunk,
         threads=run.threads,
         budget_s=run.budget_s,
         progress=run.progress,
@@ -497,7 +503,7 @@ class _Pair:
         }
         with self.a.context(), self.b.context():
             make = _PairWork(self, over)
-            tally, ended = _swept(make.new, over, run, key)
+            tally, ended = _swept(make.new, over, run, key, CHUNK >> 2)
         return Difference(
             casts=self.names,
             source=self.judge.source,
@@ -517,7 +523,7 @@ class _PairWork:
     over: Inputs
 
     def new(self) -> Callable[[int, int], Tally]:
-        reader = self.over.reader(CHUNK)
+        reader = self.over.reader(CHUNK >> 2)
         return lambda first, count: self._work(reader, first, count)
 
     def _work(self, reader: Reader, first: int, count: int) -> Tally:
