@@ -565,3 +565,26 @@ def test_differences_are_of_sign_and_kind():
     assert same.verdict == "proved"
     assert same.casts == ("a", "b")
     assert sign(np.float16([-1.0]))[0] == 0x80
+
+
+def test_a_file_that_cannot_be_written_is_said_before_the_sweep(tmp_path):
+    with pytest.raises(OSError, match="nowhere"):
+        ff.verify(right, "fp16", "fp8_e5m2", resume=tmp_path / "nowhere" / "sweep.json")
+
+
+def test_a_file_that_cannot_be_written_later_loses_no_report(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    def cast(x):
+        folder.rename(tmp_path / "gone") if folder.exists() and x.size == 1 << 16 else None
+        return right(x)
+
+    file = folder / "sweep.json"
+    calls = itertools.count()
+
+    def late(x):  # the first whole array is that of the probes
+        return cast(x) if x.size == 1 << 16 and next(calls) else right(x)
+
+    with pytest.warns(UserWarning, match="was not written"):
+        assert ff.verify(late, "fp16", "fp8_e5m2", resume=file).verdict == "proved"

@@ -17,9 +17,10 @@ from .quantizer_answers import Quantizer, ask
 from .quantizer_results import QuantizerExample, QuantizerFault, complexity, example_of, verdict
 from .quantizer_rules import ALL, Hypothesis, explanations, told
 from .quantizer_tensors import LONGEST_SHORT, half_steps
-from .sweep import CHUNK, Progress, Sweep, sweep
+from .resume import Run
+from .sweep import CHUNK, Sweep, sweep
 
-__all__ = ["Given", "Run", "verify_values"]
+__all__ = ["Given", "verify_values"]
 
 F32, FP32 = np.dtype(np.float32), format("fp32")
 #: Inputs kept of each kind, and of those that are right, on which explanations are tried first.
@@ -28,14 +29,6 @@ SAMPLE = 500
 KINDS = ("NaN", "Inf", "beyond the codes", "ties", "near ties", "other values")
 #: A quotient so near to a half, relatively, is a near tie.
 NEAR = 2.0**-20
-
-
-class Run(NamedTuple):
-    """How a sweep is run."""
-
-    threads: int | None
-    budget_s: float | None
-    progress: Progress | None
 
 
 class Given:

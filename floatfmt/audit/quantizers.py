@@ -13,7 +13,8 @@ from ..conventions import ConventionLike, plan
 from .quantizer_answers import Quantizer
 from .quantizer_results import QuantizerExample, QuantizerFault, QuantizerVerification
 from .quantizer_trials import verify_tensors
-from .quantizer_values import Given, Run, verify_values
+from .quantizer_values import Given, verify_values
+from .resume import Run
 from .sweep import Progress
 
 __all__ = ["QuantizerExample", "QuantizerFault", "QuantizerVerification", "verify_quantizer"]
@@ -100,7 +101,7 @@ def verify_quantizer(
         report = verify_tensors(fn, asked, inputs, budget_s, progress)
     else:
         given = Given(fn, asked, asked.given(scale, zero_point), scale, zero_point)
-        report = verify_values(given, inputs, Run(threads, budget_s, progress))
+        report = verify_values(given, inputs, Run(threads, budget_s, None, progress))
     return QuantizerVerification(
         convention=asked.row,
         scheme=asked.scheme.name,

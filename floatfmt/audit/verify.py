@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,19 +14,17 @@ from ..formats import Format, FormatLike, nearest_names
 from ..formats import format as as_format
 from ..rounding import Rounding, rounding_mode, rules
 from .casts import Cast, CastLike, Outcome, as_cast
-from .faults import Group, Sample, Tally, name_differences, name_faults
+from .faults import Tally, name_differences, name_faults
 from .fitting import Fit, fit
 from .inputs import RANDOM, Batch, Inputs, Reader, inputs, probes
 from .judging import NAN_POLICIES, Judge
 from .positions import check_positions
 from .profiles import Profile, any_nan, known_profiles
 from .report import Difference, Fault, Identification, Verification
-from .sweep import CHUNK, Progress, Sweep, sweep
+from .resume import Run, swept
+from .sweep import CHUNK, Progress
 
 __all__ = ["assert_cast_correct", "diff", "identify", "verify"]
-
-#: How often a sweep that can be resumed is saved.
-SAVE_S = 2.0
 
 
 def verify(
@@ -106,7 +101,7 @@ def verify(
     if isinstance(cast, str) and cast.startswith("floatfmt"):
         asked = replace(asked, backend=_other_backend(cast))
     audit = _Audit(asked, as_cast(cast, asked.source, asked.target, options), random)
-    return audit.verification(_Run(threads, budget_s, resume, progress))
+    return audit.verification(Run(threads, budget_s, resume, progress))
 
 
 def _other_backend(witness: str) -> str:
@@ -157,22 +152,6 @@ def _known(name: str, source: Format, target: Format) -> Profile:
     return known[name]
 
 
-@dataclass(frozen=True)
-class _Run:
-    """How a sweep is run, as the user asked for it."""
-
-    threads: int | None = None
-    budget_s: float | None = None
-    resume: str | os.PathLike[str] | None = None
-    progress: Progress | None = None
-
-    def __post_init__(self) -> None:
-        if self.threads is not None and (not isinstance(self.threads, int) or self.threads < 1):
-            raise ValueError(f"threads must be an integer of at least 1, got {self.threads!r}")
-        if self.budget_s is not None and not self.budget_s >= 0:
-            raise ValueError(f"budget_s must be a number of seconds, got {self.budget_s!r}")
-
-
 class _Audit:
     """One cast and its judge: tried on probes, then on everything."""
 
@@ -193,14 +172,14 @@ class _Audit:
             ) from error
         return Batch(self.judge.source, codes), outcome
 
-    def verification(self, run: _Run) -> Verification:
+    def verification(self, run: Run) -> Verification:
         """Return the verdict on everything."""
         with self.cast.context():
             batch, outcome = self.probe()
             if self.judge.wrong(batch.__getitem__, outcome, self.judge.expected(batch)).size:
                 self.found = fit(self.judge, batch, outcome)
             positions = check_positions(self.cast, self.judge, batch)
-            tally, ended = _swept(self._make_work, self.inputs, run, self._key(run), self._chunk)
+            tally, ended = swept(self._make_work, self.inputs, run, self._key(run), self._chunk)
         known = []
         if self.found is not None:
             known = _agreeing(self.judge, batch, outcome)
@@ -221,7 +200,7 @@ class _Audit:
             seconds=ended.seconds,
         )
 
-    def _key(self, run: _Run) -> dict[str, Any]:
+    def _key(self, run: Run) -> dict[str, Any]:
         """Return what a resumed sweep has to have in common with the one before."""
         judge = self.judge
         return {
@@ -308,83 +287,6 @@ def _faults(tally: Tally) -> tuple[Fault, ...]:
     return tuple(sorted(faults, key=lambda fault: (-fault.count, fault.name)))
 
 
-# --- sweeping, and going on with it --------------------------------------------------------------
-
-
-def _swept(
-    make_work: Callable[[], Callable[[int, int], Tally]],
-    over: Inputs,
-    run: _Run,
-    key: dict[str, Any],
-    chunk: int,
-) -> tuple[Tally, Sweep]:
-    """Return what a sweep found, together with what one before it had."""
-    file = None if run.resume is None else Path(run.resume)
-    tally, before = Tally(), 0.0
-    if file is not None and file.exists():
-        tally, before = _loaded(file, key)
-    began = saved = time.monotonic()
-
-    def merge(done: int, found: Tally) -> None:
-        nonlocal saved
-        tally.add(found)
-        if file is not None and time.monotonic() - saved > SAVE_S:
-            saved = time.monotonic()
-            _save(file, key, tally, before + saved - began)
-
-    ended = sweep(
-        make_work,
-        merge,
-        over.size,
-        first=tally.count,
-        chunk=chunk,
-        threads=run.threads,
-        budget_s=run.budget_s,
-        progress=run.progress,
-    )
-    ended = ended._replace(seconds=ended.seconds + before)
-    if file is not None:
-        _save(file, key, tally, ended.seconds)
-    return tally, ended
-
-
-def _save(file: Path, key: dict[str, Any], tally: Tally, seconds: float) -> None:
-    """Write what was found so far; the file is replaced at once or not at all."""
-    groups = {
-        name: [g.count, list(g.first), list(g.simplest), g.rank] for name, g in tally.groups.items()
-    }
-    state = {
-        "schema": "floatfmt.sweep/1",
-        "key": key,
-        "done": tally.count,
-        "unlike": tally.unlike,
-        "groups": groups,
-        "seconds": seconds,
-    }
-    partial = file.with_name(f"{file.name}.part")
-    partial.write_text(json.dumps(state))
-    os.replace(partial, file)
-
-
-def _loaded(file: Path, key: dict[str, Any]) -> tuple[Tally, float]:
-    try:
-        state = json.loads(file.read_text())
-        groups = {
-            name: Group(count, Sample(*first), Sample(*simplest), rank)
-            for name, (count, first, simplest, rank) in state["groups"].items()
-        }
-        tally = Tally(state["done"], groups, state["unlike"])
-        before, seconds = state["key"], float(state["seconds"])
-    except (ValueError, KeyError, TypeError) as exc:
-        raise ValueError(f"{file} is no file of a sweep to resume: {exc}") from None
-    for name, value in key.items():
-        if before.get(name) != value:
-            raise ValueError(
-                f"{file} is of another sweep: its {name} is {before.get(name)}, not {value}"
-            )
-    return tally, seconds
-
-
 # --- the other questions ------------------------------------------------------------------------
 
 
@@ -427,7 +329,7 @@ def identify(
         known = _agreeing(judge, batch, outcome)
     told = _Audit(judge.told(profile), audit.cast, random)
     return Identification(
-        profile, tuple(known), told.verification(_Run(threads, budget_s, None, progress))
+        profile, tuple(known), told.verification(Run(threads, budget_s, None, progress))
     )
 
 
@@ -479,7 +381,7 @@ def diff(
     if names[0] == names[1]:
         names = ["a", "b"]
     pair = _Pair(judge, casts[0], casts[1], (names[0], names[1]), random)
-    return pair.difference(_Run(threads, budget_s, resume, progress))
+    return pair.difference(Run(threads, budget_s, resume, progress))
 
 
 @dataclass(frozen=True, eq=False)
@@ -492,7 +394,7 @@ class _Pair:
     names: tuple[str, str]
     random: int
 
-    def difference(self, run: _Run) -> Difference:
+    def difference(self, run: Run) -> Difference:
         over = inputs(self.judge.source, self.judge.target, self.random)
         key = {
             "casts": list(self.names),
@@ -503,7 +405,7 @@ class _Pair:
         }
         with self.a.context(), self.b.context():
             make = _PairWork(self, over)
-            tally, ended = _swept(make.new, over, run, key, CHUNK >> 2)
+            tally, ended = swept(make.new, over, run, key, CHUNK >> 2)
         return Difference(
             casts=self.names,
             source=self.judge.source,
