@@ -588,3 +588,23 @@ def test_a_file_that_cannot_be_written_later_loses_no_report(tmp_path):
 
     with pytest.warns(UserWarning, match="was not written"):
         assert ff.verify(late, "fp16", "fp8_e5m2", resume=file).verdict == "proved"
+
+
+def test_a_cast_that_keeps_its_buffer_is_not_called_by_two_threads():
+    buffer = np.empty(1 << 20, np.uint16)
+
+    def cast(codes):
+        out = buffer[: codes.size]
+        np.right_shift(codes, 6, out=out, casting="unsafe")
+        return out
+
+    source = ff.Format("small", 8, 13)
+    options = {"source": source, "target": "bf16", "rounding": "toward_zero", "threads": 2}
+    found = ff.verify(cast, **options)
+    assert {fault.name for fault in found.faults} == {"NaN becomes Inf"}  # and nothing else
+
+
+def test_a_report_on_positions_does_not_say_that_all_is_right():
+    text = str(ff.verify(FAULTY["wrong in a vector's tail"].cast, "fp16", "fp8_e5m2"))
+    assert "right everywhere" not in text
+    assert "Nearest to" not in text

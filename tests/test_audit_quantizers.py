@@ -548,3 +548,47 @@ def test_what_cannot_be_compared_is_said(arguments, error, message):
 
 def test_the_verb_is_public_under_one_name():
     assert quantizers.verify_quantizer is ff.verify_quantizer
+
+
+def test_a_tail_that_only_longer_arrays_have_is_found():
+    def fn(x):
+        codes = ff.quantize(x, scale=0.1).codes
+        if x.size > 100:
+            codes[x.size // 16 * 16 :] = 0
+        return codes
+
+    found = ff.verify_quantizer(fn, scale=0.1, budget_s=0.2)
+    assert found.verdict == "refuted"
+
+
+def test_a_quantizer_that_keeps_its_buffer_is_not_taken_for_wrong():
+    buffer = np.empty(1 << 20, np.int8)
+
+    def fn(x):
+        out = buffer[: x.size]
+        out[...] = ff.quantize(x, scale=0.1).codes
+        return out
+
+    found = ff.verify_quantizer(
+        fn, scale=0.1, inputs=np.linspace(-12, 12, 234, dtype="f4"), threads=1
+    )
+    assert found.failing == 0
+    assert not found.faults
+
+
+def test_a_convention_that_refuses_nan_explains_no_code_of_it():
+    def fn(x):
+        codes = np.clip(np.rint(x.astype(float) / float(np.float32(0.1))), -128, 127)
+        codes[np.isnan(x)] = 77
+        return codes.astype(np.int8)
+
+    x = np.float32([0.1, np.nan, -3.0, 12.15, -0.75])
+    found = ff.verify_quantizer(fn, scale=0.1, convention="torch", inputs=x)
+    assert found.verdict == "refuted"
+    assert found.exactly == ()
+
+
+@pytest.mark.parametrize("options", [{"threads": 0}, {"budget_s": -1}, {"budget_s": float("nan")}])
+def test_bad_ways_to_run_are_refused(options):
+    with pytest.raises(ValueError, match=r"threads|budget_s"):
+        ff.verify_quantizer(lambda x: x, scale=0.1, **options)

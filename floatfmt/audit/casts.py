@@ -81,6 +81,15 @@ class Cast:
     function: Function
     context: Callable[[], AbstractContextManager[Any]] = nullcontext
 
+    def reuses_memory(self, codes: np.ndarray) -> bool:
+        """Return whether a call's result lies where the last one's did: calls must not overlap."""
+        try:
+            with np.errstate(all="ignore"):
+                one, other = (self.function(_handed(codes.copy(), self.source)) for _ in "ab")
+        except Exception:  # what it raises is found by the sweep
+            return False
+        return bool(np.shares_memory(interop.to_numpy(one), interop.to_numpy(other)))
+
     def __call__(self, codes: np.ndarray) -> Outcome:
         """Cast inputs, given by their codes; the array may be changed by it.
 

@@ -18,7 +18,7 @@ from .inputs import Batch
 from .judging import Judge
 from .profiles import any_nan
 
-__all__ = ["Positions", "check_positions"]
+__all__ = ["LENGTHS", "Positions", "check_positions"]
 
 #: Every length up to this, and two more: over two vectors of 64 bytes of one-byte elements.
 LENGTHS = (*range(1, 131), 257, 1021)
@@ -80,7 +80,7 @@ def check_positions(cast: Cast, judge: Judge, batch: Batch) -> Positions:
         wrong = np.zeros(length, np.bool_)
         wrong[judge.wrong(placed.__getitem__, outcome, expected)] = True
         rows.append((which, np.arange(length), np.full(length, length), wrong))
-        samples.append((placed.codes, expected, outcome.codes))
+        samples.append((placed.codes, expected.copy(), outcome.codes.copy()))
     which, position, lengths, wrong = (np.concatenate(part) for part in zip(*rows, strict=True))
     codes, expected, got = (np.concatenate(part) for part in zip(*samples, strict=True))
     counts = np.bincount(which, minlength=chosen.size)

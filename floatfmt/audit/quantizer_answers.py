@@ -42,7 +42,7 @@ def ask(fn: Quantizer, x: np.ndarray, asked: Plan) -> Answer:
         result = result.int_repr()
     elif isinstance(result, (tuple, list)) and len(result) in (2, 3):
         result, scale, zero_point = (*result, None)[:3]
-    codes = interop.to_numpy(result)
+    codes = interop.to_numpy(result).copy()  # it may keep its memory for the next call
     if codes.dtype != np.dtype(asked.dtype):
         usual = f"{asked.row.name} has codes of {asked.dtype}"
         other = codes.dtype.name in asked.row.dtypes

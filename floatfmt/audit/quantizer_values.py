@@ -13,10 +13,11 @@ from ..formats import format
 from ..quantize import quantize
 from .inputs import Inputs, Part
 from .inputs import inputs as inputs_of
+from .positions import LENGTHS
 from .quantizer_answers import Quantizer, ask
 from .quantizer_results import QuantizerExample, QuantizerFault, complexity, example_of, verdict
 from .quantizer_rules import ALL, Hypothesis, explanations, told
-from .quantizer_tensors import LONGEST_SHORT, half_steps
+from .quantizer_tensors import half_steps
 from .resume import Run
 from .sweep import CHUNK, Sweep, sweep
 
@@ -144,7 +145,8 @@ def verify_values(given: Given, wanted: Any, run: Run) -> dict[str, Any]:
     if found.tallies and done.stopped != "interrupted":
         named, confirmed = _named_values(given, tried, found, done.done, run)
     faults = _value_faults(given, found, named, confirmed) + misplaced
-    exactly = [h.name for h in named.get(ALL, ()) if not h.changes]
+    is_all = confirmed >= done.done  # the second run may have been stopped before the first
+    exactly = [h.name for h in named.get(ALL, ()) if not h.changes and is_all]
     return {
         "verdict": verdict(bool(faults), done.stopped, wanted is None),
         "judged": found.judged,
@@ -233,8 +235,8 @@ def _misplaced(given: Given, tried: Inputs, is_everything: bool) -> list[Quantiz
     expected, defined = given.expected(x)
     alike, count, first = given.codes(x), 0, None
     defined = np.broadcast_to(defined, x.shape)
-    for n in range(1, LONGEST_SHORT + 1):
-        start = n * 97 % max(x.size - 2 * LONGEST_SHORT, 1)
+    for n in LENGTHS:
+        start = n * 97 % max(x.size - 2 * n, 1)
         part = slice(start, min(start + n, x.size))
         got = given.codes(x[part])
         wrong = np.flatnonzero((got != alike[part]) & defined[part])
@@ -285,10 +287,12 @@ def _confirmed(
             if not x.size:
                 return []
             got, dead = given.codes(x), []
+            judged = np.broadcast_to(given.expected(x)[1], x.shape)
             kinds = None if ALL in likely else given.kinds(x)
             for (target, h), parameters in list(live.items()):
                 codes, defined = given.codes_by(h.plan, parameters, x)
-                wrong = (codes != got) & defined
+                wrong = (codes != got) | ~np.broadcast_to(defined, codes.shape)
+                wrong &= judged
                 if target != ALL:
                     wrong &= kinds == KINDS.index(target)
                 if wrong.any():
@@ -318,9 +322,12 @@ def _likely(given: Given, found: _Found) -> dict[str, list[Hypothesis]]:
     if len(found.tallies) > 1 or found.right.size:
         of |= {kind: kinds == KINDS.index(kind) for kind in found.tallies}
 
+    # What has no code where the convention has one explains nothing.
+    judged = np.broadcast_to(given.expected(x)[1], x.shape)
+
     def agreeing(h: Hypothesis, targets: Iterable[str]) -> list[str]:
         codes, defined = given.codes_by(h.plan, h.plan.given(given.scale, given.zero_point), x)
-        wrong = (codes != got) & defined
+        wrong = ((codes != got) | ~np.broadcast_to(defined, codes.shape)) & judged
         return [target for target in targets if not (wrong & of[target]).any()]
 
     return explanations(given.plan, list(of), agreeing, most_of_a_kind=2)

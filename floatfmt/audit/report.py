@@ -197,7 +197,7 @@ class Verification(Shown):
 
     @property
     def _conclusions(self) -> Iterator[str]:
-        if not self.faults and not self.stopped:
+        if not self.faults and not self.stopped and not self.positions.wrong:
             yield _scope(self.inputs)
         if self.target.nan is None and self.nan in ("any", "quiet", "exact"):
             yield f"{self.target} has no NaN: whatever NaN becomes is accepted."
@@ -205,7 +205,7 @@ class Verification(Shown):
             yield "Any NaN for a NaN is accepted."
         if self.asked.rounding == "stochastic":
             yield "Either neighbour is accepted; their frequencies were not looked at."
-        if self.profile is not None:
+        if self.profile is not None and (self.faults or self.unlike):
             yield self._follows
 
     @property

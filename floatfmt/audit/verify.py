@@ -179,6 +179,8 @@ class _Audit:
             if self.judge.wrong(batch.__getitem__, outcome, self.judge.expected(batch)).size:
                 self.found = fit(self.judge, batch, outcome)
             positions = check_positions(self.cast, self.judge, batch)
+            if self.cast.reuses_memory(batch.codes[:8]):
+                run = replace(run, threads=1)
             tally, ended = swept(self._make_work, self.inputs, run, self._key(run), self._chunk)
         known = []
         if self.found is not None:
@@ -405,6 +407,9 @@ class _Pair:
         }
         with self.a.context(), self.b.context():
             make = _PairWork(self, over)
+            few = probes(self.judge.source, self.judge.target)[:8]
+            if self.a.reuses_memory(few) or self.b.reuses_memory(few):
+                run = replace(run, threads=1)
             tally, ended = swept(make.new, over, run, key, CHUNK >> 2)
         return Difference(
             casts=self.names,
