@@ -608,3 +608,27 @@ def test_a_report_on_positions_does_not_say_that_all_is_right():
     text = str(ff.verify(FAULTY["wrong in a vector's tail"].cast, "fp16", "fp8_e5m2"))
     assert "right everywhere" not in text
     assert "Nearest to" not in text
+
+
+def test_a_tail_that_only_arrays_of_odd_length_have_is_found():
+    """The sweep's chunks are of whole vectors, and short arrays may have a path of their own."""
+    source = ff.Format("small", 8, 13)
+
+    def cast(codes):
+        out = ff.encode(ff.decode(codes, source), "bf16")
+        if out.size > 2048:
+            out[out.size - out.size % 4096 :] = 0
+        return out
+
+    found = ff.verify(cast, source, "bf16")
+    assert found.verdict == "refuted"
+    assert found.positions.where == "in a longer array"
+
+
+def test_a_nan_that_only_the_tail_gets_wrong_is_found():
+    def cast(x):
+        out, tail = right(x), x.size // 16 * 16
+        out[tail:][np.isnan(x[tail:])] = 0x7C
+        return out
+
+    assert ff.verify(cast, "fp16", "fp8_e5m2").positions.wrong

@@ -22,8 +22,9 @@ __all__ = ["LENGTHS", "Positions", "check_positions"]
 
 #: Every length up to this, and two more: over two vectors of 64 bytes of one-byte elements.
 LENGTHS = (*range(1, 131), 257, 1021)
-#: How many inputs are placed: a prime, so that each comes to stand everywhere.
-MOST_INPUTS = 97
+#: How many inputs are placed, and how many Inf and NaN: together a prime, so that each comes to
+#: stand everywhere.
+MOST_INPUTS, MOST_SPECIAL = 89, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,13 @@ def _telling(judge: Judge, batch: Batch) -> np.ndarray:
     results = [encode(values, judge.target, rounding=mode, nan=nan) for mode in modes]
     tells = (results[0] != results[1]) | (results[0] != results[2])
     found = batch.codes[finite[tells]] if tells.any() else batch.codes[finite]
-    return found[np.linspace(0, found.size - 1, min(MOST_INPUTS, found.size)).astype(np.int64)]
+    special = np.setdiff1d(batch.codes, batch.codes[finite])  # Inf and NaN
+    return np.concatenate([_even(found, MOST_INPUTS), _even(special, MOST_SPECIAL)])
+
+
+def _even(codes: np.ndarray, most: int) -> np.ndarray:
+    """Return an even choice of at most so many codes."""
+    return codes[np.linspace(0, codes.size - 1, min(most, codes.size)).astype(np.int64)]
 
 
 def _common(position: np.ndarray, length: np.ndarray) -> str:

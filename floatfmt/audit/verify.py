@@ -14,11 +14,11 @@ from ..formats import Format, FormatLike, nearest_names
 from ..formats import format as as_format
 from ..rounding import Rounding, rounding_mode, rules
 from .casts import Cast, CastLike, Outcome, as_cast
-from .faults import Tally, name_differences, name_faults
+from .faults import Sample, Tally, name_differences, name_faults
 from .fitting import Fit, fit
 from .inputs import RANDOM, Batch, Inputs, Reader, inputs, probes
 from .judging import NAN_POLICIES, Judge
-from .positions import check_positions
+from .positions import Positions, check_positions
 from .profiles import Profile, any_nan, known_profiles
 from .report import Difference, Fault, Identification, Verification
 from .resume import Run, swept
@@ -176,12 +176,17 @@ class _Audit:
         """Return the verdict on everything."""
         with self.cast.context():
             batch, outcome = self.probe()
-            if self.judge.wrong(batch.__getitem__, outcome, self.judge.expected(batch)).size:
+            expected = self.judge.expected(batch)
+            wrong = self.judge.wrong(batch.__getitem__, outcome, expected)
+            if wrong.size:
                 self.found = fit(self.judge, batch, outcome)
             positions = check_positions(self.cast, self.judge, batch)
             if self.cast.reuses_memory(batch.codes[:8]):
                 run = replace(run, threads=1)
             tally, ended = swept(self._make_work, self.inputs, run, self._key(run), self._chunk)
+        if wrong.size and not tally.groups and not ended.stopped and not positions.wrong:
+            # Right in the sweep's chunks, wrong in the array of probes: the place makes it so.
+            positions = _of_probes(positions, batch, expected, outcome, wrong)
         known = []
         if self.found is not None:
             known = _agreeing(self.judge, batch, outcome)
@@ -248,6 +253,15 @@ class _Audit:
         assert self.found is not None
         told = self.judge.told(self.found.profile)
         return int(told.wrong(batch.__getitem__, outcome, told.expected(batch)).size)
+
+
+def _of_probes(
+    positions: Positions, batch: Batch, expected: np.ndarray, outcome: Outcome, wrong: np.ndarray
+) -> Positions:
+    """Return what went wrong in the array of probes only."""
+    at, size = int(wrong[0]), batch.codes.size
+    sample = Sample(at, int(batch.codes[at]), int(expected[at]), int(outcome.codes[at]))
+    return Positions(positions.tried + size, wrong.size, "in a longer array", sample, size)
 
 
 def _cut(codes: np.ndarray) -> list[np.ndarray]:
