@@ -47,6 +47,7 @@ ORDER = (
     "packing",
     "quantize",
     "metrics",
+    "integer_product",
     "checkpoint",
     "timing",
     "data",
