@@ -27,6 +27,7 @@ from .grid import (
     values,
 )
 from .inspection import Inspection, inspect
+from .llm_int8 import LLMInt8, ThresholdSweep, llm_int8_matmul, sweep_threshold
 from .metrics import Error, error
 from .packing import pack, unpack
 from .quantize import Quantized, absmax, quantize, zeropoint
@@ -67,11 +68,13 @@ __all__ = [
     "Format",
     "Identification",
     "Inspection",
+    "LLMInt8",
     "NativeMissingWarning",
     "Quantized",
     "QuantizerVerification",
     "Rounding",
     "Survey",
+    "ThresholdSweep",
     "Verification",
     "absmax",
     "assert_cast_correct",
@@ -95,6 +98,7 @@ __all__ = [
     "formats",
     "identify",
     "inspect",
+    "llm_int8_matmul",
     "next_down",
     "next_up",
     "p3109",
@@ -105,6 +109,7 @@ __all__ = [
     "round_to",
     "rounding_mode",
     "spacing",
+    "sweep_threshold",
     "ulp_distance",
     "unpack",
     "use_backend",

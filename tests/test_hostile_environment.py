@@ -20,6 +20,8 @@ FP16 = PATTERNS.astype(np.uint16)
 WEIGHTS = RNG.normal(size=5000).astype(np.float32)
 TINY = ff.Format("fp32 range, subnormals as normals", 8, 10, bias=140)
 
+MATRIX = (WEIGHTS[:400] * np.float32(2.0**120)).reshape(50, 8)
+
 #: Every operation that could meet a subnormal, as functions of nothing.
 OPERATIONS = {
     "encode": lambda: ff.encode(FLOATS, "fp16").tobytes(),
@@ -57,6 +59,11 @@ OPERATIONS = {
     "diff_conventions of two": lambda: str(
         ff.diff_conventions(SUBNORMALS, "onnx", "torch", scale=2.0**-125)
     ).encode(),
+    "llm_int8_matmul": lambda: _multiplied(2.0**-128, "original"),
+    "llm_int8_matmul, weights dequantised": lambda: _multiplied(2.0**-128, "dequantised"),
+    "sweep_threshold": lambda: str(
+        ff.sweep_threshold(SUBNORMALS[:1000].reshape(20, 50), MATRIX).to_dict()
+    ).encode(),
     "weights": lambda: _everything(ff.absmax(WEIGHTS)),
 }
 
@@ -88,6 +95,12 @@ def _audited(fn: object, **arguments: object) -> bytes:
     told = found.to_dict()
     del told["seconds"]
     return f"{found}\n{told}".encode()
+
+
+def _multiplied(threshold: float, weights: str) -> bytes:
+    result = ff.llm_int8_matmul(SUBNORMALS[:1000].reshape(20, 50), MATRIX, threshold, weights)
+    parts = (result.output, result.int32, result.x_scale, result.w_scale, result.outlier_columns)
+    return b"".join(part.tobytes() for part in parts) + str(result).encode()
 
 
 def _fields(fields: ff.Fields) -> bytes:
