@@ -27,7 +27,6 @@ from .grid import (
     values,
 )
 from .inspection import Inspection, inspect
-from .llm_int8 import LLMInt8, ThresholdSweep, llm_int8_matmul, sweep_threshold
 from .metrics import Error, error
 from .packing import pack, unpack
 from .quantize import Quantized, absmax, quantize, zeropoint
@@ -40,15 +39,17 @@ if TYPE_CHECKING:
     from .audit.quantizers import QuantizerVerification, verify_quantizer
     from .audit.report import Difference, Fault, Identification, Verification
     from .audit.verify import assert_cast_correct, diff, identify, verify
+    from .llm_int8 import LLMInt8, ThresholdSweep, llm_int8_matmul, sweep_threshold
 
 __version__ = "0.1.0"
 
-#: The auditor's modules and what they offer: a third of the import's time, so loaded when asked.
+#: Modules and what they offer that are a third of the import's time, so loaded when asked.
 _LATER = {
     "audit.compatibility": ("Compatibility", "compatibility"),
     "audit.convention_diff": ("ConventionDiff", "diff_conventions"),
     "audit.quantizers": ("QuantizerVerification", "verify_quantizer"),
     "audit.report": ("Difference", "Fault", "Identification", "Verification"),
+    "llm_int8": ("LLMInt8", "ThresholdSweep", "llm_int8_matmul", "sweep_threshold"),
     "audit.verify": ("assert_cast_correct", "diff", "identify", "verify"),
 }
 
