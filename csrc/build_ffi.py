@@ -9,7 +9,7 @@ from cffi import FFI
 # setuptools runs this file from the project's root and wants paths relative to it.
 CSRC = Path("csrc")
 HEADERS = ("floatfmt.h", "kernels.h", "region.h", "scalar.h")
-PARTS = ("kernels.inc.h", "convert.inc.h", "quantize.inc.h")
+PARTS = ("kernels.inc.h", "convert.inc.h", "quantize.inc.h", "elements.inc.h")
 SOURCES = ("dispatch.c", "isa_baseline.c", "isa_avx2.c", "isa_avx512.c")
 
 # Products and sums round separately on every ISA: no contraction to FMA. Exceptions are masked and

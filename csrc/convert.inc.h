@@ -525,13 +525,14 @@ FF_DEFINE_ROUND_TO(f64, uint64_t)
 
 /* --- pack, unpack ------------------------------------------------------------------------------ */
 
-/* Eight codes make `bits` bytes. The loops over k are unrolled where bits is known. */
+/* Eight codes make `bits` bytes; what a code has above them, as negative ones do, is left out. The loops over k are unrolled where bits is known. */
 FF_INLINE void pack_eight(const uint8_t *codes, uint8_t *packed, int bits, int high_first,
                           size_t count)
 {
     uint64_t all = 0;
+    const uint64_t mask = (UINT64_C(1) << bits) - 1;
     for (size_t k = 0; k < count; k++)
-        all |= (uint64_t)codes[k] << (high_first ? 64 - bits * ((int)k + 1) : bits * (int)k);
+        all |= (codes[k] & mask) << (high_first ? 64 - bits * ((int)k + 1) : bits * (int)k);
     for (size_t k = 0; 8 * k < (size_t)bits * count; k++)
         packed[k] = (uint8_t)(all >> (high_first ? 56 - 8 * k : 8 * k));
 }
@@ -552,7 +553,7 @@ static void pack4(const uint8_t *restrict codes, uint8_t *restrict packed, int h
 {
     const int even = high_first ? 4 : 0, odd = 4 - even;
     for (size_t i = 0; i < n / 2; i++)
-        packed[i] = (uint8_t)(codes[2 * i] << even | codes[2 * i + 1] << odd);
+        packed[i] = (uint8_t)((codes[2 * i] & 15) << even | (codes[2 * i + 1] & 15) << odd);
 }
 
 static void unpack4(const uint8_t *restrict packed, uint8_t *restrict codes, int high_first,

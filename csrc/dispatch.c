@@ -173,10 +173,16 @@ void ff_minmax(enum ff_isa isa, enum ff_type type, const void *x, size_t outer, 
     IN_DEFAULT_ENVIRONMENT(table(isa)->minmax[type](x, outer, channels, inner, low, high));
 }
 
-void ff_absmax_scale(enum ff_isa isa, const struct ff_format *format, const double *amax, int qmax,
-                     double *scale, size_t n)
+void ff_absmax_scale(enum ff_isa isa, const struct ff_format *format, const double *amax,
+                     double largest, double *scale, size_t n)
 {
-    IN_DEFAULT_ENVIRONMENT(table(isa)->absmax_scale(format, amax, qmax, scale, n));
+    IN_DEFAULT_ENVIRONMENT(table(isa)->absmax_scale(format, amax, largest, scale, n));
+}
+
+void ff_power_scale(enum ff_isa isa, enum ff_power_rule rule, double largest, int fraction_bits,
+                    const double *amax, double *scale, size_t n)
+{
+    IN_DEFAULT_ENVIRONMENT(table(isa)->power_scale(rule, largest, fraction_bits, amax, scale, n));
 }
 
 void ff_zeropoint_parameters(enum ff_isa isa, const struct ff_format *format, const double *low,
@@ -189,7 +195,7 @@ void ff_zeropoint_parameters(enum ff_isa isa, const struct ff_format *format, co
 
 int64_t ff_quantize(enum ff_isa isa, enum ff_type type, const void *x, size_t outer,
                     size_t channels, size_t inner, const double *scale, const double *zero_point,
-                    int qmin, int qmax, int8_t *codes)
+                    int qmin, int qmax, uint8_t *codes)
 {
     int64_t clamped;
     IN_DEFAULT_ENVIRONMENT(clamped = table(isa)->quantize[type](x, outer, channels, inner, scale,
@@ -197,10 +203,49 @@ int64_t ff_quantize(enum ff_isa isa, enum ff_type type, const void *x, size_t ou
     return clamped;
 }
 
-void ff_dequantize(enum ff_isa isa, enum ff_type type, const int8_t *codes, size_t outer,
-                   size_t channels, size_t inner, const double *scale, const double *zero_point,
-                   void *out)
+int64_t ff_quantize_absmax(enum ff_isa isa, enum ff_type type, const void *x, size_t channels,
+                           size_t inner, const struct ff_format *format, int qmax, double *scale,
+                           uint8_t *codes)
 {
-    IN_DEFAULT_ENVIRONMENT(
-        table(isa)->dequantize[type](codes, outer, channels, inner, scale, zero_point, out));
+    int64_t clamped;
+    IN_DEFAULT_ENVIRONMENT(clamped = table(isa)->quantize_absmax[type](x, channels, inner, format,
+                                                                       qmax, scale, codes));
+    return clamped;
+}
+
+int64_t ff_quantize_intervals(enum ff_isa isa, enum ff_type type, const void *x, size_t outer,
+                              size_t channels, size_t inner, const double *scale,
+                              const struct ff_intervals *intervals, uint8_t *codes)
+{
+    int64_t clamped;
+    IN_DEFAULT_ENVIRONMENT(clamped = table(isa)->quantize_intervals[type](
+                               x, outer, channels, inner, scale, intervals, codes));
+    return clamped;
+}
+
+int64_t ff_quantize_format(enum ff_isa isa, enum ff_type type, const void *x, size_t outer,
+                           size_t channels, size_t inner, const double *scale,
+                           const struct ff_format *format, const struct ff_rules *rules, double low,
+                           double high, uint8_t *codes)
+{
+    int64_t clamped;
+    IN_DEFAULT_ENVIRONMENT(clamped = table(isa)->quantize_format[type](
+                               x, outer, channels, inner, scale, format, rules, low, high, codes));
+    return clamped;
+}
+
+void ff_dequantize(enum ff_isa isa, enum ff_type type, const uint8_t *codes, int is_signed,
+                   size_t outer, size_t channels, size_t inner, const double *scale,
+                   const double *zero_point, void *out)
+{
+    IN_DEFAULT_ENVIRONMENT(table(isa)->dequantize[type](codes, is_signed, outer, channels, inner,
+                                                        scale, zero_point, out));
+}
+
+void ff_dequantize_table(enum ff_isa isa, enum ff_type type, const uint8_t *codes, size_t outer,
+                         size_t channels, size_t inner, const double *scale, const double *table_,
+                         int entries, void *out)
+{
+    IN_DEFAULT_ENVIRONMENT(table(isa)->dequantize_table[type](codes, outer, channels, inner, scale,
+                                                              table_, entries, out));
 }

@@ -65,6 +65,34 @@ struct ff_rules {
     uint64_t nan[2];
 };
 
+/* The exponent of a power-of-two scale: of amax, rounded down; rounded up; down, once amax has been
+ * rounded half up to the elements' fraction bits; each less that of the elements' largest value. Or
+ * of the least power of two with which amax is not beyond that value. */
+enum ff_power_rule {
+    FF_POWER_FLOOR = 0,
+    FF_POWER_CEIL = 1,
+    FF_POWER_EVEN = 2,
+    FF_POWER_RCEIL = 3
+};
+
+/* What is above a threshold besides greater values: nothing; equal ones; of zeros only +0. */
+enum ff_side { FF_ABOVE = 0, FF_AT_OR_ABOVE = 1, FF_BY_SIGN = 2 };
+
+/* Which code a value above k thresholds has: k; those of a format with sign and magnitude, from the
+ * most negative up; code[k]. */
+enum ff_order { FF_AS_COUNTED = 0, FF_SIGN_AND_MAGNITUDE = 1, FF_LOOKED_UP = 2 };
+
+/* How values become codes: by how many thresholds they lie above. n: 1 to 255. threshold: ascending.
+ * Values less than low or greater than high count as clamped. */
+struct ff_intervals {
+    int32_t n;
+    int32_t order;       /* an enum ff_order */
+    double low, high;
+    double threshold[255];
+    uint8_t side[255];   /* enum ff_side; FF_BY_SIGN at 0 only */
+    uint8_t code[256];
+};
+
 /* Returns 1 if this build has the level and this machine can run it, else 0. */
 int ff_isa_supported(enum ff_isa isa);
 
@@ -138,10 +166,17 @@ void ff_amax(enum ff_isa isa, enum ff_type type, const void *x, size_t outer, si
 void ff_minmax(enum ff_isa isa, enum ff_type type, const void *x, size_t outer, size_t channels,
                size_t inner, double *low, double *high);
 
-/* Writes n scales amax / qmax, rounded to format: to nearest, but up where that is subnormal, and to
- * the largest finite value where it would be Inf; 1 where amax is 0. amax: finite, >= 0. */
-void ff_absmax_scale(enum ff_isa isa, const struct ff_format *format, const double *amax, int qmax,
-                     double *scale, size_t n);
+/* Writes n scales amax / largest, rounded to format: to nearest, but up where that is subnormal or
+ * format has no fraction, and to the largest finite value where it would be Inf; 1 where amax is 0.
+ * amax: finite, >= 0. largest: finite, > 0. */
+void ff_absmax_scale(enum ff_isa isa, const struct ff_format *format, const double *amax,
+                     double largest, double *scale, size_t n);
+
+/* Writes n powers of two 2^-127 to 2^127 that follow from amax and the elements' largest value, as
+ * rule says; 1 where amax is 0. fraction_bits: the elements', 0 to 51; only FF_POWER_EVEN needs it.
+ * amax: finite, >= 0. largest: a normal double. */
+void ff_power_scale(enum ff_isa isa, enum ff_power_rule rule, double largest, int fraction_bits,
+                    const double *amax, double *scale, size_t n);
 
 /* Writes n scales (high - low) / (qmax - qmin), rounded as above, and zero points
  * rint(qmin - low / scale), within +-2^62. Where high = low: abs(low), or 1 for 0, and 0.
@@ -151,14 +186,41 @@ void ff_zeropoint_parameters(enum ff_isa isa, const struct ff_format *format, co
                              double *zero_point, size_t n);
 
 /* Writes clamp(rint(x / scale) + zero_point, qmin, qmax), the quotient rounded in double, rint to
- * even. scale: finite, > 0. zero_point: integers. -128 <= qmin <= qmax <= 127.
+ * even, as bytes. scale: finite, > 0. zero_point: integers. -128 <= qmin <= qmax <= 255, and
+ * qmax - qmin <= 255.
  * Returns how many values were clamped, or -1 if any is NaN or Inf; then codes means nothing. */
 int64_t ff_quantize(enum ff_isa isa, enum ff_type type, const void *x, size_t outer,
                     size_t channels, size_t inner, const double *scale, const double *zero_point,
-                    int qmin, int qmax, int8_t *codes);
+                    int qmin, int qmax, uint8_t *codes);
+
+/* ff_amax, ff_absmax_scale and ff_quantize with qmin = -qmax in one pass, for an outer length of 1.
+ * Returns as ff_quantize does. */
+int64_t ff_quantize_absmax(enum ff_isa isa, enum ff_type type, const void *x, size_t channels,
+                           size_t inner, const struct ff_format *format, int qmax, double *scale,
+                           uint8_t *codes);
+
+/* Writes the code of the interval that x lies in, thresholds being multiplied by scale in double.
+ * scale: finite, >= 0. Returns as ff_quantize does. */
+int64_t ff_quantize_intervals(enum ff_isa isa, enum ff_type type, const void *x, size_t outer,
+                              size_t channels, size_t inner, const double *scale,
+                              const struct ff_intervals *intervals, uint8_t *codes);
+
+/* Writes the codes of x / scale, the quotient rounded in double and then by the rules, which are not
+ * stochastic. format: codes of a byte; its smallest positive value is no less than 2^-40. Quotients
+ * less than low or greater than high, floats, count as clamped. Returns as ff_quantize does. */
+int64_t ff_quantize_format(enum ff_isa isa, enum ff_type type, const void *x, size_t outer,
+                           size_t channels, size_t inner, const double *scale,
+                           const struct ff_format *format, const struct ff_rules *rules, double low,
+                           double high, uint8_t *codes);
 
 /* Writes (codes - zero_point) * scale, computed in double, rounded once to type (ties to even) and
- * clamped to its largest finite value. */
-void ff_dequantize(enum ff_isa isa, enum ff_type type, const int8_t *codes, size_t outer,
-                   size_t channels, size_t inner, const double *scale, const double *zero_point,
-                   void *out);
+ * clamped to its largest finite value. The codes are signed bytes, or not. */
+void ff_dequantize(enum ff_isa isa, enum ff_type type, const uint8_t *codes, int is_signed,
+                   size_t outer, size_t channels, size_t inner, const double *scale,
+                   const double *zero_point, void *out);
+
+/* Writes table[codes] * scale, rounded and clamped as by ff_dequantize. table: 256 finite values, of
+ * which the first `entries` are in use: codes are less. */
+void ff_dequantize_table(enum ff_isa isa, enum ff_type type, const uint8_t *codes, size_t outer,
+                         size_t channels, size_t inner, const double *scale, const double *table,
+                         int entries, void *out);

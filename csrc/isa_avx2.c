@@ -18,6 +18,46 @@ static size_t encode_f32_fp16(const float *restrict values, uint16_t *restrict c
     return i;
 }
 #define FF_ENCODE_F32_FP16 encode_f32_fp16
+
+/* Of 16 places or floats in two registers: VPERMD knows eight, and the fourth bit chooses. */
+FF_INLINE __m256i pick_8(__m256i low, __m256i high, __m256i at)
+{
+    const __m256 first = _mm256_castsi256_ps(_mm256_permutevar8x32_epi32(low, at));
+    const __m256 second = _mm256_castsi256_ps(_mm256_permutevar8x32_epi32(high, at));
+    const __m256i is_high = _mm256_slli_epi32(at, 28);
+    return _mm256_castps_si256(_mm256_blendv_ps(first, second, _mm256_castsi256_ps(is_high)));
+}
+
+/* A search by halves among 15 places. */
+FF_INLINE __m256i count_8(__m256i low, __m256i high, __m256i middle, __m256i x)
+{
+    __m256i at = _mm256_and_si256(_mm256_cmpgt_epi32(x, middle), _mm256_set1_epi32(8));
+    for (int step = 4; step != 0; step >>= 1) {
+        const __m256i next = _mm256_add_epi32(at, _mm256_set1_epi32(step - 1));
+        const __m256i above = _mm256_cmpgt_epi32(x, pick_8(low, high, next));
+        at = _mm256_add_epi32(at, _mm256_and_si256(above, _mm256_set1_epi32(step)));
+    }
+    return at;
+}
+#define FF_COUNT_FEW_32                                                                            \
+    const __m256i low = _mm256_loadu_si256((const __m256i *)p);                                    \
+    const __m256i high = _mm256_loadu_si256((const __m256i *)(p + 8));                             \
+    const __m256i middle = _mm256_set1_epi32(p[7]);                                                \
+    for (; i + 8 <= n; i += 8) {                                                                   \
+        const __m256i at =                                                                         \
+            count_8(low, high, middle, _mm256_loadu_si256((const __m256i *)(x + i)));              \
+        const __m128i words =                                                                      \
+            _mm_packs_epi32(_mm256_castsi256_si128(at), _mm256_extracti128_si256(at, 1));          \
+        _mm_storel_epi64((__m128i *)(index + i), _mm_packus_epi16(words, words));                  \
+    }
+#define FF_LOOK_UP_16                                                                              \
+    const __m256i low = _mm256_castps_si256(_mm256_loadu_ps(t));                                   \
+    const __m256i high = _mm256_castps_si256(_mm256_loadu_ps(t + 8));                              \
+    for (; i + 8 <= n; i += 8) {                                                                   \
+        const __m256i at =                                                                         \
+            _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(codes + i)));                   \
+        _mm256_storeu_ps(out + i, _mm256_castsi256_ps(pick_8(low, high, at)));                     \
+    }
 #define FF_TABLE ff_kernels_avx2
 #include "kernels.inc.h"
 

@@ -47,6 +47,32 @@ static size_t encode_f32_fp16(const float *restrict values, uint16_t *restrict c
     for (; i + 8 <= n; i += 8)                                                                     \
     _mm256_storeu_si256((__m256i *)(codes + i),                                                    \
                         _mm512_cvtepi64_epi32(_mm512_loadu_si512(wide + i)))
+
+/* A search by halves among 15 places in one register: VPERMD picks what to compare with next. */
+#define FF_COUNT_FEW_32                                                                            \
+    const __m512i table = _mm512_loadu_si512(p), middle = _mm512_set1_epi32(p[7]);                 \
+    for (; i + 16 <= n; i += 16)                                                                   \
+    _mm_storeu_si128((__m128i *)(index + i),                                                       \
+                     _mm512_cvtepi32_epi8(count_16(table, middle, _mm512_loadu_si512(x + i))))
+FF_INLINE __m512i count_16(__m512i table, __m512i middle, __m512i x)
+{
+    __m512i at = _mm512_maskz_set1_epi32(_mm512_cmpgt_epi32_mask(x, middle), 8);
+    for (int step = 4; step != 0; step >>= 1) {
+        const __m512i next = _mm512_add_epi32(at, _mm512_set1_epi32(step - 1));
+        const __m512i place = _mm512_permutexvar_epi32(next, table);
+        at = _mm512_mask_add_epi32(at, _mm512_cmpgt_epi32_mask(x, place), at,
+                                   _mm512_set1_epi32(step));
+    }
+    return at;
+}
+
+/* A table of 16 floats in one register. */
+#define FF_LOOK_UP_16                                                                              \
+    const __m512 values = _mm512_loadu_ps(t);                                                      \
+    for (; i + 16 <= n; i += 16)                                                                   \
+    _mm512_storeu_ps(out + i, _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(          \
+                                                        (const __m128i *)(codes + i))),            \
+                                                    values))
 #define FF_TABLE ff_kernels_avx512
 #include "kernels.inc.h"
 FF_REGION_END

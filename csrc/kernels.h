@@ -21,13 +21,23 @@ struct ff_kernels {
     void (*unpack)(const uint8_t *, uint8_t *, int, int, size_t);
     void (*amax[FF_TYPES])(const void *, size_t, size_t, size_t, double *);
     void (*minmax[FF_TYPES])(const void *, size_t, size_t, size_t, double *, double *);
-    void (*absmax_scale)(const struct ff_format *, const double *, int, double *, size_t);
+    void (*absmax_scale)(const struct ff_format *, const double *, double, double *, size_t);
+    void (*power_scale)(enum ff_power_rule, double, int, const double *, double *, size_t);
     void (*zeropoint_parameters)(const struct ff_format *, const double *, const double *, int, int,
                                  double *, double *, size_t);
     int64_t (*quantize[FF_TYPES])(const void *, size_t, size_t, size_t, const double *,
-                                  const double *, int, int, int8_t *);
-    void (*dequantize[FF_TYPES])(const int8_t *, size_t, size_t, size_t, const double *,
+                                  const double *, int, int, uint8_t *);
+    int64_t (*quantize_absmax[FF_TYPES])(const void *, size_t, size_t, const struct ff_format *,
+                                         int, double *, uint8_t *);
+    int64_t (*quantize_intervals[FF_TYPES])(const void *, size_t, size_t, size_t, const double *,
+                                            const struct ff_intervals *, uint8_t *);
+    int64_t (*quantize_format[FF_TYPES])(const void *, size_t, size_t, size_t, const double *,
+                                         const struct ff_format *, const struct ff_rules *, double,
+                                         double, uint8_t *);
+    void (*dequantize[FF_TYPES])(const uint8_t *, int, size_t, size_t, size_t, const double *,
                                  const double *, void *);
+    void (*dequantize_table[FF_TYPES])(const uint8_t *, size_t, size_t, size_t, const double *,
+                                       const double *, int, void *);
 };
 
 extern const struct ff_kernels ff_kernels_baseline;

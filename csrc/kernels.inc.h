@@ -8,6 +8,7 @@ enum { FF_BLOCK = 256, FF_CHUNK = 2048 };
 
 #include "convert.inc.h"
 #include "quantize.inc.h"
+#include "elements.inc.h"
 
 /* --- the table --------------------------------------------------------------------------------- */
 
@@ -22,7 +23,16 @@ const struct ff_kernels FF_TABLE = {
     .amax = {amax_f64, amax_f32, amax_f16, amax_bf16},
     .minmax = {minmax_f64, minmax_f32, minmax_f16, minmax_bf16},
     .absmax_scale = absmax_scale,
+    .power_scale = power_scale,
     .zeropoint_parameters = zeropoint_parameters,
     .quantize = {quantize_f64, quantize_f32, quantize_f16, quantize_bf16},
+    .quantize_absmax = {quantize_absmax_f64, quantize_absmax_f32, quantize_absmax_f16,
+                        quantize_absmax_bf16},
+    .quantize_intervals = {quantize_intervals_f64, quantize_intervals_f32, quantize_intervals_f16,
+                           quantize_intervals_bf16},
+    .quantize_format = {quantize_format_f64, quantize_format_f32, quantize_format_f16,
+                        quantize_format_bf16},
     .dequantize = {dequantize_f64, dequantize_f32, dequantize_f16, dequantize_bf16},
+    .dequantize_table = {dequantize_table_f64, dequantize_table_f32, dequantize_table_f16,
+                         dequantize_table_bf16},
 };

@@ -1,4 +1,4 @@
-/* The int8 quantisers. Part of kernels.inc.h, after convert.inc.h. */
+/* The integer quantisers. Part of kernels.inc.h, after convert.inc.h. */
 
 /* --- amax, minmax ------------------------------------------------------------------------------ */
 
@@ -110,29 +110,34 @@ FF_DEFINE_REDUCTIONS(bf16, int16_t, INT16_MAX, 0x7f80)
 /* --- scales ------------------------------------------------------------------------------------ */
 
 /* Rounds numerator / divisor, of which quotient is the double: to nearest if normal in f, up if
- * subnormal, to the largest finite value beyond. ceil(x / d) of a real x and an integer d is
- * ceil(ceil(x) / d), here in units of f's smallest subnormal. */
-static double round_scale(double numerator, double quotient, int divisor, struct ff_format f)
+ * subnormal or f has no fraction, to the largest finite value beyond. */
+static double round_scale(double numerator, double quotient, double divisor, struct ff_format f)
 {
     const uint64_t largest = max_code(f);
-    const struct ff_rules saturating = {.limit = {(int64_t)largest}, .overflow = {largest}};
+    const float narrow = (float)quotient; /* the usual case */
+    if (is_format(f, FP32) && narrow >= FLT_MIN && narrow <= FLT_MAX)
+        return (double)narrow;
+    const struct ff_rules saturating = {
+        .rounding = f.fraction_bits == 0 ? FF_TOWARD_POSITIVE : FF_NEAREST_EVEN,
+        .limit = {(int64_t)largest},
+        .overflow = {largest},
+    };
     uint64_t code = encode_any(bits_of_double(quotient), any_plan_of(f, &saturating), 0, 0);
-    if (code < UINT64_C(1) << f.fraction_bits) {
+    if (f.has_zero && code < UINT64_C(1) << f.fraction_bits) {
         /* Two factors: 1 / step alone may be beyond double. Neither product is inexact. */
         const int k = f.fraction_bits + f.bias - 1;
-        const double units = numerator * power_of_two(k / 2) * power_of_two(k - k / 2);
-        const int64_t whole = (int64_t)units;
-        const int64_t steps = whole + (units > (double)whole);
-        code = (uint64_t)((steps + divisor - 1) / divisor);
+        const double steps = numerator * power_of_two(k / 2) * power_of_two(k - k / 2) / divisor;
+        const uint64_t whole = (uint64_t)steps;
+        code = whole + (steps > (double)whole);
     }
     return double_of_bits(decoding64_pattern(code, decoding64_of(f)));
 }
 
-static void absmax_scale(const struct ff_format *f, const double *amax, int qmax, double *scale,
-                         size_t n)
+static void absmax_scale(const struct ff_format *f, const double *amax, double largest,
+                         double *scale, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        scale[i] = amax[i] == 0 ? 1 : round_scale(amax[i], amax[i] / qmax, qmax, *f);
+        scale[i] = amax[i] == 0 ? 1 : round_scale(amax[i], amax[i] / largest, largest, *f);
 }
 
 static void zeropoint_parameters(const struct ff_format *f, const double *low, const double *high,
@@ -205,7 +210,7 @@ FF_INLINE int not_finite64(uint64_t bits)
 #define FF_DEFINE_QUANTIZE_EXACTLY(T, NOT_FINITE, AS_DOUBLE)                                       \
     FF_INLINE int64_t quantize_exactly_##T(const void *restrict x, size_t n,                       \
                                            const struct parameters *restrict p, size_t each,       \
-                                           int8_t *restrict codes)                                 \
+                                           uint8_t *restrict codes)                                 \
     {                                                                                              \
         int64_t clamped = 0;                                                                       \
         int bad = 0;                                                                               \
@@ -217,7 +222,7 @@ FF_INLINE int not_finite64(uint64_t bits)
             clamped += (q < qmin) | (q > qmax);                                                    \
             q = q < qmin ? qmin : q;                                                               \
             q = q > qmax ? qmax : q;                                                               \
-            codes[i] = (int8_t)(int32_t)(q == q ? q : 0);                                          \
+            codes[i] = (uint8_t)(int32_t)(q == q ? q : 0);                                          \
         }                                                                                          \
         return bad ? -1 : clamped;                                                                 \
     }
@@ -228,7 +233,7 @@ FF_INLINE int not_finite64(uint64_t bits)
 #define FF_DEFINE_QUANTIZE_FAST(T)                                                                 \
     FF_INLINE int64_t quantize_block_##T(const void *restrict x, size_t n,                         \
                                          const struct parameters *restrict p, size_t each,         \
-                                         int8_t *restrict codes)                                   \
+                                         uint8_t *restrict codes)                                   \
     {                                                                                              \
         if (!p->all_fast)                                                                          \
             return quantize_exactly_##T(x, n, p, each, codes);                                     \
@@ -248,11 +253,38 @@ FF_INLINE int not_finite64(uint64_t bits)
             clamped += (q < p->qmin) | (q > p->qmax);                                              \
             q = q < p->qmin ? p->qmin : q;                                                         \
             q = q > p->qmax ? p->qmax : q;                                                         \
-            codes[i] = (int8_t)q;                                                                  \
+            codes[i] = (uint8_t)q;                                                                  \
         }                                                                                          \
         if (bad)                                                                                   \
             return -1;                                                                             \
         return near ? quantize_exactly_##T(x, n, p, each, codes) : clamped;                        \
+    }
+
+/* The same for values that are finite and not clamped, which the caller knows of them all. */
+#define FF_DEFINE_QUANTIZE_BOUNDED(T)                                                              \
+    FF_LOOP int bounded_loop_##T(const void *restrict x, size_t n, float reciprocal, float guard,  \
+                                 uint32_t *restrict wide)                                          \
+    {                                                                                              \
+        const float shift = 12582912.0f;                                                           \
+        int32_t near = 0;                                                                          \
+        const int32_t limit = (int32_t)bits_of_float(guard);                                       \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            const float t = float_of_bits(load_##T(x, i)) * reciprocal;                            \
+            const float s = t + shift;                                                             \
+            const int32_t away = (int32_t)(bits_of_float(t - (s - shift)) & 0x7fffffff);           \
+            near = away > near ? away : near;                                                      \
+            wide[i] = bits_of_float(s);                                                            \
+        }                                                                                          \
+        return near > limit;                                                                       \
+    }                                                                                              \
+    static void quantize_bounded_##T(const void *restrict x, size_t n,                             \
+                                     const struct parameters *restrict p, uint8_t *restrict codes) \
+    {                                                                                              \
+        uint32_t wide[FF_BLOCK];                                                                   \
+        if (!p->all_fast || bounded_loop_##T(x, n, p->reciprocal[0], p->guard[0], wide))           \
+            quantize_exactly_##T(x, n, p, 0, codes);                                               \
+        else                                                                                       \
+            narrow32_8(wide, codes, n);                                                            \
     }
 #define FF_DOUBLE_OF_32(bits) ((double)float_of_bits(bits))
 FF_DEFINE_QUANTIZE_EXACTLY(f64, not_finite64, double_of_bits)
@@ -262,11 +294,15 @@ FF_DEFINE_QUANTIZE_EXACTLY(bf16, not_finite32, FF_DOUBLE_OF_32)
 FF_DEFINE_QUANTIZE_FAST(f32)
 FF_DEFINE_QUANTIZE_FAST(f16)
 FF_DEFINE_QUANTIZE_FAST(bf16)
+FF_DEFINE_QUANTIZE_BOUNDED(f32)
+FF_DEFINE_QUANTIZE_BOUNDED(f16)
+FF_DEFINE_QUANTIZE_BOUNDED(bf16)
 #define quantize_block_f64 quantize_exactly_f64
+#define quantize_bounded_f64(x, n, p, codes) ((void)quantize_exactly_f64(x, n, p, 0, codes))
 
 #define FF_DEFINE_QUANTIZE(T, I)                                                                   \
     static int64_t quantize_run_##T(const I *x, size_t n, const struct parameters *p,              \
-                                    int8_t *codes)                                                 \
+                                    uint8_t *codes)                                                 \
     {                                                                                              \
         int64_t clamped = 0;                                                                       \
         for (size_t i = 0; i < n; i += FF_BLOCK) {                                                 \
@@ -280,7 +316,7 @@ FF_DEFINE_QUANTIZE_FAST(bf16)
     }                                                                                              \
     static int64_t quantize_##T(const void *x_, size_t outer, size_t channels, size_t inner,       \
                                 const double *scale, const double *zero_point, int qmin, int qmax, \
-                                int8_t *codes)                                                     \
+                                uint8_t *codes)                                                     \
     {                                                                                              \
         const I *x = x_;                                                                           \
         struct parameters p;                                                                       \
@@ -306,6 +342,44 @@ FF_DEFINE_QUANTIZE(f32, int32_t)
 FF_DEFINE_QUANTIZE(f16, int16_t)
 FF_DEFINE_QUANTIZE(bf16, int16_t)
 
+/* Scale and codes of every channel while its values are in the cache, and the next ones on their
+ * way there. A value that its scale, having been rounded, makes the code after qmax is clamped. */
+#define FF_DEFINE_QUANTIZE_ABSMAX(T, I)                                                            \
+    static int64_t quantize_absmax_##T(const void *x_, size_t channels, size_t inner,              \
+                                       const struct ff_format *f, int qmax, double *scale,         \
+                                       uint8_t *codes_)                                            \
+    {                                                                                              \
+        const double zero = 0;                                                                     \
+        const size_t ahead = inner * sizeof(I) < 65536 ? inner * sizeof(I) : 65536;                \
+        struct parameters p;                                                                       \
+        int64_t clamped = 0;                                                                       \
+        for (size_t c = 0; c < channels; c++) {                                                    \
+            const I *x = (const I *)x_ + c * inner;                                                \
+            uint8_t *codes = codes_ + c * inner;                                                   \
+            const double amax = value_of_##T(amax_run_##T(x, inner, 0));                           \
+            if (!(amax <= DBL_MAX))                                                                \
+                return -1;                                                                         \
+            absmax_scale(f, &amax, qmax, scale + c, 1);                                            \
+            prepare(&p, scale + c, &zero, 1, -qmax, qmax);                                         \
+            if (!(amax < (qmax + 0.25) * scale[c])) {                                              \
+                clamped += quantize_run_##T(x, inner, &p, codes);                                  \
+                continue;                                                                          \
+            }                                                                                      \
+            for (size_t i = 0; i < inner; i += FF_BLOCK) {                                         \
+                const size_t n = inner - i < FF_BLOCK ? inner - i : FF_BLOCK;                      \
+                if (c + 1 < channels)                                                              \
+                    for (size_t k = 0; k < n * sizeof(I); k += 64)                                 \
+                        __builtin_prefetch((const char *)(x + i) + ahead + k);                     \
+                quantize_bounded_##T(x + i, n, &p, codes + i);                                     \
+            }                                                                                      \
+        }                                                                                          \
+        return clamped;                                                                            \
+    }
+FF_DEFINE_QUANTIZE_ABSMAX(f64, int64_t)
+FF_DEFINE_QUANTIZE_ABSMAX(f32, int32_t)
+FF_DEFINE_QUANTIZE_ABSMAX(f16, int16_t)
+FF_DEFINE_QUANTIZE_ABSMAX(bf16, int16_t)
+
 /* --- dequantize -------------------------------------------------------------------------------- */
 
 FF_INLINE double clamp(double x, double largest)
@@ -329,14 +403,18 @@ FF_INLINE void store_bf16(void *out, size_t i, double x)
     ((uint16_t *)out)[i] = (uint16_t)encode64_inside(bits_of_double(clamp(x, largest)), BF16);
 }
 
+/* A code as an integer: flip is 128 where codes are signed bytes, else 0. */
+FF_INLINE int32_t integer_of(uint8_t code, int32_t flip) { return (code ^ flip) - flip; }
+
 #define FF_DEFINE_DEQUANTIZE_RUN(T)                                                                \
-    FF_INLINE void dequantize_run_##T(const int8_t *restrict codes, size_t at, size_t n,           \
-                                      const double *restrict scale,                                \
+    FF_INLINE void dequantize_run_##T(const uint8_t *restrict codes, int32_t flip, size_t at,      \
+                                      size_t n, const double *restrict scale,                      \
                                       const double *restrict zero_point, size_t each,              \
                                       void *restrict out)                                          \
     {                                                                                              \
         for (size_t i = 0; i < n; i++)                                                             \
-            store_##T(out, at + i, (codes[at + i] - zero_point[i * each]) * scale[i * each]);      \
+            store_##T(out, at + i,                                                                 \
+                      (integer_of(codes[at + i], flip) - zero_point[i * each]) * scale[i * each]); \
     }
 FF_DEFINE_DEQUANTIZE_RUN(f64)
 FF_DEFINE_DEQUANTIZE_RUN(f16)
@@ -344,45 +422,47 @@ FF_DEFINE_DEQUANTIZE_RUN(bf16)
 
 /* One scale for all, and both parameters exact in float32: the difference is exact, and rounding
  * its product with the scale once to float32 is what going through double does. */
-static void dequantize_float(const int8_t *restrict codes, size_t n, float scale, float zero_point,
-                             float *restrict out)
+static void dequantize_float(const uint8_t *restrict codes, int32_t flip, size_t n, float scale,
+                             float zero_point, float *restrict out)
 {
     for (size_t i = 0; i < n; i++) {
-        float x = ((float)codes[i] - zero_point) * scale;
+        float x = ((float)integer_of(codes[i], flip) - zero_point) * scale;
         x = x > FLT_MAX ? FLT_MAX : x;
         out[i] = x < -FLT_MAX ? -FLT_MAX : x;
     }
 }
 
-FF_INLINE void dequantize_run_f32(const int8_t *restrict codes, size_t at, size_t n,
+FF_INLINE void dequantize_run_f32(const uint8_t *restrict codes, int32_t flip, size_t at, size_t n,
                                   const double *restrict scale, const double *restrict zero_point,
                                   size_t each, void *restrict out)
 {
     const float narrow = (float)clamp(scale[0], (double)FLT_MAX);
     if (each == 0 && narrow == scale[0] && zero_point[0] >= -0x1p22 && zero_point[0] <= 0x1p22) {
-        dequantize_float(codes + at, n, narrow, (float)zero_point[0], (float *)out + at);
+        dequantize_float(codes + at, flip, n, narrow, (float)zero_point[0], (float *)out + at);
         return;
     }
     for (size_t i = 0; i < n; i++)
-        store_f32(out, at + i, (codes[at + i] - zero_point[i * each]) * scale[i * each]);
+        store_f32(out, at + i,
+                  (integer_of(codes[at + i], flip) - zero_point[i * each]) * scale[i * each]);
 }
 
 #define FF_DEFINE_DEQUANTIZE(T)                                                                    \
-    static void dequantize_##T(const int8_t *codes, size_t outer, size_t channels, size_t inner,   \
-                               const double *scale, const double *zero_point, void *out)           \
+    static void dequantize_##T(const uint8_t *codes, int is_signed, size_t outer, size_t channels, \
+                               size_t inner, const double *scale, const double *zero_point,        \
+                               void *out)                                                          \
     {                                                                                              \
+        const int32_t flip = is_signed ? 128 : 0;                                                  \
         for (size_t o = 0; o < outer; o++) {                                                       \
             const size_t row = o * channels * inner;                                               \
             if (inner == 1 && channels > 1)                                                        \
-                dequantize_run_##T(codes, row, channels, scale, zero_point, 1, out);               \
+                dequantize_run_##T(codes, flip, row, channels, scale, zero_point, 1, out);         \
             else                                                                                   \
                 for (size_t c = 0; c < channels; c++)                                              \
-                    dequantize_run_##T(codes, row + c * inner, inner, scale + c, zero_point + c,   \
-                                       0, out);                                                    \
+                    dequantize_run_##T(codes, flip, row + c * inner, inner, scale + c,             \
+                                       zero_point + c, 0, out);                                    \
         }                                                                                          \
     }
 FF_DEFINE_DEQUANTIZE(f64)
 FF_DEFINE_DEQUANTIZE(f16)
 FF_DEFINE_DEQUANTIZE(bf16)
 FF_DEFINE_DEQUANTIZE(f32)
-

@@ -14,6 +14,7 @@ from .compare import Comparison, compare
 from .conventions import Convention, conventions
 from .doctor import Diagnosis, doctor
 from .double_rounding import DoubleRounding, double_rounding
+from .elements import Codebook
 from .explanation import Explanation
 from .fields import Category, Fields, compose, decompose
 from .formats import Format, format, formats, p3109
@@ -29,7 +30,8 @@ from .grid import (
 from .inspection import Inspection, inspect
 from .metrics import Error, error
 from .packing import pack, unpack
-from .quantize import Quantized, absmax, quantize, zeropoint
+from .quantize import absmax, quantize, zeropoint
+from .quantized import Quantized
 from .rounding import Rounding, rounding_mode
 from .survey import Survey, round_all
 
@@ -55,6 +57,7 @@ _LATER = {
 
 __all__ = [
     "Category",
+    "Codebook",
     "Comparison",
     "Compatibility",
     "Convention",

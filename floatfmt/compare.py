@@ -24,7 +24,8 @@ from .backends import Float64, backend_name, current_backend
 from .formats import Format, FormatLike, format, nearest_names
 from .formats import formats as registered_formats
 from .metrics import NO_ERROR, Error, json_number, keep_freed_memory, piece_error, widened
-from .quantize import Quantized, quantize
+from .quantize import quantize
+from .quantized import Quantized
 from .table import LONGEST_TEXT, TEXT_WIDTH, Part, Table, printable, rich_lines
 from .timing import copy_gb_per_s, interleaved
 

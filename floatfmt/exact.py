@@ -391,18 +391,46 @@ def fl64(x: Fraction) -> Fraction:
 
 
 def _round_scale(x: Fraction, fmt: Format) -> Fraction:
-    """Round a scale: to nearest if normal, up if subnormal (never 0), to the largest beyond it."""
-    nearest = decode(encode(x, fmt), fmt)
-    if nearest == float("inf"):
-        return fmt.max_finite
+    """Round a scale: to nearest if normal, up if subnormal (never 0), to the largest beyond it.
+
+    A format without a fraction rounds all of them up.
+    """
+    if fmt.fraction_bits == 0:
+        return Fraction(decode(encode(x, fmt, rules(fmt, "toward_positive", "saturate")), fmt))
+    nearest = Fraction(decode(encode(x, fmt, rules(fmt, overflow="saturate")), fmt))
     if fmt.min_normal is None or nearest >= fmt.min_normal:
-        return Fraction(nearest)
+        return nearest
     return -(-x // fmt.min_positive) * fmt.min_positive
 
 
-def absmax_scale(amax: Fraction, scale_format: Format, qmax: int = 127) -> Fraction:
+def absmax_scale(amax: Fraction, scale_format: Format, largest: Fraction | int = 127) -> Fraction:
     """Return the scale of absmax quantisation for a largest magnitude `amax`; 1 when that is 0."""
-    return _round_scale(fl64(amax / qmax), scale_format) if amax else Fraction(1)
+    return _round_scale(fl64(amax / largest), scale_format) if amax else Fraction(1)
+
+
+def power_scale(amax: Fraction, rule: str, largest: Fraction, fraction_bits: int) -> Fraction:
+    """Return the power of two from 2**-127 to 2**127 that `rule` finds; 1 for an `amax` of 0.
+
+    The rules of OCP MX v1.0 ("floor") and of torchao: "ceil" rounds amax up to a power of two,
+    "even" half up to the elements' `fraction_bits`, before its exponent is taken; "rceil" takes the
+    least power of two with which amax is at most `largest`.
+    """
+    if amax == 0:
+        return Fraction(1)
+    top = floor_log2(largest)
+    if rule == "rceil":
+        exponent = floor_log2(amax) - top - 1
+        while amax > largest * Fraction(2) ** exponent:
+            exponent += 1
+    elif rule == "ceil":
+        exponent = floor_log2(amax) - top
+        exponent += amax > Fraction(2) ** floor_log2(amax)
+    elif rule == "even":
+        unit = Fraction(2) ** (floor_log2(amax) - fraction_bits)
+        exponent = floor_log2((amax / unit + Fraction(1, 2)) // 1 * unit) - top
+    else:
+        exponent = floor_log2(amax) - top
+    return Fraction(2) ** min(max(exponent, -127), 127)
 
 
 def zeropoint_parameters(

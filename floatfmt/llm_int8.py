@@ -17,7 +17,8 @@ from . import interop
 from .backends import Float64, current_backend
 from .integer_product import integer_product
 from .metrics import Error, error, json_number
-from .quantize import Quantized, absmax
+from .quantize import absmax
+from .quantized import Quantized
 from .table import Table
 
 __all__ = ["LLMInt8", "ThresholdRow", "ThresholdSweep", "llm_int8_matmul", "sweep_threshold"]
@@ -486,8 +487,13 @@ def _original(w: np.ndarray, is_outlier: np.ndarray) -> tuple[Quantized, np.ndar
 
 def _dequantised(w: np.ndarray, is_outlier: np.ndarray) -> tuple[Quantized, np.ndarray]:
     whole = absmax(w, axis=1)
-    inner, outer = (replace(whole, codes=whole.codes[rows]) for rows in (~is_outlier, is_outlier))
+    inner, outer = (_rows_of(whole, rows) for rows in (~is_outlier, is_outlier))
     return inner, outer.dequantize()
+
+
+def _rows_of(q: Quantized, rows: np.ndarray) -> Quantized:
+    codes = q.codes[rows]
+    return replace(q, packed=codes, shape=codes.shape)
 
 
 #: How w becomes codes, and what outlier columns are multiplied by.

@@ -55,9 +55,7 @@ def pack(codes: Any, format: FormatLike, *, order: str = "low_first") -> Any:
         raise ValueError("pack takes an array of one dimension or more, got 0-d")
     n = array.shape[-1]
     packed = np.empty((*array.shape[:-1], -(-n * fmt.bits // 8)), np.uint8)
-    backend = current_backend()
-    for source, target in _rows_to_pack(array, packed, fmt):
-        backend.pack(source, target, fmt.bits, high_first)
+    pack_into(array, packed, fmt.bits, high_first)
     return interop.like(packed, codes)
 
 
@@ -99,10 +97,22 @@ def unpack(
     if not 0 <= count <= room or -(-count * fmt.bits // 8) != array.shape[-1]:
         raise ValueError(f"{array.shape[-1]} bytes do not hold {n} codes of {fmt.bits} bits")
     codes = np.empty((*array.shape[:-1], count), np.uint8)
-    backend = current_backend()
-    for target, source in _rows_to_pack(codes, array, fmt):
-        backend.unpack(source, target, fmt.bits, high_first)
+    unpack_into(array, codes, fmt.bits, high_first)
     return interop.like(codes, packed)
+
+
+def pack_into(codes: np.ndarray, packed: np.ndarray, bits: int, high_first: bool = False) -> None:
+    """Pack plain arrays of bytes; what a code has above its bits, as negative ones do, is left out."""
+    backend = current_backend()
+    for source, target in _rows_to_pack(codes, packed, bits):
+        backend.pack(source, target, bits, high_first)
+
+
+def unpack_into(packed: np.ndarray, codes: np.ndarray, bits: int, high_first: bool = False) -> None:
+    """Undo `pack_into`: negative codes come back without their sign."""
+    backend = current_backend()
+    for target, source in _rows_to_pack(codes, packed, bits):
+        backend.unpack(source, target, bits, high_first)
 
 
 def _packing(which: FormatLike, order: str) -> tuple[Format, bool]:
@@ -115,10 +125,10 @@ def _packing(which: FormatLike, order: str) -> tuple[Format, bool]:
 
 
 def _rows_to_pack(
-    codes: np.ndarray, packed: np.ndarray, fmt: Format
+    codes: np.ndarray, packed: np.ndarray, bits: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield 1-D pairs: everything at once where rows end at bytes, else row by row."""
-    if codes.shape[-1] * fmt.bits % 8 == 0:
+    if codes.shape[-1] * bits % 8 == 0:
         yield codes.reshape(-1), packed.reshape(-1)
         return
     rows = codes.reshape(-1, codes.shape[-1]), packed.reshape(-1, packed.shape[-1])

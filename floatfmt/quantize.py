@@ -1,184 +1,118 @@
-"""int8 quantisation: absmax, zero-point, and with a scale and zero point that are given.
+"""Quantisation: values as codes that mean something together with a scale.
 
 The code is the correctly rounded quotient of x by the scale that is stored. Formulas are float64
-arithmetic on exact input values, ``rint`` rounds half to even.
+arithmetic on exact input values, ``rint`` rounds half to even. `schemes.py` has the schemes, a row
+each, `groups.py` what shares a scale; here is what a caller may ask for.
 """
 
 from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from . import interop
-from .backends import Backend, backend_name, current_backend
+from .backends import current_backend
+from .elements import Elements, Integers
 from .formats import Format, FormatLike, format
+from .groups import AxisGroups, BlockGroups, Groups
+from .quantized import Quantized
+from .quantizing import Ends, Parameters, Plan, run
+from .rounding import Rounding, fresh_seed, rounding_mode, word64
+from .schemes import POWER_RULES, SCHEMES, Scheme, find
 
-__all__ = ["Quantized", "absmax", "quantize", "zeropoint"]
+__all__ = ["absmax", "quantize", "zeropoint"]
 
-INT8 = np.dtype(np.int8)
-INT8_MIN, INT8_MAX = -128, 127
-SCALE_FORMATS = ("fp64", "fp32", "fp16", "bf16")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Quantized:
-    """int8 codes with all that is needed to read them: ``x ≈ (codes - zero_point) * scale``.
-
-    Attributes
-    ----------
-    codes : array of int8
-        In x's shape and kind (NumPy or torch).
-    scale : array
-        Positive; 0-d if the whole array shares it, else x's shape with every axis but `axis` 1.
-    zero_point : array of int64
-        The code of 0.0, in scale's shape. Not clamped to int8: a range far from 0 needs more.
-    scheme : str
-        ``"absmax"``, ``"zeropoint"`` or ``"given"``.
-    axis : tuple of int
-        The axes whose every index has a scale of its own; empty for one scale.
-    format : Format
-        x's format, to which `dequantize` returns.
-    saturated : int
-        How many values lay outside the codes' range and were clamped.
-
-    Examples
-    --------
-    >>> import floatfmt as ff, numpy as np
-    >>> q = ff.quantize(np.float32([0.1, -1.5, 3.2]), "absmax")
-    >>> q.codes, q.saturated
-    (array([  4, -60, 127], dtype=int8), 0)
-    >>> q.dequantize()
-    array([ 0.1007874, -1.511811 ,  3.2      ], dtype=float32)
-    """
-
-    codes: Any
-    scale: Any
-    zero_point: Any
-    scheme: str
-    axis: tuple[int, ...]
-    format: Format
-    saturated: int
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __eq__(self, other: object) -> bool:
-        return interop.same(self, other)
-
-    def _repr_html_(self) -> str:
-        return interop.preformatted(self)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that have to be stored: codes and scales, and zero points unless all are 0."""
-        zero_point = interop.to_numpy(self.zero_point)
-        stored = [self.codes, self.scale, *([zero_point] if zero_point.any() else [])]
-        return sum(interop.to_numpy(array).nbytes for array in stored)
-
-    def dequantize(self, dtype: FormatLike | None = None, *, out: Any = None) -> Any:
-        """Return ``(codes - zero_point) * scale``.
-
-        Parameters
-        ----------
-        dtype : dtype or format, optional
-            fp64, fp32, fp16 or bf16; x's own by default.
-        out : array, optional
-            Where the values go.
-
-        Returns
-        -------
-        array
-            Computed in float64, rounded once to the dtype, clamped to its largest finite value; of
-            x's shape and kind.
-        """
-        fmt = self.format if dtype is None else format(dtype)
-        if fmt.dtype is None:
-            raise ValueError(f"no array dtype holds {fmt}; dequantize to fp64, fp32, fp16 or bf16")
-        codes = interop.to_numpy(self.codes)
-        values = interop.checked_out(out, np.dtype(fmt.dtype), codes)
-        backend = current_backend()
-        with backend.float_environment():
-            parameters = tuple(
-                _wide(part).reshape(_kept_shape(codes, self.axis))
-                for part in (self.scale, self.zero_point)
-            )
-            for _, (piece, target), (s, z) in _pieces(
-                (codes, values), self.axis, parameters, writes=1
-            ):
-                backend.dequantize(piece, s, z, target)
-        return interop.like(values, self.codes) if out is None else out
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything but the codes, ready for JSON."""
-        return {
-            "scheme": self.scheme,
-            "shape": list(self.codes.shape),
-            "axis": list(self.axis),
-            "format": self.format.name,
-            "scale": _wide(self.scale).tolist(),
-            "zero_point": interop.to_numpy(self.zero_point).tolist(),
-            "saturated": self.saturated,
-            "nbytes": self.nbytes,
-        }
-
-    def __str__(self) -> str:
-        shape = "×".join(map(str, self.codes.shape)) or "0-d"
-        kept = f"one scale per index of axis {self.axis}" if self.axis else "one scale"
-        with current_backend().float_environment():
-            scale = np.array2string(interop.to_numpy(self.scale), threshold=8)
-        return (
-            f"int8 {self.scheme}, {shape} from {self.format}, {kept}, "
-            f"{self.nbytes:,} bytes, {self.saturated:,} saturated\n"
-            f"scale      {scale}\n"
-            f"zero point {np.array2string(interop.to_numpy(self.zero_point), threshold=8)}\n"
-            f"{np.array2string(interop.to_numpy(self.codes), threshold=64)}"
-        )
-
-
-def _wide(part: Any) -> np.ndarray:
-    """Return scales or zero points as float64, whatever the process does to subnormals."""
-    with current_backend().float_environment():
-        return interop.to_numpy(part).astype(np.float64)
+SCALE_FORMATS = ("fp64", "fp32", "fp16", "bf16", "fp8_e8m0fnu")
+NONFINITE = ("error", "saturate", "ignore")
 
 
 def quantize(
     x: Any,
-    scheme: str | None = None,
+    scheme: str | Elements | None = None,
     *,
+    bits: int | None = None,
+    signed: bool | None = None,
     scale: Any = None,
     zero_point: Any = None,
+    min: Any = None,
+    max: Any = None,
     axis: int | Sequence[int] | None = None,
+    block: int | None = None,
+    block_axis: int | None = -1,
+    rounding: str | Rounding = "nearest_even",
+    seed: int | None = None,
+    clip: str | float | None = None,
     scale_dtype: FormatLike | None = None,
+    scale_rule: str | None = None,
+    include_zero: bool = False,
+    double_quantization: bool = False,
+    nonfinite: str = "error",
     out: Any = None,
 ) -> Quantized:
-    """Quantise to int8.
+    """Quantise.
 
     Parameters
     ----------
     x : array
-        Finite fp64, fp32, fp16 or bf16 values; NumPy or torch, any shape, strides and byte order.
-    scheme : {"absmax", "zeropoint"}
-        How scale and zero point follow from x:
+        Finite fp64, fp32, fp16 or bf16 values, or fp8 ones; NumPy or torch, any shape, strides and
+        byte order.
+    scheme : str, Codebook or Format
+        How codes, scale and zero point follow from x:
 
-        - absmax: ``scale = max(abs(x)) / 127``, zero point 0, codes -127 to 127;
-        - zeropoint: ``scale = (max(x) - min(x)) / 255``,
-          ``zero_point = rint(-128 - min(x) / scale)``, codes -128 to 127.
-    scale, zero_point : float and int, or arrays, instead of `scheme`
-        Given from elsewhere: ``codes = clamp(rint(x / scale) + zero_point, -128, 127)``. The scale
-        is rounded to `scale_dtype` first, and has to lie within its range; zero_point is 0 by
-        default, and an integer within ±2**62 that float64 holds exactly.
+        - absmax: ``scale = max(abs(x)) / L``, zero point 0, codes -L to L, L = 2**(bits - 1) - 1;
+        - zeropoint: ``scale = (max(x) - min(x)) / (2**bits - 1)``,
+          ``zero_point = rint(lowest - min(x) / scale)``, all codes;
+        - nf4, fp4, dynamic8, or a codebook of your own: the nearest value of a table, times the
+          scale, which is the block's largest magnitude over the table's;
+        - mxfp8_e4m3fn, mxfp8_e5m2, mxfp6_e2m3fn, mxfp6_e3m2fn, mxfp4, mxint8: OCP Microscaling;
+        - nvfp4: E2M1 in blocks of 16, the scales E4M3 times one fp32 scale for the tensor, which
+          is the largest magnitude / (6 * 448);
+        - fp8_e4m3fn, fp8_e5m2, or any format of at most 8 bits: the largest magnitude becomes the
+          format's.
+    bits, signed : int and bool
+        For integer codes: 2 to 8 bits, 8 by default; signed by default.
+    scale, zero_point : float and int, or arrays, instead of `scheme`, or beside a table's
+        Given from elsewhere: ``codes = clamp(rint(x / scale) + zero_point)``. The scale is rounded
+        to `scale_dtype` first, and has to lie within its range; zero_point is 0 by default, and an
+        integer within ±2**62 that float64 holds exactly.
+    min, max : float or array, optional
+        The range that the scheme takes for that of x; values beyond are clamped.
     axis : int or sequence of int, optional
         The axis or axes whose every index gets a scale of its own (torch's per-channel axis), not
-        the axis reduced over. By default the whole array shares one scale.
+        the axis reduced over. By default the whole array shares one scale, or each block does.
+    block, block_axis : int, and int or None
+        As many neighbours along the axis share a scale; the last block may be short. None takes all
+        values in C order, whatever the shape.
+    rounding : str
+        A mode of ``ff.Rounding``. For codebooks a tie goes to the value of even rank.
+    seed : int, optional
+        For stochastic rounding, as in ``ff.encode``: Philox4x32-10 with the flat index as counter.
+    clip : float or "mse", optional
+        Leaves outliers out of the range: a percentile of the magnitudes, such as 99.9 (of both ends
+        under zeropoint), by nearest rank; or, of the range times 1.00, 0.99, ... 0.20, the one with
+        the least mean squared error.
     scale_dtype : format, optional
-        Format of the stored scale: fp64, fp32, fp16 or bf16; by default fp64 for fp64 values, else
-        fp32. A scale is rounded to nearest, but up where it is subnormal, so it is never 0.
-    out : int8 array, optional
-        Where the codes go.
+        Format of the stored scale: fp64, fp32, fp16, bf16 or e8m0; by default fp64 for fp64 values,
+        else fp32. A scale is rounded to nearest, but up where it is subnormal, so it is never 0, and
+        up to a power of two in e8m0.
+    scale_rule : {"floor", "ceil", "even", "rceil"}, optional
+        How a power-of-two scale follows from the largest magnitude: floor is OCP's and the default
+        of the mx schemes, under which the largest values may be clamped; rceil clamps nothing.
+    include_zero : bool
+        For zeropoint: widen the range to hold 0, so that the zero point is one of the codes, as
+        torch and ONNX need it.
+    double_quantization : bool
+        Quantise the scales too, as QLoRA does: less their mean, by dynamic8 in blocks of 256.
+    nonfinite : {"error", "saturate", "ignore"}
+        What becomes of Inf and NaN. "saturate" gives Inf the outermost codes and NaN that of 0,
+        "ignore" gives both that of 0; for the scale they count as 0. `Quantized.nonfinite` counts.
+    out : array, optional
+        Where the codes go: int8 for signed integers, else uint8, in x's shape; for codes of less
+        than 8 bits uint8 in the shape of `Quantized.packed`.
 
     Returns
     -------
@@ -188,20 +122,25 @@ def quantize(
     ------
     ValueError
         A value is NaN or Inf (the message names the first), a scale is not positive and finite, an
-        axis is out of range, a scheme is unknown.
+        axis is out of range, a scheme or option is unknown.
     TypeError
-        x holds no floats; neither or both of `scheme` and `scale` are given.
+        x holds no floats; neither a `scheme` nor a `scale` is given; options do not go together.
 
     Notes
     -----
     All zeros give codes 0, scale 1. A constant c has scale abs(c), rounded to `scale_dtype`, and
     zero point 0 under zeropoint. An empty array gives an empty result with scale 1.
 
-    Unless a value is clamped, it comes back within half a scale, as long as abs(x / scale) stays
-    below 2**52: beyond, which takes an fp64 range far narrower than its distance from 0, float64
-    has no halves. absmax clamps nothing, unless a
-    coarse `scale_dtype` makes it; under zeropoint an end may lie half a step outside the codes.
-    `Quantized.saturated` counts.
+    Unless a value is clamped, it comes back within half a step between the codes' values, as long as
+    abs(x / scale) stays below 2**52: beyond, which takes an fp64 range far narrower than its
+    distance from 0, float64 has no halves. absmax clamps nothing, unless a coarse `scale_dtype`
+    makes it; under zeropoint an end may lie half a step outside the codes. `Quantized.saturated`
+    counts.
+
+    Values of the `nf4`, `fp4` and `dynamic8` tables are bitsandbytes'; what that library makes of
+    them differs in ties, rounding and zeros: see ``ff.conventions()``. Sources: OCP Microscaling
+    Formats (MX) v1.0; QLoRA, arXiv 2305.14314; the NVFP4 scales of torchao, but that a block's scale
+    may be a subnormal E4M3.
 
     Examples
     --------
@@ -211,48 +150,37 @@ def quantize(
     (array([-128,   -1,  127], dtype=int8), -5, 41.13)
     >>> ff.quantize(np.float32([1.0, 99.0]), scale=0.5, zero_point=3).codes
     array([  5, 127], dtype=int8)
+    >>> q = ff.quantize(np.float32([[0.1, -3.0, 3.2], [0.5, 0.0, -0.25]]), "mxfp4")
+    >>> q.codes.tolist(), q.scale.astype(np.float32).tolist(), q.packed.shape
+    ([[0, 14, 7], [5, 0, 12]], [[0.5], [0.125]], (2, 2))
     """
-    if (scheme is None) == (scale is None):
-        raise TypeError(f"give a scheme ({' or '.join(map(repr, SCHEMES))}) or a scale")
-    if scheme is not None and zero_point is not None:
-        raise TypeError("a zero_point goes with a scale; a scheme finds its own")
-    if scheme is not None and not (isinstance(scheme, str) and scheme in SCHEMES):
-        raise ValueError(f"no scheme is called {scheme!r}; there are {', '.join(SCHEMES)}")
-    values = interop.float_array(x)
-    axes = _axes(axis, values.ndim)
-    scale_format = _scale_format(scale_dtype, format(values.dtype))
-    codes = interop.checked_out(out, INT8, values)
-    backend = current_backend()
-    with backend.float_environment():
-        if scheme is None:
-            parameters = _given(scale, zero_point, values, axes, scale_format, backend)
-        else:
-            parameters = SCHEMES[scheme](values, axes, scale_format, backend)
-        # absmax is symmetric: -128 stays unused.
-        qmin = -INT8_MAX if scheme == "absmax" else INT8_MIN
-        saturated = _encode(values, codes, axes, parameters, qmin, backend)
-        shape = tuple(n if a in axes else 1 for a, n in enumerate(values.shape)) if axes else ()
-        stored = parameters[0].astype(scale_format.dtype).reshape(shape)
-        zeros = parameters[1].astype(np.int64).reshape(shape)
-    return Quantized(
-        codes=interop.like(codes, x) if out is None else out,
-        scale=interop.like(stored, x),
-        zero_point=interop.like(zeros, x),
-        scheme=scheme or "given",
-        axis=axes,
-        format=format(values.dtype),
-        saturated=saturated,
+    values = _values(x)
+    plan = _plan(
+        *(scheme, bits, signed, scale, format(values.dtype)),
+        **dict(scale_dtype=scale_dtype, scale_rule=scale_rule, include_zero=include_zero),
+        **dict(double_quantization=double_quantization, clip=clip, rounding=rounding, seed=seed),
+        nonfinite=nonfinite,
     )
+    groups = _groups(values.shape, plan.scheme, axis, block, block_axis)
+    if scale is None and zero_point is not None:
+        raise TypeError("a zero_point goes with a scale; a scheme finds its own")
+    with current_backend().float_environment():
+        given = None if scale is None else _given(scale, zero_point, groups, plan)
+        ends = _calibrated(min, max, groups, plan, given is not None)
+        return run(x, values, plan, groups, ends=ends, given=given, out=out)
 
 
 def absmax(
     x: Any,
     *,
+    bits: int | None = None,
     axis: int | Sequence[int] | None = None,
+    block: int | None = None,
+    block_axis: int | None = -1,
     scale_dtype: FormatLike | None = None,
     out: Any = None,
 ) -> Quantized:
-    """Quantise to int8 by the largest magnitude: ``quantize(x, "absmax")``.
+    """Quantise to integers by the largest magnitude: ``quantize(x, "absmax")``.
 
     Examples
     --------
@@ -261,17 +189,25 @@ def absmax(
     array([[  4, 127],
            [ 64, 127]], dtype=int8)
     """
-    return quantize(x, "absmax", axis=axis, scale_dtype=scale_dtype, out=out)
+    return quantize(
+        *(x, "absmax"),
+        **dict(bits=bits, axis=axis, block=block, block_axis=block_axis),
+        **dict(scale_dtype=scale_dtype, out=out),
+    )
 
 
 def zeropoint(
     x: Any,
     *,
+    bits: int | None = None,
+    signed: bool | None = None,
     axis: int | Sequence[int] | None = None,
+    block: int | None = None,
+    block_axis: int | None = -1,
     scale_dtype: FormatLike | None = None,
     out: Any = None,
 ) -> Quantized:
-    """Quantise to int8 by range and zero point: ``quantize(x, "zeropoint")``.
+    """Quantise to integers by range and zero point: ``quantize(x, "zeropoint")``.
 
     Examples
     --------
@@ -279,54 +215,182 @@ def zeropoint(
     >>> ff.zeropoint(np.float32([0.0, 0.5, 1.0])).codes
     array([-128,   -1,  127], dtype=int8)
     """
-    return quantize(x, "zeropoint", axis=axis, scale_dtype=scale_dtype, out=out)
+    return quantize(
+        *(x, "zeropoint"),
+        **dict(bits=bits, signed=signed, axis=axis, block=block, block_axis=block_axis),
+        **dict(scale_dtype=scale_dtype, out=out),
+    )
 
 
 # --- arguments ----------------------------------------------------------------------------------
 
 
-def _axes(axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+def _values(x: Any) -> np.ndarray:
+    """Return x as values of a dtype that kernels know; fp8 and narrower ones become fp32."""
+    array = interop.to_numpy(x)
+    return array.astype(np.float32) if _is_narrow(array.dtype) else interop.float_array(x)
+
+
+def _is_narrow(dtype: np.dtype) -> bool:
+    return dtype in interop.DECODED_DTYPES and not str(dtype).lstrip("u").startswith("int")
+
+
+def _plan(
+    which: str | Elements | None,
+    bits: int | None,
+    signed: bool | None,
+    scale: Any,
+    source: Format,
+    *,
+    scale_dtype: FormatLike | None,
+    scale_rule: str | None,
+    include_zero: bool,
+    double_quantization: bool,
+    clip: str | float | None,
+    rounding: str | Rounding,
+    seed: int | None,
+    nonfinite: str,
+) -> Plan:
+    if which is None and scale is None:
+        raise TypeError(f"give a scheme ({', '.join(map(repr, SCHEMES))}) or a scale")
+    scheme = Scheme("given", "a scale from elsewhere") if which is None else find(which)
+    if scale is not None and which is not None and scheme.elements is None:
+        raise TypeError(f"give a scheme ({scheme.name!r}) or a scale, not both: it finds its own")
+    elements = scheme.elements or _integers(scheme, bits, signed)
+    if scheme.elements is not None and not (bits is None and signed is None):
+        raise TypeError(f"bits= and signed= are for integers; {scheme.name} has its own codes")
+    if include_zero and scheme.spread != "range":
+        raise TypeError(f"include_zero= is for zeropoint, not {scheme.name}")
+    if nonfinite not in NONFINITE:
+        raise ValueError(f"nonfinite must be one of {', '.join(NONFINITE)}, got {nonfinite!r}")
+    mode = rounding_mode(rounding)
+    stochastic = mode is Rounding.STOCHASTIC
+    if seed is not None and not stochastic:
+        raise TypeError(f"a seed is for stochastic rounding, not {mode}")
+    drawn = (fresh_seed() if seed is None else word64(seed)) if stochastic else 0
+    rule = _power_rule(scheme, scale_rule)
+    if double_quantization and (rule or scheme.two_level or scheme.spread == "range"):
+        raise TypeError(f"double_quantization= is for scales that are floats, not {scheme.name}'s")
+    return Plan(
+        *(scheme, elements, _scale_format(scheme, rule, scale_dtype, source), rule),
+        *(include_zero, double_quantization, _clip(clip, scale), mode, drawn, nonfinite, source),
+    )
+
+
+def _integers(scheme: Scheme, bits: int | None, signed: bool | None) -> Integers:
+    try:
+        n = 8 if bits is None else operator.index(bits)
+    except TypeError:
+        raise TypeError(f"bits must be an integer, got {bits!r}") from None
+    if not 2 <= n <= 8:
+        raise ValueError(f"bits must be from 2 to 8, got {bits!r}")
+    is_signed = True if signed is None else bool(signed)
+    if scheme.name == "absmax":
+        if not is_signed:
+            raise ValueError("absmax is symmetric and needs signed codes; zeropoint takes unsigned")
+        # -2**(n - 1) stays unused.
+        return Integers(n, True, -(2 ** (n - 1)) + 1, 2 ** (n - 1) - 1)
+    low = -(2 ** (n - 1)) if is_signed else 0
+    return Integers(n, is_signed, low, low + 2**n - 1)
+
+
+def _power_rule(scheme: Scheme, rule: str | None) -> str | None:
+    if rule is None:
+        return scheme.power_rule
+    if rule not in POWER_RULES:
+        raise ValueError(f"scale_rule must be one of {', '.join(POWER_RULES)}, got {rule!r}")
+    if scheme.spread == "range" or scheme.two_level or scheme.name == "given":
+        raise TypeError(f"scale_rule= is for scales that follow from absmax, not {scheme.name}'s")
+    return rule
+
+
+def _scale_format(
+    scheme: Scheme, rule: str | None, wanted: FormatLike | None, source: Format
+) -> Format:
+    own = "fp8_e8m0fnu" if rule else scheme.scale_format
+    if wanted is None:
+        return format(own or ("fp64" if source.name == "fp64" else "fp32"))
+    fmt = format(wanted)
+    if own is not None and fmt.name != own:
+        raise TypeError(f"the scales of {scheme.name} are {own}, got scale_dtype={wanted!r}")
+    if fmt.name not in (*SCALE_FORMATS, own):
+        raise ValueError(f"scale_dtype must be one of {', '.join(SCALE_FORMATS)}, got {wanted!r}")
+    return fmt
+
+
+def _clip(clip: str | float | None, scale: Any) -> str | float | None:
+    if clip is None:
+        return None
+    if scale is not None:
+        raise TypeError("clip= finds a scale; it does not go with a given one")
+    if clip == "mse":
+        return "mse"
+    try:
+        percentile = float(clip)
+    except (TypeError, ValueError):
+        percentile = math.nan
+    if not 0 < percentile <= 100 or isinstance(clip, bool):
+        raise ValueError(f"clip must be 'mse' or a percentile above 0, at most 100; got {clip!r}")
+    return percentile
+
+
+def _groups(
+    shape: tuple[int, ...],
+    scheme: Scheme,
+    axis: int | Sequence[int] | None,
+    block: int | None,
+    block_axis: int | None,
+) -> Groups:
+    axes = _axes(axis, len(shape))
+    if block is None and axis is None and scheme.block is not None:
+        block, block_axis = scheme.block, None if scheme.flat else block_axis
+    if block is None:
+        return AxisGroups(shape, axes)
+    if axis is not None:
+        raise TypeError(
+            f"axis={axis!r} and block={block!r}: a block has a scale of its own on every other axis"
+        )
+    try:
+        size = operator.index(block)
+    except TypeError:
+        raise TypeError(f"block must be an integer, got {block!r}") from None
+    if size < 1:
+        raise ValueError(f"block must be at least 1, got {block!r}")
+    if block_axis is None or not shape:
+        return BlockGroups(shape, size, None)
+    (along,) = _axes(block_axis, len(shape), "block_axis")
+    return BlockGroups(shape, size, along)
+
+
+def _axes(axis: int | Sequence[int] | None, ndim: int, name: str = "axis") -> tuple[int, ...]:
     try:
         if isinstance(axis, bool):
             raise TypeError
         wanted = () if axis is None else axis if isinstance(axis, Sequence) else (axis,)
         indices = [operator.index(a) for a in wanted]
     except TypeError:
-        message = f"axis must be an integer or a sequence of integers, got {axis!r}"
+        message = f"{name} must be an integer or a sequence of integers, got {axis!r}"
         raise TypeError(message) from None
     for a in indices:
         if not -ndim <= a < ndim:
-            raise ValueError(f"axis {a} is out of range for an array of {ndim} dimensions")
+            raise ValueError(f"{name} {a} is out of range for an array of {ndim} dimensions")
     axes = tuple(sorted(a % ndim for a in indices))
     if len(set(axes)) < len(axes):
-        raise ValueError(f"axis {axis!r} names an axis twice")
+        raise ValueError(f"{name} {axis!r} names an axis twice")
     return axes
 
 
-def _scale_format(wanted: FormatLike | None, source: Format) -> Format:
-    if wanted is None:
-        return source if source.name == "fp64" else format("fp32")
-    fmt = format(wanted)
-    if fmt.name not in SCALE_FORMATS:
-        raise ValueError(f"scale_dtype must be one of {', '.join(SCALE_FORMATS)}, got {wanted!r}")
-    return fmt
-
-
-def _given(
-    scale: Any,
-    zero_point: Any,
-    values: np.ndarray,
-    axes: tuple[int, ...],
-    scale_format: Format,
-    backend: Backend,
-) -> tuple[np.ndarray, np.ndarray]:
-    wide_scale = _given_scale(scale, scale_format)
-    wide_zero = _given_zero_point(zero_point)
-    rounded = backend.absmax_scale(
-        _channels(wide_scale, values, axes, "scale").reshape(-1), scale_format, 1
-    )
-    kept = _kept_shape(values, axes)
-    return rounded.reshape(kept), _channels(wide_zero, values, axes, "zero_point")
+def _given(scale: Any, zero_point: Any, groups: Groups, plan: Plan) -> Parameters:
+    if plan.scheme.two_level or plan.double:
+        raise TypeError(f"{plan.scheme.name} stores its scales in two parts; it takes no scale=")
+    wide = _given_scale(scale, plan.scale_format)
+    rounded = current_backend().absmax_scale(wide.reshape(-1), plan.scale_format, 1)
+    scales = _for_groups(rounded.reshape(wide.shape), groups, "scale")
+    if not isinstance(plan.elements, Integers):
+        if zero_point is not None:
+            raise TypeError(f"a zero_point is for integers, not for {plan.scheme.name}")
+        return scales, None
+    return scales, _for_groups(_given_zero_point(zero_point), groups, "zero_point")
 
 
 def _given_scale(scale: Any, scale_format: Format) -> np.ndarray:
@@ -359,146 +423,35 @@ def _given_zero_point(zero_point: Any) -> np.ndarray:
     return given.astype(np.float64)
 
 
-def _channels(
-    given: np.ndarray, values: np.ndarray, axes: tuple[int, ...], name: str
-) -> np.ndarray:
-    """Return a given parameter, one value or one a channel, in the shape of the kept axes."""
-    kept = _kept_shape(values, axes)
-    full = tuple(n if a in axes else 1 for a, n in enumerate(values.shape))
-    if given.size == 1 or given.shape in (kept, full):
-        return np.ascontiguousarray(
-            np.broadcast_to(given.reshape(() if given.size == 1 else kept), kept)
-        )
-    expected = " or ".join(str(shape) for shape in dict.fromkeys(((), kept, full)))
-    raise ValueError(f"{name} has shape {given.shape}; with axis={axes or None} it has {expected}")
+def _for_groups(given: np.ndarray, groups: Groups, name: str) -> np.ndarray:
+    """Return a given parameter, one value or one a group, in the shape of the parameters."""
+    shapes = tuple(dict.fromkeys(((), groups.parameter_shape, groups.scale_shape)))
+    if given.size == 1 or given.shape == groups.parameter_shape:
+        shaped = given.reshape(() if given.size == 1 else given.shape)
+        return np.ascontiguousarray(np.broadcast_to(shaped, groups.parameter_shape))
+    if given.shape == groups.scale_shape:
+        return np.ascontiguousarray(groups.from_scales(given))
+    kind = f"axis={groups.axes or None}" if isinstance(groups, AxisGroups) else "these blocks"
+    raise ValueError(
+        f"{name} has shape {given.shape}; with {kind} it has {' or '.join(map(str, shapes))}"
+    )
 
 
-def _report_not_finite(values: np.ndarray) -> None:
-    position, value = interop.first_where(values, lambda piece: ~np.isfinite(piece))
-    raise ValueError(f"{position} is {value}; int8 codes need finite values")
-
-
-# --- channels -----------------------------------------------------------------------------------
-
-
-def _pieces(
-    arrays: tuple[np.ndarray, ...],
-    axes: tuple[int, ...],
-    parameters: tuple[np.ndarray, ...] = (),
-    writes: int = 0,
-) -> Iterator[tuple[Any, tuple[np.ndarray, ...], tuple[np.ndarray, ...]]]:
-    """Cut arrays of one shape into the plain (outer, channels, inner) pieces that kernels take.
-
-    Yields (index into the channels, pieces, channel parameters of the piece). `parameters` have
-    the shape of the kept axes. The last `writes` arrays are written to: what the caller puts into
-    their piece is in the array before the next piece comes.
-    """
-    order = _working_order(arrays[0], axes)
-    arrays = tuple(array.transpose(order) for array in arrays)
-    first = order.index(axes[0]) if axes else 0
-    kept = slice(first, first + len(axes))
-    whole = backend_name() != "reference" and all(map(interop.is_plain, arrays))
-    shape = arrays[0].shape
-    for index in [(...,)] if whole else interop.slabs(shape):
-        views = [array[index] for array in arrays]
-        cut = (*index[:-1], *[slice(None)] * (len(shape) - len(index) + 1))[kept]
-        layout = (
-            math.prod(views[0].shape[: kept.start]),
-            math.prod(views[0].shape[kept]),
-            math.prod(views[0].shape[kept.stop :]),
-        )
-        plains = [interop.plain(view) for view in views]
-        piece = tuple(array.reshape(layout) for array in plains)
-        yield cut, piece, tuple(np.ascontiguousarray(p[cut]).reshape(-1) for p in parameters)
-        for view, copy in list(zip(views, plains, strict=True))[len(arrays) - writes :]:
-            if copy is not view:
-                view[...] = copy
-
-
-def _working_order(array: np.ndarray, axes: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the axes in an order that has the kept ones side by side, ascending.
-
-    As they lie in memory, if that has it; else with the kept axes in front, a view that is not
-    contiguous and so is worked on slab by slab.
-    """
-    for order in (interop.memory_order(array), tuple(range(array.ndim))):
-        places = [order.index(a) for a in axes]
-        if places == list(range(places[0], places[0] + len(axes)) if places else []):
-            return order
-    return (*axes, *(a for a in range(array.ndim) if a not in axes))
-
-
-def _kept_shape(values: np.ndarray, axes: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(values.shape[a] for a in axes)
-
-
-def _amax(values: np.ndarray, axes: tuple[int, ...], backend: Backend) -> np.ndarray:
-    amax = np.zeros(_kept_shape(values, axes))
-    for cut, (piece,), _ in _pieces((values,), axes):
-        part = amax[cut or ...]
-        np.maximum(part, backend.amax(piece).reshape(part.shape), out=part)
-    if not np.isfinite(amax).all():
-        _report_not_finite(values)
-    return amax
-
-
-def _minmax(
-    values: np.ndarray, axes: tuple[int, ...], backend: Backend
-) -> tuple[np.ndarray, np.ndarray]:
-    low = np.full(_kept_shape(values, axes), np.inf)
-    high = np.full(low.shape, -np.inf)
-    for cut, (piece,), _ in _pieces((values,), axes):
-        new_low, new_high = backend.minmax(piece)
-        part = low[cut or ...]
-        np.minimum(part, new_low.reshape(part.shape), out=part)
-        part = high[cut or ...]
-        np.maximum(part, new_high.reshape(part.shape), out=part)
-    if values.size == 0:
-        return np.zeros_like(low), np.zeros_like(low)
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        _report_not_finite(values)
-    return low, high
-
-
-# --- schemes: how scale and zero point follow from the values -----------------------------------
-
-Parameters: TypeAlias = tuple[np.ndarray, np.ndarray]
-
-
-def _absmax(
-    values: np.ndarray, axes: tuple[int, ...], scale_format: Format, backend: Backend
-) -> Parameters:
-    amax = _amax(values, axes, backend)
-    scale = backend.absmax_scale(amax.reshape(-1), scale_format)
-    return scale.reshape(amax.shape), np.zeros(amax.shape)
-
-
-def _zeropoint(
-    values: np.ndarray, axes: tuple[int, ...], scale_format: Format, backend: Backend
-) -> Parameters:
-    low, high = (part.reshape(-1) for part in _minmax(values, axes, backend))
-    scale, zero_point = backend.zeropoint_parameters(low, high, scale_format)
-    return scale.reshape(_kept_shape(values, axes)), zero_point.reshape(_kept_shape(values, axes))
-
-
-SCHEMES = {"absmax": _absmax, "zeropoint": _zeropoint}
-
-
-def _encode(
-    values: np.ndarray,
-    codes: np.ndarray,
-    axes: tuple[int, ...],
-    parameters: Parameters,
-    qmin: int,
-    backend: Backend,
-) -> int:
-    """Write the codes and return how many were clamped."""
-    saturated = 0
-    for _, (piece, target), (scale, zero_point) in _pieces(
-        (values, codes), axes, parameters, writes=1
-    ):
-        clamped = backend.quantize(piece, scale, zero_point, qmin, INT8_MAX, target)
-        if clamped < 0:
-            _report_not_finite(values)
-        saturated += clamped
-    return saturated
+def _calibrated(low: Any, high: Any, groups: Groups, plan: Plan, has_scale: bool) -> Ends:
+    """Return the given ends of the range, in the shape of the parameters."""
+    if low is None and high is None:
+        return None, None
+    if has_scale:
+        raise TypeError("min= and max= find a scale; they do not go with a given one")
+    ends = []
+    for name, end in (("min", low), ("max", high)):
+        if end is None:
+            ends.append(None)
+            continue
+        wide = np.asarray(interop.to_numpy(end))
+        if wide.dtype.kind not in "fViu" or not np.isfinite(wide.astype(np.float64)).all():
+            raise ValueError(f"{name} must be finite numbers, got {end!r}")
+        ends.append(_for_groups(wide.astype(np.float64), groups, name))
+    if ends[0] is not None and ends[1] is not None and (ends[0] > ends[1]).any():
+        raise ValueError(f"min={low!r} lies above max={high!r}")
+    return ends[0], ends[1]

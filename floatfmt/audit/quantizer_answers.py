@@ -10,7 +10,7 @@ import numpy as np
 from .. import interop
 from ..backends import current_backend
 from ..conventions import Plan
-from ..quantize import Quantized
+from ..quantized import Quantized
 
 __all__ = ["Answer", "Quantizer", "ask"]
 

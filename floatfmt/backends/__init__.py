@@ -16,6 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ..elements import Intervals
 from ..formats import Format
 from ..rounding import Rules
 from . import native, reference
@@ -73,7 +74,12 @@ class Backend(Protocol):
     ) -> None: ...
     def amax(self, x: np.ndarray) -> Float64: ...
     def minmax(self, x: np.ndarray) -> tuple[Float64, Float64]: ...
-    def absmax_scale(self, amax: Float64, scale_format: Format, qmax: int = 127) -> Float64: ...
+    def absmax_scale(
+        self, amax: Float64, scale_format: Format, largest: float = 127
+    ) -> Float64: ...
+    def power_scale(
+        self, amax: Float64, rule: str, largest: float, fraction_bits: int
+    ) -> Float64: ...
     def zeropoint_parameters(
         self, low: Float64, high: Float64, scale_format: Format, qmin: int = -128, qmax: int = 127
     ) -> tuple[Float64, Float64]: ...
@@ -86,8 +92,26 @@ class Backend(Protocol):
         qmax: int,
         codes: np.ndarray,
     ) -> int: ...
+    def quantize_absmax(
+        self, x: np.ndarray, scale_format: Format, qmax: int, codes: np.ndarray
+    ) -> tuple[Float64, int]: ...
+    def quantize_intervals(
+        self, x: np.ndarray, scale: Float64, parts: Intervals, codes: np.ndarray
+    ) -> int: ...
+    def quantize_format(
+        self,
+        x: np.ndarray,
+        scale: Float64,
+        how: Rules,
+        low: float,
+        high: float,
+        codes: np.ndarray,
+    ) -> int: ...
     def dequantize(
         self, codes: np.ndarray, scale: Float64, zero_point: Float64, out: np.ndarray
+    ) -> None: ...
+    def dequantize_table(
+        self, codes: np.ndarray, scale: Float64, table: Float64, entries: int, out: np.ndarray
     ) -> None: ...
 
 

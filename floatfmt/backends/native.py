@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..elements import Intervals
 from ..formats import Format, format
 from ..interop import SLAB
 from ..rounding import Rounding, Rules, rules
@@ -176,6 +177,11 @@ _TYPES = {
 }
 
 
+FP64 = format("fp64")
+#: By their `enum ff_power_rule`.
+_POWER_RULES = {"floor": 0, "ceil": 1, "even": 2, "rceil": 3}
+
+
 def _type(array: np.ndarray) -> int:
     return _TYPES[array.dtype][0]
 
@@ -296,10 +302,23 @@ class Native:
         lib.ff_minmax(self._isa, _type(x), _pointer(x), *x.shape, _doubles(low), _doubles(high))
         return low, high
 
-    def absmax_scale(self, amax: Float64, scale_format: Format, qmax: int = 127) -> Float64:
+    def absmax_scale(self, amax: Float64, scale_format: Format, largest: float = 127) -> Float64:
         scale = np.empty_like(amax)
         lib.ff_absmax_scale(
-            self._isa, _c_format(scale_format), _doubles(amax), qmax, _doubles(scale), amax.size
+            self._isa, _c_format(scale_format), _doubles(amax), largest, _doubles(scale), amax.size
+        )
+        return scale
+
+    def power_scale(self, amax: Float64, rule: str, largest: float, fraction_bits: int) -> Float64:
+        scale = np.empty_like(amax)
+        lib.ff_power_scale(
+            self._isa,
+            _POWER_RULES[rule],
+            largest,
+            fraction_bits,
+            _doubles(amax),
+            _doubles(scale),
+            amax.size,
         )
         return scale
 
@@ -338,7 +357,59 @@ class Native:
             _doubles(zero_point),
             qmin,
             qmax,
-            ffi.from_buffer("int8_t[]", codes),
+            _bytes(codes),
+        )
+        return clamped
+
+    def quantize_absmax(
+        self, x: np.ndarray, scale_format: Format, qmax: int, codes: np.ndarray
+    ) -> tuple[Float64, int]:
+        scale = np.empty(x.shape[1])
+        clamped: int = lib.ff_quantize_absmax(
+            self._isa,
+            _type(x),
+            _pointer(x),
+            *x.shape[1:],
+            _c_format(scale_format),
+            qmax,
+            _doubles(scale),
+            _bytes(codes),
+        )
+        return scale, clamped
+
+    def quantize_intervals(
+        self, x: np.ndarray, scale: Float64, parts: Intervals, codes: np.ndarray
+    ) -> int:
+        clamped: int = lib.ff_quantize_intervals(
+            self._isa,
+            _type(x),
+            _pointer(x),
+            *x.shape,
+            _doubles(scale),
+            _c_intervals(parts),
+            _bytes(codes),
+        )
+        return clamped
+
+    def quantize_format(
+        self,
+        x: np.ndarray,
+        scale: Float64,
+        how: Rules,
+        low: float,
+        high: float,
+        codes: np.ndarray,
+    ) -> int:
+        clamped: int = lib.ff_quantize_format(
+            self._isa,
+            _type(x),
+            _pointer(x),
+            *x.shape,
+            _doubles(scale),
+            *_c_rules(how, FP64),
+            low,
+            high,
+            _bytes(codes),
         )
         return clamped
 
@@ -348,12 +419,43 @@ class Native:
         lib.ff_dequantize(
             self._isa,
             _type(out),
-            ffi.from_buffer("int8_t[]", codes),
+            _bytes(codes),
+            codes.dtype == np.int8,
             *codes.shape,
             _doubles(scale),
             _doubles(zero_point),
             _pointer(out),
         )
+
+    def dequantize_table(
+        self, codes: np.ndarray, scale: Float64, table: Float64, entries: int, out: np.ndarray
+    ) -> None:
+        lib.ff_dequantize_table(
+            self._isa,
+            _type(out),
+            _bytes(codes),
+            *codes.shape,
+            _doubles(scale),
+            _doubles(table),
+            entries,
+            _pointer(out),
+        )
+
+
+@functools.lru_cache(maxsize=64)
+def _c_intervals(parts: Intervals) -> Any:
+    n, codes = parts.thresholds.size, parts.codes
+    half = (n + 1) // 2
+    counted = np.arange(n + 1)
+    orders = (counted, np.where(counted < half, n - counted, counted - half))
+    # A look-up, the last order there is, unless the codes follow one of the others.
+    order = next((k for k, named in enumerate(orders) if np.array_equal(named, codes)), len(orders))
+    made = ffi.new("struct ff_intervals *", {"n": n, "order": order, "low": parts.low})
+    made.high = parts.high
+    made.threshold[0:n] = parts.thresholds.tolist()
+    made.side[0:n] = parts.sides.tolist()
+    made.code[0 : n + 1] = codes.tolist()
+    return made
 
 
 def _doubles(array: Float64) -> Any:

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from ..elements import AT_OR_ABOVE, BY_SIGN, Intervals
 from ..formats import Format, format
 from ..rounding import Rounding, Rules, rules
 
@@ -27,11 +28,16 @@ __all__ = [
     "decode",
     "decompose",
     "dequantize",
+    "dequantize_table",
     "encode",
     "float_environment",
     "minmax",
     "pack",
+    "power_scale",
     "quantize",
+    "quantize_absmax",
+    "quantize_format",
+    "quantize_intervals",
     "round_to",
     "unpack",
     "zeropoint_parameters",
@@ -379,7 +385,7 @@ def unpack(packed: np.ndarray, codes: np.ndarray, bits: int, high_first: bool) -
     codes[...] = np.packbits(wide, axis=1, bitorder=order)[:, 0]
 
 
-# --- int8 quantisation --------------------------------------------------------------------------
+# --- quantisation -------------------------------------------------------------------------------
 
 
 def amax(x: np.ndarray) -> Float64:
@@ -396,10 +402,29 @@ def minmax(x: np.ndarray) -> tuple[Float64, Float64]:
     return wide.min(axis=(0, 2), initial=np.inf), wide.max(axis=(0, 2), initial=-np.inf)
 
 
-def absmax_scale(amax: Float64, scale_format: Format, qmax: int = 127) -> Float64:
-    """Return the scales ``amax / qmax``, rounded to `scale_format`; 1 where amax is 0."""
-    scale = _round_scale(amax, amax / qmax, qmax, scale_format)
+def absmax_scale(amax: Float64, scale_format: Format, largest: float = 127) -> Float64:
+    """Return the scales ``amax / largest``, rounded to `scale_format`; 1 where amax is 0."""
+    scale = _round_scale(amax, amax / largest, largest, scale_format)
     return np.where(amax == 0, 1.0, scale)
+
+
+def power_scale(amax: Float64, rule: str, largest: float, fraction_bits: int) -> Float64:
+    """Return powers of two from 2**-127 to 2**127, by a rule of `POWER_RULES`; 1 where amax is 0.
+
+    The exponent is that of amax less that of the elements' `largest` value, once amax has been
+    rounded: "floor" down; "ceil" up; "even" half up to the elements' `fraction_bits`, then down.
+    "rceil" takes the least power of two with which amax does not lie beyond `largest`.
+    """
+    significand, exponent = np.frexp(amax)
+    top, top_exponent = np.frexp(largest)
+    ups = {
+        "floor": np.zeros(amax.shape, bool),
+        "ceil": significand > 0.5,
+        "even": significand >= 1 - 2.0 ** -(fraction_bits + 2),
+        "rceil": significand > top,
+    }
+    power = np.clip(exponent.astype(np.int64) - int(top_exponent) + ups[rule], -127, 127)
+    return np.where(amax == 0, 1.0, np.ldexp(1.0, power))
 
 
 def zeropoint_parameters(
@@ -425,22 +450,27 @@ def zeropoint_parameters(
     return scale, zero_point + 0.0  # + 0.0: never -0
 
 
-def _round_scale(numerator: Float64, quotient: Float64, divisor: int, fmt: Format) -> Float64:
-    """Round quotients to nearest if normal in `fmt`, up if subnormal, down to the largest."""
-    code = _encode_fp64(quotient.view(U64), rules(fmt, overflow="saturate"))
+def _round_scale(numerator: Float64, quotient: Float64, divisor: float, fmt: Format) -> Float64:
+    """Round quotients to nearest if normal in `fmt`, up if subnormal, down to the largest.
+
+    A format without a fraction rounds all of them up.
+    """
+    mode = Rounding.NEAREST_EVEN if fmt.fraction_bits else Rounding.TOWARD_POSITIVE
+    code = _encode_fp64(quotient.view(U64), rules(fmt, mode, overflow="saturate"))
     rounded = _widen(code, fmt).view(np.float64)
+    if not fmt.zero:
+        return rounded
     subnormal = rounded < 2.0**fmt.min_exponent
-    # ceil(n / d) of a real n and an integer d is ceil(ceil(n) / d), all in int64.
     steps_exponent = fmt.fraction_bits - fmt.min_exponent
-    steps = np.ceil(np.ldexp(np.where(subnormal, numerator, 0.0), steps_exponent)).astype(np.int64)
-    up = _widen((-(-steps // divisor)).astype(U64), fmt).view(np.float64)
+    steps = np.ceil(np.ldexp(np.where(subnormal, numerator, 0.0), steps_exponent) / divisor)
+    up = _widen(steps.astype(U64), fmt).view(np.float64)
     return np.where(subnormal, up, rounded)
 
 
 def quantize(
     x: np.ndarray, scale: Float64, zero_point: Float64, qmin: int, qmax: int, codes: np.ndarray
 ) -> int:
-    """Write ``clamp(rint(x / scale) + zero_point, qmin, qmax)`` as int8, one channel a scale.
+    """Write ``clamp(rint(x / scale) + zero_point, qmin, qmax)`` as bytes, one channel a scale.
 
     Returns
     -------
@@ -452,15 +482,92 @@ def quantize(
         return -1
     with np.errstate(over="ignore"):
         q = np.rint(wide / scale[:, None]) + zero_point[:, None]
-    codes[...] = np.clip(q, qmin, qmax).astype(np.int8)
+    codes[...] = np.clip(q, qmin, qmax).astype(codes.dtype)
     return int(np.count_nonzero((q < qmin) | (q > qmax)))
+
+
+def quantize_absmax(
+    x: np.ndarray, scale_format: Format, qmax: int, codes: np.ndarray
+) -> tuple[Float64, int]:
+    """Return scales, and write the codes of absmax: for arrays whose `outer` is 1.
+
+    Returns
+    -------
+    scale : float64 array
+    int
+        As `quantize`.
+    """
+    most = amax(x)
+    if not np.isfinite(most).all():
+        return most, -1
+    scale = absmax_scale(most, scale_format, qmax)
+    return scale, quantize(x, scale, np.zeros_like(scale), -qmax, qmax, codes)
+
+
+def quantize_intervals(x: np.ndarray, scale: Float64, parts: Intervals, codes: np.ndarray) -> int:
+    """Write the code of the interval that x lies in, thresholds being multiplied by the scale.
+
+    Returns
+    -------
+    int
+        As `quantize`.
+    """
+    wide = x.astype(np.float64)
+    if not np.isfinite(wide).all():
+        return -1
+    above = np.zeros(x.shape, np.int64)
+    for threshold, side in zip(parts.thresholds, parts.sides, strict=True):
+        edge = (threshold * scale + 0.0)[:, None]
+        above += wide > edge
+        if side == AT_OR_ABOVE:
+            above += wide == edge
+        elif side == BY_SIGN:
+            above += (wide == edge) & ~np.signbit(wide)
+    codes[...] = parts.codes[above]
+    outside = (wide < (parts.low * scale)[:, None]) | (wide > (parts.high * scale)[:, None])
+    return int(np.count_nonzero(outside))
+
+
+def quantize_format(
+    x: np.ndarray,
+    scale: Float64,
+    how: Rules,
+    low: float,
+    high: float,
+    codes: np.ndarray,
+) -> int:
+    """Write the codes of ``x / scale``: the float64 quotient, rounded by the rules.
+
+    Returns
+    -------
+    int
+        How many quotients are less than `low` or greater than `high`; -1 as `quantize`.
+    """
+    wide = x.astype(np.float64)
+    if not np.isfinite(wide).all():
+        return -1
+    with np.errstate(over="ignore", under="ignore"):
+        q = wide / scale[:, None]
+    encode(q, how, codes)
+    return int(np.count_nonzero((q < low) | (q > high)))
 
 
 def dequantize(codes: np.ndarray, scale: Float64, zero_point: Float64, out: np.ndarray) -> None:
     """Write ``(codes - zero_point) * scale`` by float64, rounded once to out's dtype, clamped."""
+    _store_scaled(codes.astype(np.float64) - zero_point[:, None], scale, out)
+
+
+def dequantize_table(
+    codes: np.ndarray, scale: Float64, table: Float64, entries: int, out: np.ndarray
+) -> None:
+    """Write ``table[codes] * scale`` as `dequantize` does; codes are less than `entries`."""
+    _store_scaled(table[codes], scale, out)
+
+
+def _store_scaled(values: Float64, scale: Float64, out: np.ndarray) -> None:
     fmt = format(out.dtype)
     largest = float(fmt.max_finite)
-    with np.errstate(over="ignore"):
-        product = (codes.astype(np.float64) - zero_point[:, None]) * scale[:, None]
+    with np.errstate(over="ignore", under="ignore"):
+        product = values * scale[:, None]
     rounded = _encode_fp64(np.clip(product, -largest, largest).view(U64), rules(fmt))
     out.view(fmt.code_dtype)[...] = rounded

@@ -19,7 +19,8 @@ from ..backends import available_backends
 from ..fields import compose, decompose
 from ..formats import format, formats
 from ..packing import pack, unpack
-from ..quantize import Quantized, absmax, quantize, zeropoint
+from ..quantize import absmax, quantize, zeropoint
+from ..quantized import Quantized
 from ..rounding import Rounding
 from . import contenders as who
 from .check import IDENTICAL, Relation

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import interop
 from ..fields import Fields
-from ..quantize import Quantized
+from ..quantized import Quantized
 
 __all__ = ["IDENTICAL", "DisagreementError", "Relation", "arrays_of", "count_differing"]
 

@@ -1,0 +1,390 @@
+/* Block quantisers whose codes stand for a format's values or a table's. Part of kernels.inc.h, after
+ * quantize.inc.h. */
+
+/* --- intervals --------------------------------------------------------------------------------- */
+
+/* Values and thresholds are compared as signed integers that are in the same order (FF_ORDER), so
+ * -0 lies below 0, and "above" can be made to mean "at or above" by taking one off. */
+
+#define FF_DEFINE_ORDER(T, I, SIGN_AT, MAX)                                                        \
+    FF_INLINE I order_##T(const void *x, size_t i)                                                 \
+    {                                                                                              \
+        const I bits = (I)load_##T(x, i);                                                          \
+        return bits ^ (bits >> SIGN_AT & (MAX));                                                   \
+    }
+FF_DEFINE_ORDER(f64, int64_t, 63, INT64_MAX)
+FF_DEFINE_ORDER(f32, int32_t, 31, INT32_MAX)
+FF_DEFINE_ORDER(f16, int32_t, 31, INT32_MAX)
+FF_DEFINE_ORDER(bf16, int32_t, 31, INT32_MAX)
+
+/* Returns the place that every value above t, and none at or below it, exceeds. With FF_AT_OR_ABOVE
+ * values equal to t count as above, with FF_BY_SIGN 0 does and -0 does not. t: no -0. */
+FF_INLINE int32_t place32(double t, int side)
+{
+    const float near = (float)t;
+    const int32_t bits = (int32_t)bits_of_float(near);
+    const int32_t place = FF_ORDER(int32_t, INT32_MAX, bits);
+    const int32_t below = place - ((double)near > t);
+    const int32_t equal = (double)near == t && side != FF_ABOVE;
+    return below - equal - (equal && side == FF_AT_OR_ABOVE && t == 0);
+}
+FF_INLINE int64_t place64(double t, int side)
+{
+    const int64_t bits = (int64_t)bits_of_double(t);
+    const int64_t place = FF_ORDER(int64_t, INT64_MAX, bits);
+    return place - (side != FF_ABOVE) - (side == FF_AT_OR_ABOVE && t == 0);
+}
+
+enum { FF_FEW = 15 }; /* thresholds that are counted one by one; more are searched by halves */
+
+#ifndef FF_COUNT_FEW_32
+#define FF_COUNT_FEW_32
+#endif
+#define FF_COUNT_FEW_64
+#define FF_COUNT_15(x, p)                                                                          \
+    ((x > p[0]) + (x > p[1]) + (x > p[2]) + (x > p[3]) + (x > p[4]) + (x > p[5]) + (x > p[6]) +    \
+     (x > p[7]) + (x > p[8]) + (x > p[9]) + (x > p[10]) + (x > p[11]) + (x > p[12]) +              \
+     (x > p[13]) + (x > p[14]))
+
+/* Writes how many of the thresholds' places each value's place exceeds. */
+#define FF_DEFINE_COUNT(W, I)                                                                      \
+    FF_LOOP void count_few##W(const I *restrict places, const I *restrict x,                       \
+                              uint8_t *restrict index, size_t n)                                   \
+    {                                                                                              \
+        I p[FF_FEW + 1];                                                                           \
+        memcpy(p, places, sizeof p);                                                               \
+        size_t i = 0;                                                                              \
+        FF_COUNT_FEW_##W;                                                                          \
+        for (; i < n; i++)                                                                         \
+            index[i] = (uint8_t)FF_COUNT_15(x[i], p);                                              \
+    }                                                                                              \
+    FF_LOOP void search##W(const I *restrict p, const I *restrict x, uint8_t *restrict index,      \
+                           size_t n)                                                               \
+    {                                                                                              \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            int32_t at = 0;                                                                        \
+            for (int32_t step = 128; step != 0; step >>= 1)                                        \
+                at += x[i] > p[at + step - 1] ? step : 0;                                          \
+            index[i] = (uint8_t)at;                                                                \
+        }                                                                                          \
+    }
+FF_DEFINE_COUNT(32, int32_t)
+FF_DEFINE_COUNT(64, int64_t)
+
+/* Turns the number of thresholds below a value into its code. */
+static void name_codes(const struct ff_intervals *v, uint8_t *codes, size_t n)
+{
+    const uint8_t half = (uint8_t)((v->n + 1) / 2), last = (uint8_t)v->n;
+    if (v->order == FF_AS_COUNTED)
+        return;
+    if (v->order == FF_SIGN_AND_MAGNITUDE)
+        for (size_t i = 0; i < n; i++)
+            codes[i] = codes[i] < half ? (uint8_t)(last - codes[i]) : (uint8_t)(codes[i] - half);
+    else
+        for (size_t i = 0; i < n; i++)
+            codes[i] = v->code[codes[i]];
+}
+
+/* Writes the places of a channel's thresholds, and MAX for those that there are not. `room` is a
+ * constant where that is 16, so that the loop becomes vectors. */
+#define FF_DEFINE_EDGES(W, I, MAX)                                                                 \
+    FF_INLINE void edges##W(const struct ff_intervals *restrict v, double scale, int room,         \
+                            I *restrict edges)                                                     \
+    {                                                                                              \
+        for (int k = 0; k < room; k++) {                                                           \
+            const I edge = place##W(v->threshold[k] * scale + 0.0, v->side[k]);                    \
+            edges[k] = k < v->n ? edge : MAX;                                                      \
+        }                                                                                          \
+    }                                                                                              \
+    FF_LOOP void edges_of##W(const struct ff_intervals *restrict v, double scale,                  \
+                             I *restrict edges)                                                    \
+    {                                                                                              \
+        if (v->n <= FF_FEW)                                                                        \
+            edges##W(v, scale, FF_FEW + 1, edges);                                                 \
+        else                                                                                       \
+            edges##W(v, scale, 255, edges);                                                        \
+    }
+FF_DEFINE_EDGES(32, int32_t, INT32_MAX)
+FF_DEFINE_EDGES(64, int64_t, INT64_MAX)
+
+/* Writes the places of values. Returns how many are not between low and high, or -1 if any is NaN or
+ * Inf, which have the extreme places. */
+#define FF_DEFINE_INTERVALS(T, S, W, I, INFINITY_PLACE)                                            \
+    FF_LOOP int64_t place_values_##T(const S *restrict x, I low, I high, I *restrict places,       \
+                                     size_t n)                                                     \
+    {                                                                                              \
+        I most = 0, least = 0;                                                                     \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            const I place = order_##T(x, i);                                                       \
+            most = place > most ? place : most;                                                    \
+            least = place < least ? place : least;                                                 \
+            places[i] = place;                                                                     \
+        }                                                                                          \
+        if (most >= INFINITY_PLACE || least <= -1 - INFINITY_PLACE)                                \
+            return -1;                                                                             \
+        int64_t outside = 0;                                                                       \
+        if (most > high || least <= low)                                                           \
+            for (size_t i = 0; i < n; i++)                                                         \
+                outside += (places[i] <= low) | (places[i] > high);                                \
+        return outside;                                                                            \
+    }                                                                                              \
+    static int64_t quantize_intervals_##T(const void *x_, size_t outer, size_t channels,           \
+                                          size_t inner, const double *scale,                       \
+                                          const struct ff_intervals *v, uint8_t *codes)            \
+    {                                                                                              \
+        const S *x = x_;                                                                           \
+        I places[FF_BLOCK], edges[255];                                                            \
+        int64_t clamped = 0;                                                                       \
+        for (size_t c = 0; c < channels; c++) {                                                    \
+            edges_of##W(v, scale[c], edges);                                                       \
+            const I low = place##W(v->low * scale[c] + 0.0, FF_AT_OR_ABOVE);                       \
+            const I high = place##W(v->high * scale[c] + 0.0, FF_ABOVE);                           \
+            for (size_t o = 0; o < outer; o++)                                                     \
+                for (size_t i = 0; i < inner; i += FF_BLOCK) {                                     \
+                    const size_t n = inner - i < FF_BLOCK ? inner - i : FF_BLOCK;                  \
+                    const size_t at = (o * channels + c) * inner + i;                              \
+                    const int64_t more = place_values_##T(x + at, low, high, places, n);           \
+                    if (more < 0)                                                                  \
+                        return -1;                                                                 \
+                    clamped += more;                                                               \
+                    if (v->n <= FF_FEW)                                                            \
+                        count_few##W(edges, places, codes + at, n);                                \
+                    else                                                                           \
+                        search##W(edges, places, codes + at, n);                                   \
+                }                                                                                  \
+        }                                                                                          \
+        name_codes(v, codes, outer * channels * inner);                                            \
+        return clamped;                                                                            \
+    }
+FF_DEFINE_INTERVALS(f64, int64_t, 64, int64_t, INT64_C(0x7ff0000000000000))
+FF_DEFINE_INTERVALS(f32, int32_t, 32, int32_t, 0x7f800000)
+FF_DEFINE_INTERVALS(f16, int16_t, 32, int32_t, 0x7f800000)
+FF_DEFINE_INTERVALS(bf16, int16_t, 32, int32_t, 0x7f800000)
+
+/* --- formats ----------------------------------------------------------------------------------- */
+
+/* Runs BODY with `c`, `i` and `stop` for every part of a block that shares a channel. */
+#define FF_RUNS(BODY)                                                                              \
+    for (size_t i = from; i < from + count;) {                                                     \
+        const size_t c = i / inner % channels, end = (i / inner + 1) * inner;                      \
+        const size_t stop = end < from + count ? end : from + count;                               \
+        BODY i = stop;                                                                             \
+    }
+
+/* Whether float32 may divide: all scales are powers of two, so that only quotients far below the
+ * formats' smallest values are inexact, and all of these round to 0. */
+static int divides_exactly(const double *scale, size_t n, const struct ff_rules *r)
+{
+    int powers = r->rounding == FF_NEAREST_EVEN || r->rounding == FF_NEAREST_AWAY;
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t bits = bits_of_double(scale[i]);
+        powers &= (bits & UINT64_C(0x000fffffffffffff)) == 0 && scale[i] >= 0x1p-60 &&
+                  scale[i] <= 0x1p60;
+    }
+    return powers;
+}
+
+FF_LOOP int64_t divide_f64(const uint64_t *restrict x, double scale, double low, double high,
+                           uint64_t *restrict wide, size_t n)
+{
+    int64_t outside = 0;
+    int bad = 0;
+    for (size_t i = 0; i < n; i++) {
+        const double q = double_of_bits(x[i]) / scale;
+        bad |= not_finite64(x[i]);
+        outside += (q < low) | (q > high);
+        wide[i] = bits_of_double(q);
+    }
+    return bad ? -1 : outside;
+}
+
+#define FF_DEFINE_DIVIDE(T, I)                                                                     \
+    FF_LOOP int64_t divide_##T(const I *restrict x, double scale, double low, double high,         \
+                               uint64_t *restrict wide, size_t n)                                  \
+    {                                                                                              \
+        int64_t outside = 0;                                                                       \
+        uint32_t bad = 0;                                                                          \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            const uint32_t bits = load_##T(x, i);                                                  \
+            const double q = (double)float_of_bits(bits) / scale;                                  \
+            bad |= (uint32_t)not_finite32(bits);                                                   \
+            outside += (q < low) | (q > high);                                                     \
+            wide[i] = bits_of_double(q);                                                           \
+        }                                                                                          \
+        return bad ? -1 : outside;                                                                 \
+    }                                                                                              \
+    FF_LOOP int64_t divide_exactly_##T(const I *restrict x, float reciprocal, float low,           \
+                                       float high, uint32_t *restrict narrow, size_t n)            \
+    {                                                                                              \
+        int32_t outside = 0;                                                                       \
+        uint32_t bad = 0;                                                                          \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            const uint32_t bits = load_##T(x, i);                                                  \
+            const float q = float_of_bits(bits) * reciprocal;                                      \
+            bad |= (uint32_t)not_finite32(bits);                                                   \
+            outside += (q < low) | (q > high);                                                     \
+            narrow[i] = bits_of_float(q);                                                          \
+        }                                                                                          \
+        return bad ? -1 : outside;                                                                 \
+    }
+FF_DEFINE_DIVIDE(f32, int32_t)
+FF_DEFINE_DIVIDE(f16, int16_t)
+FF_DEFINE_DIVIDE(bf16, int16_t)
+
+/* The quotients of a block, then their codes. low and high are values of float32. */
+static int64_t quantize_format_f64(const void *x_, size_t outer, size_t channels, size_t inner,
+                                   const double *scale, const struct ff_format *f,
+                                   const struct ff_rules *r, double low, double high,
+                                   uint8_t *codes)
+{
+    const uint64_t *x = x_;
+    uint64_t wide[FF_CHUNK];
+    const size_t n = outer * channels * inner;
+    int64_t clamped = 0;
+    FF_CHUNKS({
+        FF_RUNS({
+            const int64_t more = divide_f64(x + i, scale[c], low, high, wide + (i - from), stop - i);
+            if (more < 0)
+                return -1;
+            clamped += more;
+        })
+        encode_f64(f, r, 0, 0, wide, codes + from, count);
+    })
+    return clamped;
+}
+
+#define FF_DEFINE_QUANTIZE_FORMAT(T, I)                                                            \
+    static int64_t quantize_format_##T(const void *x_, size_t outer, size_t channels,              \
+                                       size_t inner, const double *scale,                          \
+                                       const struct ff_format *f, const struct ff_rules *r,        \
+                                       double low, double high, uint8_t *codes)                    \
+    {                                                                                              \
+        const I *x = x_;                                                                           \
+        uint32_t narrow[FF_CHUNK];                                                                 \
+        uint64_t wide[FF_CHUNK];                                                                   \
+        const int exact = divides_exactly(scale, channels, r);                                             \
+        const size_t n = outer * channels * inner;                                                 \
+        int64_t clamped = 0;                                                                       \
+        FF_CHUNKS({                                                                                \
+            FF_RUNS({                                                                              \
+                const int64_t more =                                                               \
+                    exact ? divide_exactly_##T(x + i, (float)(1 / scale[c]), (float)low,           \
+                                               (float)high, narrow + (i - from), stop - i)         \
+                          : divide_##T(x + i, scale[c], low, high, wide + (i - from), stop - i);   \
+                if (more < 0)                                                                      \
+                    return -1;                                                                     \
+                clamped += more;                                                                   \
+            })                                                                                     \
+            if (exact)                                                                             \
+                encode_f32(f, r, 0, 0, narrow, codes + from, count);                               \
+            else                                                                                   \
+                encode_f64(f, r, 0, 0, wide, codes + from, count);                                 \
+        })                                                                                         \
+        return clamped;                                                                            \
+    }
+FF_DEFINE_QUANTIZE_FORMAT(f32, int32_t)
+FF_DEFINE_QUANTIZE_FORMAT(f16, int16_t)
+FF_DEFINE_QUANTIZE_FORMAT(bf16, int16_t)
+
+/* --- scales that are powers of two ------------------------------------------------------------- */
+
+static void power_scale(enum ff_power_rule rule, double largest, int fraction_bits,
+                        const double *amax, double *scale, size_t n)
+{
+    const uint64_t fraction = UINT64_C(0x000fffffffffffff), most = bits_of_double(largest);
+    /* What carries into the exponent: any fraction at all; half a place of the elements or more;
+     * more than the largest element's fraction. */
+    uint64_t add = 0;
+    if (rule == FF_POWER_CEIL)
+        add = fraction;
+    if (rule == FF_POWER_EVEN)
+        add = UINT64_C(1) << (51 - fraction_bits);
+    if (rule == FF_POWER_RCEIL)
+        add = fraction - (most & fraction);
+    for (size_t i = 0; i < n; i++) {
+        const int64_t e = (int64_t)((bits_of_double(amax[i]) + add) >> 52) - (int64_t)(most >> 52);
+        const int64_t clamped = e < -127 ? -127 : e > 127 ? 127 : e;
+        const double power = double_of_bits((uint64_t)(clamped + 1023) << 52);
+        scale[i] = amax[i] == 0 ? 1 : power;
+    }
+}
+
+/* --- values of a table ------------------------------------------------------------------------- */
+
+#ifndef FF_LOOK_UP_16
+#define FF_LOOK_UP_16
+#endif
+
+#define FF_DEFINE_DEQUANTIZE_TABLE(T)                                                              \
+    FF_LOOP void table_run_##T(const uint8_t *restrict codes, size_t at, size_t n,                 \
+                               const double *restrict table, double scale, void *restrict out)     \
+    {                                                                                              \
+        for (size_t i = at; i < at + n; i++)                                                       \
+            store_##T(out, i, table[codes[i]] * scale);                                            \
+    }                                                                                              \
+    static void dequantize_table_##T(const uint8_t *codes, size_t outer, size_t channels,          \
+                                     size_t inner, const double *scale, const double *table,       \
+                                     int entries, void *out)                                       \
+    {                                                                                              \
+        (void)entries;                                                                             \
+        for (size_t o = 0; o < outer; o++)                                                         \
+            for (size_t c = 0; c < channels; c++)                                                  \
+                table_run_##T(codes, (o * channels + c) * inner, inner, table, scale[c], out);     \
+    }
+FF_DEFINE_DEQUANTIZE_TABLE(f64)
+FF_DEFINE_DEQUANTIZE_TABLE(f16)
+FF_DEFINE_DEQUANTIZE_TABLE(bf16)
+
+/* A small table is multiplied once for each channel, and then only looked up. */
+FF_LOOP void few_run_f32(const uint8_t *restrict codes, size_t n, const double *restrict table,
+                         double scale, float *restrict out)
+{
+    float t[16];
+    for (int k = 0; k < 16; k++)
+        t[k] = (float)clamp(table[k] * scale, (double)FLT_MAX);
+    size_t i = 0;
+    FF_LOOK_UP_16;
+    for (; i < n; i++)
+        out[i] = t[codes[i] & 15];
+}
+
+/* Where table and scale are values of float32, its product is theirs rounded once, as the double
+ * product rounded to float32 is: that is exact. */
+FF_LOOP void float_run_f32(const uint8_t *restrict codes, size_t n, const float *restrict table,
+                           float scale, float *restrict out)
+{
+    for (size_t i = 0; i < n; i++) {
+        float x = table[codes[i]] * scale;
+        x = x > FLT_MAX ? FLT_MAX : x;
+        out[i] = x < -FLT_MAX ? -FLT_MAX : x;
+    }
+}
+
+FF_LOOP void table_run_f32(const uint8_t *restrict codes, size_t n, const double *restrict table,
+                           double scale, float *restrict out)
+{
+    for (size_t i = 0; i < n; i++)
+        store_f32(out, i, table[codes[i]] * scale);
+}
+
+static void dequantize_table_f32(const uint8_t *codes, size_t outer, size_t channels, size_t inner,
+                                 const double *scale, const double *table, int entries, void *out_)
+{
+    float narrow[256], *out = out_;
+    int exact = 1;
+    for (int k = 0; k < 256; k++) {
+        narrow[k] = (float)clamp(table[k], (double)FLT_MAX);
+        exact &= narrow[k] == table[k];
+    }
+    for (size_t o = 0; o < outer; o++)
+        for (size_t c = 0; c < channels; c++) {
+            const size_t at = (o * channels + c) * inner;
+            const float s = (float)clamp(scale[c], (double)FLT_MAX);
+            if (entries <= 16 && inner >= 16)
+                few_run_f32(codes + at, inner, table, scale[c], out + at);
+            else if (exact && s == scale[c])
+                float_run_f32(codes + at, inner, narrow, s, out + at);
+            else
+                table_run_f32(codes + at, inner, table, scale[c], out + at);
+        }
+}

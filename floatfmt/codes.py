@@ -1,0 +1,204 @@
+"""Codes in memory, packed or one a byte; and pieces of values becoming codes and values again."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from . import interop
+from .backends import Backend, Float64
+from .elements import Codebook, Elements, Integers, intervals, limits, table
+from .formats import Format
+from .groups import BlockGroups, Groups
+from .packing import pack_into, unpack_into
+from .rounding import rules
+
+__all__ = [
+    "CodeReader",
+    "CodeWriter",
+    "code_dtype",
+    "decode_piece",
+    "encode_piece",
+    "rows_to_pack",
+]
+
+#: Formats of no more bits become codes by comparing, faster than by rounding.
+COMPARED_BITS = 4
+
+
+def code_dtype(elements: Elements) -> np.dtype:
+    return np.dtype(np.uint8) if isinstance(elements, Format) else elements.code_dtype
+
+
+def rows_to_pack(shape: tuple[int, ...], flat: bool) -> tuple[int, ...]:
+    """Return the shape in which codes are packed along the last axis."""
+    return (math.prod(shape),) if flat or not shape else shape
+
+
+def _bytes_of(stored: np.ndarray, index: Any, bits: int, rows: tuple[int, ...]) -> np.ndarray:
+    """Return the bytes that hold the codes of a section of whole rows, or of part of one."""
+    if len(index) < len(rows) or index[-1] is Ellipsis:
+        return stored[index]
+    *lead, last = index
+    return stored[(*lead, slice(last.start * bits // 8, -(-min(last.stop, rows[-1]) * bits // 8)))]
+
+
+def _unpacked(stored: np.ndarray, elements: Elements, n: int) -> np.ndarray:
+    codes = np.empty((*stored.shape[:-1], n), np.uint8)
+    unpack_into(interop.plain(stored), codes, elements.bits)
+    if isinstance(elements, Integers) and elements.signed:
+        sign = np.uint8(1 << (elements.bits - 1))
+        np.bitwise_xor(codes, sign, out=codes)
+        np.subtract(codes, sign, out=codes)
+        return codes.view(np.int8)
+    return codes
+
+
+class CodeWriter:
+    """Where the codes go: an array of them, or of bytes in which they are packed."""
+
+    def __init__(self, elements: Elements, groups: Groups, values: np.ndarray, out: Any) -> None:
+        self.elements, self.groups, self.dtype = elements, groups, code_dtype(elements)
+        self.is_packed = elements.bits < 8
+        blocked = isinstance(groups, BlockGroups)
+        flat = blocked and groups.axis is None
+        self.rows = rows_to_pack(values.shape, flat)
+        #: An array of all codes, where sections cannot be stored as they come.
+        self.all: np.ndarray | None = None
+        if self.is_packed:
+            self.stored = self._packed_array(out, values)
+            in_rows = not blocked or groups.axis in (None, values.ndim - 1)
+            self.all = None if in_rows else np.empty(values.shape, self.dtype)
+        else:
+            self.stored = interop.checked_out(out, self.dtype, values)
+            in_rows = not flat or self.stored.flags.c_contiguous
+            self.all = self.stored if in_rows else np.empty(values.shape, self.dtype)
+        self._shape = values.shape
+        self._scratch = np.empty(0, self.dtype)
+
+    def _packed_array(self, out: Any, values: np.ndarray) -> np.ndarray:
+        nbytes = -(-(self.rows[-1] if self.rows else 1) * self.elements.bits // 8)
+        shape = (*self.rows[:-1], nbytes)
+        if out is None:
+            return np.empty(shape, np.uint8)
+        stored = interop.checked_out(out, np.dtype(np.uint8), np.broadcast_to(np.uint8(0), shape))
+        if np.may_share_memory(stored, values):
+            raise ValueError("out= overlaps the input")
+        return stored
+
+    def whole(self) -> np.ndarray:
+        """Return an array for all codes, in the values' shape."""
+        if self.all is None:
+            self.all = np.empty(self._shape, self.dtype)
+        return self.all
+
+    def section(self, index: Any, shape: tuple[int, ...]) -> np.ndarray:
+        """Return an array for the codes of a section."""
+        if self.all is not None:
+            return self.groups.view(self.all)[index]
+        size = math.prod(shape)
+        if self._scratch.size < size:
+            self._scratch = np.empty(size, self.dtype)
+        return self._scratch[:size].reshape(shape)
+
+    def done(self, index: Any, codes: np.ndarray) -> None:
+        """Store a section's codes, if `section` gave them an array of their own."""
+        if self.all is None:
+            self._pack(codes, _bytes_of(self.stored, index, self.elements.bits, self.rows))
+
+    def finish(self) -> None:
+        """Store what could not be stored section by section."""
+        if self.all is None or self.all is self.stored:
+            return
+        if self.is_packed:
+            self._pack(self.all.reshape(self.rows), self.stored)
+        else:
+            self.stored[...] = self.all
+
+    def _pack(self, codes: np.ndarray, target: np.ndarray) -> None:
+        packed = target if interop.is_plain(target) else np.empty(target.shape, np.uint8)
+        pack_into(np.atleast_1d(codes).view(np.uint8), packed, self.elements.bits)
+        if packed is not target:
+            target[...] = packed
+
+
+class CodeReader:
+    """Codes that are stored, section by section."""
+
+    def __init__(self, stored: np.ndarray, elements: Elements, groups: Groups) -> None:
+        self.stored, self.elements = stored, elements
+        shape = groups.shape
+        blocked = isinstance(groups, BlockGroups)
+        self.rows = rows_to_pack(shape, blocked and groups.axis is None)
+        in_rows = not blocked or groups.axis in (None, len(shape) - 1)
+        #: All codes, where sections cannot be had from what is stored.
+        self.all: np.ndarray | None = None
+        if elements.bits == 8:
+            self.all = groups.view(stored)
+        elif not in_rows:
+            self.all = groups.view(all_codes(stored, elements, shape, self.rows))
+
+    def section(self, index: Any, shape: tuple[int, ...]) -> np.ndarray:
+        """Return the codes of a section."""
+        if self.all is not None:
+            return self.all[index]
+        part = _bytes_of(self.stored, index, self.elements.bits, self.rows)
+        return _unpacked(part, self.elements, shape[-1] if shape else 1).reshape(shape)
+
+
+def all_codes(
+    stored: np.ndarray, elements: Elements, shape: tuple[int, ...], rows: tuple[int, ...]
+) -> np.ndarray:
+    """Return packed codes one a byte."""
+    return _unpacked(stored, elements, rows[-1] if rows else 1).reshape(shape)
+
+
+# --- pieces -------------------------------------------------------------------------------------
+
+
+def _is_compared(elements: Elements) -> bool:
+    """Return whether values become codes by comparing them with thresholds."""
+    return isinstance(elements, Codebook) or (
+        isinstance(elements, Format) and elements.bits <= COMPARED_BITS
+    )
+
+
+def encode_piece(
+    elements: Elements,
+    backend: Backend,
+    x: np.ndarray,
+    codes: np.ndarray,
+    scale: Float64,
+    zeros: Float64 | None,
+) -> int:
+    """Write the codes of a piece, to nearest, and return how many were clamped, or -1."""
+    if isinstance(elements, Integers):
+        assert zeros is not None
+        return backend.quantize(x, scale, zeros, elements.qmin, elements.qmax, codes)
+    if _is_compared(elements):
+        return backend.quantize_intervals(x, scale, intervals(elements), codes)
+    assert isinstance(elements, Format)
+    how = rules(elements, overflow="saturate", nan="error" if elements.nan is None else "quiet")
+    return backend.quantize_format(x, scale, how, *limits(elements), codes)
+
+
+def decode_piece(
+    elements: Elements,
+    backend: Backend,
+    codes: np.ndarray,
+    out: np.ndarray,
+    scale: Float64,
+    zeros: Float64 | None,
+) -> None:
+    if isinstance(elements, Integers):
+        assert zeros is not None
+        backend.dequantize(codes, scale, zeros, out)
+    else:
+        entries = len(elements.values) if isinstance(elements, Codebook) else 2**elements.bits
+        backend.dequantize_table(codes, scale, table(elements), entries, out)
+
+
+#: Every integer that a quotient may be rounded to, as a format: `encode` knows all modes.
+_WHOLE = Format("53-bit integers", 0, 52, infinity=False, nan=None, twos_complement=True)

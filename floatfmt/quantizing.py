@@ -1,0 +1,508 @@
+"""The work of quantising one array, once what is wanted has been settled.
+
+Sections of the values are looked at for their scales and then written as codes while they are in
+the cache; where scales depend on more than a section, or rounding on the order of elements, the
+array is gone through twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple, NoReturn, TypeAlias
+
+import numpy as np
+
+from . import interop
+from .backends import Backend, Float64, current_backend, runs_reference
+from .backends.reference import philox
+from .codes import CodeWriter, code_dtype, decode_piece, encode_piece
+from .elements import Codebook, Elements, Integers, intervals, limits
+from .formats import Format, format
+from .groups import BlockGroups, Groups, Index, Piece, Section
+from .quantized import Quantized
+from .rounding import Rounding, rules
+from .schemes import Scheme, find
+
+__all__ = ["Ends", "Parameters", "Plan", "double_scale", "run"]
+
+#: Values of a block of scales that are themselves quantised, as QLoRA does.
+DOUBLE_BLOCK = 256
+#: Parts of the range that ``clip="mse"`` tries.
+CLIP_RATIOS = tuple(k / 100 for k in range(100, 19, -1))
+
+#: Scales, and zero points or None, of groups.
+Parameters: TypeAlias = "tuple[Float64, Float64 | None]"
+#: The ends of a range that are given, in the shape of the parameters.
+Ends: TypeAlias = "tuple[np.ndarray | None, np.ndarray | None]"
+
+
+class Plan(NamedTuple):
+    """All that is decided before the first value is seen."""
+
+    scheme: Scheme
+    elements: Elements
+    scale_format: Format
+    power_rule: str | None
+    include_zero: bool
+    double: bool
+    clip: str | float | None
+    rounding: Rounding
+    seed: int
+    nonfinite: str
+    source: Format
+
+    @property
+    def largest(self) -> float:
+        """The value that the largest magnitude of a group becomes."""
+        if isinstance(self.elements, Format):
+            return float(self.elements.max_finite)
+        return self.elements.largest
+
+    @property
+    def tensor_dtype(self) -> np.dtype:
+        """The dtype of the tensor's scale, if it has one beside those of its groups."""
+        return np.dtype(np.float64 if self.source.name == "fp64" else np.float32)
+
+    @property
+    def code_dtype(self) -> np.dtype:
+        """The dtype of unpacked codes."""
+        return code_dtype(self.elements)
+
+
+def run(
+    x: Any,
+    values: np.ndarray,
+    plan: Plan,
+    groups: Groups,
+    *,
+    ends: Ends = (None, None),
+    given: Parameters | None = None,
+    out: Any = None,
+) -> Quantized:
+    """Quantise `values`, which are x's, into arrays of x's kind, or `out`.
+
+    `ends` are those of the range that are given, `given` a scale and zero point: all in the shape
+    of the groups' parameters. To be called in the backend's ``float_environment()``.
+    """
+    codes = CodeWriter(plan.elements, groups, values, out)
+    job = _Job(plan, groups, values, codes, ends)
+    job.run(given)
+    stored = interop.like(codes.stored, x) if out is None else out
+    return _result(job, stored, lambda array: interop.like(array, x))
+
+
+class _Job:
+    """One array being quantised."""
+
+    def __init__(
+        self, plan: Plan, groups: Groups, values: np.ndarray, codes: CodeWriter, ends: Ends
+    ) -> None:
+        self.plan, self.groups, self.codes, self.ends = plan, groups, codes, ends
+        self.values, self.view = values, groups.view(values)
+        self.backend = current_backend()
+        self.is_integer = isinstance(plan.elements, Integers)
+        self.scale = np.ones(groups.parameter_shape)
+        self.zero_point = np.zeros(groups.parameter_shape) if self.is_integer else None
+        self.tensor_scale: float | None = None
+        #: Scales as they are stored under double quantisation, and their mean.
+        self.scale_codes: Quantized | None = None
+        self.scale_offset = np.float32(0)
+        self.saturated = self.nonfinite = 0
+
+    def run(self, given: Parameters | None) -> None:
+        """Find the parameters, unless they are given, and write the codes."""
+        if given is not None:
+            self.scale, self.zero_point = given
+        if self.plan.scheme.two_level:
+            self.tensor_scale = self._tensor_scale()
+        in_order = self.plan.rounding is not Rounding.NEAREST_EVEN
+        if given is None and (in_order or self.plan.double):
+            for section in self.groups.sections():
+                self._find(section)
+            if self.plan.double:
+                self._quantize_scales()
+        if in_order:
+            self._by_elements()
+        else:
+            self._by_sections(finds=given is None and not self.plan.double)
+        self.codes.finish()
+
+    # --- sections
+
+    def _by_sections(self, finds: bool) -> None:
+        fuses = finds and self._fuses()
+        for section in self.groups.sections():
+            if fuses:
+                self._find_and_encode(section)
+                continue
+            if finds:
+                self._find(section)
+            for slab in self.groups.slabs(section) if self.codes.is_packed else [section]:
+                values, lost = self._finite(self.view[slab.values], self.plan.nonfinite)
+                codes = self.codes.section(slab.values, values.shape)
+                self._encode(values, codes, slab.parameters)
+                self.codes.done(slab.values, codes)
+                self.nonfinite += lost
+
+    def _fuses(self) -> bool:
+        """Return whether scales and codes can be had in one pass: every piece holds whole groups."""
+        plan, groups = self.plan, self.groups
+        is_plainest = (plan.power_rule, plan.clip, self.ends) == (None, None, (None, None))
+        if plan.scheme.name != "absmax" or plan.nonfinite != "error" or not is_plainest:
+            return False
+        if isinstance(groups, BlockGroups):
+            return True
+        in_rows = groups.axes == tuple(range(len(groups.axes))) and interop.is_plain(self.values)
+        return in_rows and not runs_reference(self.backend) and not self.codes.is_packed
+
+    def _find_and_encode(self, section: Section) -> None:
+        values, scale = self.view[section.values], self.scale[section.parameters]
+        codes = self.codes.section(section.values, values.shape)
+        elements = self.plan.elements
+        assert isinstance(elements, Integers)
+        for piece in self.groups.pieces((values, codes), writes=1):
+            found, clamped = self.backend.quantize_absmax(
+                piece.arrays[0], self.plan.scale_format, elements.qmax, piece.arrays[1]
+            )
+            if clamped < 0:
+                self._report_not_finite()
+            piece.put(scale, found)
+            self.saturated += clamped
+        self.codes.done(section.values, codes)
+
+    def _encode(self, values: np.ndarray, codes: np.ndarray, at: Index) -> None:
+        """Write the codes of a section, whose parameters are `at` theirs."""
+        zeros = None if self.zero_point is None else self.zero_point[at]
+        for piece in self.groups.pieces((values, codes), writes=1):
+            clamped = encode_piece(
+                *(self.plan.elements, self.backend, *piece.arrays),
+                *self._parameters(piece, self.scale[at], zeros),
+            )
+            if clamped < 0:
+                self._report_not_finite()
+            self.saturated += clamped
+
+    def _parameters(self, piece: Piece, scale: Float64, zero_point: Float64 | None) -> Parameters:
+        """Return what a piece's values are divided by, and its zero points."""
+        scales = piece.of(scale)
+        if self.tensor_scale is not None:
+            scales = scales * self.tensor_scale
+        return scales, None if zero_point is None else piece.of(zero_point)
+
+    def _report_not_finite(self) -> NoReturn:
+        position, value = interop.first_where(self.values, lambda piece: ~np.isfinite(piece))
+        raise ValueError(
+            f"{position} is {value}; codes need finite values (nonfinite='saturate' or 'ignore'"
+            " accepts others)"
+        )
+
+    def _finite(self, values: np.ndarray, policy: str) -> tuple[np.ndarray, int]:
+        """Return values without Inf and NaN, and how many those were; under "error" untouched.
+
+        What is left out becomes 0; under "saturate" Inf becomes the largest finite value.
+        """
+        if policy == "error":
+            return values, 0
+        with np.errstate(invalid="ignore"):
+            finite = np.isfinite(values)
+            if finite.all():
+                return values, 0
+            largest = values.dtype.type(self.plan.source.max_finite)
+            kept = np.where(finite, values, values.dtype.type(0))
+            if policy == "saturate":
+                kept = np.where(np.isinf(values), np.copysign(largest, values), kept)
+        return kept.astype(values.dtype, copy=False), int(finite.size - np.count_nonzero(finite))
+
+    # --- scales
+
+    def _find(self, section: Section) -> None:
+        """Find the parameters of a section's groups."""
+        policy = "error" if self.plan.nonfinite == "error" else "ignore"
+        values, lost = self._finite(self.view[section.values], policy)
+        at = section.parameters
+        ends = tuple(None if end is None else end[at] for end in self.ends)
+        low, high = self._ends(values, *ends, includes_zero=bool(lost))
+        if self.plan.clip == "mse":
+            low, high = self._least_error(values, low, high)
+        found = self._parameters_of(low, high)
+        self.scale[at] = found[0]
+        if self.zero_point is not None and found[1] is not None:
+            self.zero_point[at] = found[1]
+
+    def _ends(
+        self,
+        values: np.ndarray,
+        low: np.ndarray | None,
+        high: np.ndarray | None,
+        includes_zero: bool,
+    ) -> tuple[Float64, Float64]:
+        """Return the range of each group; of symmetric schemes (-amax, amax)."""
+        is_range = self.plan.scheme.spread == "range"
+        if low is None or high is None:
+            if isinstance(self.plan.clip, float):
+                found = self._percentiles(values, self.plan.clip)
+            elif is_range:
+                found = self._minmax(values)
+            else:
+                most = self._amax(values)
+                found = -most, most
+            low = found[0] if low is None else low
+            high = found[1] if high is None else high
+            if (low > high).any():
+                raise ValueError("min= and the values' greatest, or their least and max=, cross")
+        if not is_range:
+            most = np.maximum(np.abs(low), np.abs(high))
+            return -most, most
+        if includes_zero or self.plan.include_zero:
+            return np.minimum(low, 0.0), np.maximum(high, 0.0)
+        return low, high
+
+    def _parameters_of(self, low: Float64, high: Float64) -> Parameters:
+        """Return scales and zero points that follow from ranges."""
+        plan, backend, shape = self.plan, self.backend, low.shape
+        low, high = (np.ascontiguousarray(end).reshape(-1) for end in (low, high))
+        if plan.scheme.spread == "range":
+            elements = plan.elements
+            assert isinstance(elements, Integers)
+            scale, zeros = backend.zeropoint_parameters(
+                low, high, plan.scale_format, elements.qmin, elements.qmax
+            )
+            if plan.include_zero:  # a coarse scale may push it out
+                zeros = np.clip(zeros, elements.qmin, elements.qmax)
+            return scale.reshape(shape), zeros.reshape(shape)
+        if plan.power_rule is not None:
+            bits = _fraction_bits(plan.elements)
+            scale = backend.power_scale(high, plan.power_rule, plan.largest, bits)
+        else:
+            largest = plan.largest * (1.0 if self.tensor_scale is None else self.tensor_scale)
+            scale = backend.absmax_scale(high, plan.scale_format, largest)
+        return scale.reshape(shape), np.zeros(shape) if self.is_integer else None
+
+    def _quantize_scales(self) -> None:
+        """Replace the scales by what is left of them when they have been quantised."""
+        with np.errstate(over="ignore"):
+            mean = math.fsum(self.scale.reshape(-1).tolist()) / max(self.scale.size, 1)
+            self.scale_offset = np.float32(mean)
+            centred = (self.scale - np.float64(self.scale_offset)).astype(np.float32)
+        plan = self.plan._replace(
+            **dict(scheme=_DYNAMIC8, elements=_DYNAMIC8.elements, scale_format=format("fp32")),
+            **dict(double=False, clip=None, nonfinite="error", source=format("fp32")),
+            rounding=Rounding.NEAREST_EVEN,
+        )
+        groups = BlockGroups(centred.shape, DOUBLE_BLOCK, None)
+        self.scale_codes = run(centred, centred, plan, groups)
+        self.scale = double_scale(self.scale_codes, self.scale_offset)
+
+    def _tensor_scale(self) -> float:
+        """Return the scale that brings the largest block scale to its format's largest value."""
+        most = 0.0
+        for section in self.groups.sections():
+            policy = "error" if self.plan.nonfinite == "error" else "ignore"
+            values, _ = self._finite(self.view[section.values], policy)
+            most = max(most, float(self._amax(values).max(initial=0.0)))
+        fmt = format(self.plan.tensor_dtype)
+        largest = self.plan.largest * float(self.plan.scale_format.max_finite)
+        return float(self.backend.absmax_scale(np.array([most]), fmt, largest)[0])
+
+    def _amax(self, values: np.ndarray) -> Float64:
+        amax = np.zeros(self._shape_of_groups(values))
+        for piece in self.groups.pieces((values,)):
+            part = amax[piece.parameters]
+            found = self.backend.amax(piece.arrays[0]).reshape(part.shape)
+            amax[piece.parameters] = np.maximum(part, found)
+        if not np.isfinite(amax).all():
+            self._report_not_finite()
+        return amax
+
+    def _minmax(self, values: np.ndarray) -> tuple[Float64, Float64]:
+        low = np.full(self._shape_of_groups(values), np.inf)
+        high = np.full(low.shape, -np.inf)
+        for piece in self.groups.pieces((values,)):
+            new = self.backend.minmax(piece.arrays[0])
+            for end, ends, choose in zip(new, (low, high), (np.minimum, np.maximum), strict=True):
+                part = ends[piece.parameters]
+                ends[piece.parameters] = choose(part, end.reshape(part.shape))
+        if values.size == 0:
+            return np.zeros_like(low), np.zeros_like(low)
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            self._report_not_finite()
+        return low, high
+
+    def _shape_of_groups(self, values: np.ndarray) -> tuple[int, ...]:
+        return self.groups.groups_in(values.shape)
+
+    def _percentiles(self, values: np.ndarray, percentile: float) -> tuple[Float64, Float64]:
+        """Return the ends that leave out the outermost values, by nearest rank."""
+        self._amax(values)  # an error if a value is not finite
+        low = np.zeros(self._shape_of_groups(values))
+        high = np.zeros(low.shape)
+        is_range = self.plan.scheme.spread == "range"
+        for at, rows in self.groups.rows(values):
+            n = rows.shape[-1]
+            if n == 0:
+                continue
+            rank = math.ceil(percentile / 100 * n) - 1
+            if is_range:
+                ranked = np.partition(rows, sorted({n - 1 - rank, rank}), axis=-1)
+                low[at], high[at] = (
+                    ranked[..., min(rank, n - 1 - rank)],
+                    ranked[..., max(rank, n - 1 - rank)],
+                )
+            else:
+                high[at] = np.partition(np.abs(rows), rank, axis=-1)[..., rank]
+                low[at] = -high[at]
+        return low, high
+
+    def _least_error(
+        self, values: np.ndarray, low: Float64, high: Float64
+    ) -> tuple[Float64, Float64]:
+        """Return, of the ranges times each of `CLIP_RATIOS`, those with the least squared error."""
+        best = np.full(low.shape, np.inf)
+        chosen = low, high
+        for ratio in CLIP_RATIOS:
+            ends = low * ratio, high * ratio
+            error = self._squared_error(values, self._parameters_of(*ends))
+            better = error < best
+            best = np.where(better, error, best)
+            chosen = (
+                np.where(better, ends[0], chosen[0]),
+                np.where(better, ends[1], chosen[1]),
+            )
+        return chosen
+
+    def _squared_error(self, values: np.ndarray, parameters: Parameters) -> Float64:
+        elements, backend = self.plan.elements, self.backend
+        error = np.zeros(parameters[0].shape)
+        for piece in self.groups.pieces((values,)):
+            x = piece.arrays[0]
+            scale, zeros = self._parameters(piece, *parameters)
+            codes, back = np.empty(x.shape, self.plan.code_dtype), np.empty(x.shape)
+            encode_piece(elements, backend, x, codes, scale, zeros)
+            decode_piece(elements, backend, codes, back, scale, zeros)
+            with np.errstate(over="ignore", under="ignore"):
+                back -= x.astype(np.float64)
+                part = np.square(back, out=back).sum(axis=(0, 2))
+            error[piece.parameters] += part.reshape(error[piece.parameters].shape)
+        return error
+
+    # --- other rounding modes
+
+    def _by_elements(self) -> None:
+        """Write the codes slab by slab in C order, as stochastic rounding counts."""
+        start, target = 0, self.codes.whole()
+        for index in interop.slabs(self.values.shape):
+            values, lost = self._finite(self.values[index], self.plan.nonfinite)
+            if not np.isfinite(values).all():
+                self._report_not_finite()
+            scale = self.groups.spread(self.scale, index)
+            if self.tensor_scale is not None:
+                scale = scale * self.tensor_scale
+            with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+                quotient = np.ascontiguousarray(values.astype(np.float64) / scale)
+            quotient = np.where(np.isnan(quotient), 0.0, quotient)  # 0 by a scale of 0
+            zeros = None if self.zero_point is None else self.groups.spread(self.zero_point, index)
+            target[index], clamped = _rounded(self.plan, self.backend, quotient, zeros, start)
+            self.saturated += clamped
+            self.nonfinite += lost
+            start += values.size
+
+
+def _fraction_bits(elements: Elements) -> int:
+    """Return the bits after the leading one of the largest value, for the rule "even"."""
+    if isinstance(elements, Format):
+        return elements.fraction_bits - 1 if elements.is_integer else elements.fraction_bits
+    return elements.bits - 2 if isinstance(elements, Integers) else 23
+
+
+_WHOLE = Format("53-bit integers", 0, 52, infinity=False, nan=None, twos_complement=True)
+
+
+def _rounded(
+    plan: Plan, backend: Backend, quotient: Float64, zeros: np.ndarray | None, start: int
+) -> tuple[np.ndarray, int]:
+    """Return the codes of quotients in any rounding mode, and how many were clamped."""
+    elements, mode = plan.elements, plan.rounding
+    stream = (plan.seed, start)
+    flat = quotient.reshape(-1)
+    if isinstance(elements, Integers):
+        assert zeros is not None
+        whole = np.empty(flat.shape, np.uint64)
+        backend.encode(flat, rules(_WHOLE, mode, "saturate", "error"), whole, stream)
+        sign = np.int64(1 << 52)
+        q = ((whole.view(np.int64) ^ sign) - sign).astype(np.float64).reshape(quotient.shape)
+        q = q + zeros
+        outside = (q < elements.qmin) | (q > elements.qmax)
+        return np.clip(q, elements.qmin, elements.qmax).astype(plan.code_dtype), int(outside.sum())
+    low, high = limits(elements)
+    outside = (quotient < low) | (quotient > high)
+    if isinstance(elements, Format):
+        codes = np.empty(flat.shape, np.uint8)
+        nan = "error" if elements.nan is None else "quiet"
+        backend.encode(flat, rules(elements, mode, "saturate", nan), codes, stream)
+    elif mode is Rounding.STOCHASTIC:
+        codes = _stochastic(elements, flat, stream)
+    else:
+        codes = np.empty(flat.shape, np.uint8)
+        one = np.ones(1)
+        backend.quantize_intervals(
+            flat.reshape(1, 1, -1), one, intervals(elements, mode), codes.reshape(1, 1, -1)
+        )
+    return codes.reshape(quotient.shape), int(outside.sum())
+
+
+def _stochastic(elements: Codebook, quotient: Float64, stream: tuple[int, int]) -> np.ndarray:
+    """Return codes of the value below or above, as often as the quotient lies near it."""
+    values = np.array(sorted(set(elements.values)))
+    codes = intervals(elements).codes
+    below = np.clip(np.searchsorted(values, quotient, side="right") - 1, 0, values.size - 2)
+    step = values[below + 1] - values[below]
+    part = np.clip((quotient - values[below]) / step, 0.0, 1.0)
+    words = philox(*stream, quotient.size).astype(np.int64)
+    up = np.floor(part * 2.0**32).astype(np.int64) + words >= 2**32
+    return codes[below + up]
+
+
+_DYNAMIC8 = find("dynamic8")
+
+
+def double_scale(nested: Quantized, offset: Any) -> Float64:
+    """Return the scales that quantised ones stand for: sums in fp32, never less than 0."""
+    centred = interop.to_numpy(nested.dequantize())
+    with np.errstate(over="ignore"):
+        return np.maximum(centred + np.float32(offset), np.float32(0)).astype(np.float64)
+
+
+def _result(job: _Job, stored: Any, like: Callable[[np.ndarray], Any]) -> Quantized:
+    plan, groups = job.plan, job.groups
+    blocked = isinstance(groups, BlockGroups)
+    scale = groups.to_scales(job.scale)
+    zeros = None
+    if job.zero_point is not None:
+        zeros = np.zeros(groups.scale_shape, np.int64)
+        if job.zero_point.any():  # else they are not touched, and cost no memory
+            zeros[...] = groups.to_scales(job.zero_point)
+    nested, tensor = job.scale_codes, job.tensor_scale
+    if nested is not None:
+        nested = replace(nested, packed=like(nested.packed), scale=like(nested.scale))
+    return Quantized(
+        packed=stored,
+        scale=like(
+            np.ascontiguousarray(scale.astype(plan.scale_format.dtype)).reshape(scale.shape)
+        ),
+        zero_point=None if zeros is None else like(zeros),
+        scheme=plan.scheme.name,
+        elements=plan.elements,
+        axis=() if blocked else groups.axes,
+        block=groups.block if blocked else None,
+        block_axis=groups.axis if blocked else None,
+        shape=job.values.shape,
+        format=plan.source,
+        saturated=job.saturated,
+        nonfinite=job.nonfinite,
+        tensor_scale=None if tensor is None else like(np.array(tensor, plan.tensor_dtype)),
+        scale_codes=nested,
+        scale_offset=None if nested is None else like(np.array(job.scale_offset)),
+        include_zero=plan.include_zero,
+    )
