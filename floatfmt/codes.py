@@ -11,7 +11,7 @@ from . import interop
 from .backends import Backend, Float64
 from .elements import Codebook, Elements, Integers, intervals, limits, table
 from .formats import Format
-from .groups import BlockGroups, Groups
+from .groups import Groups
 from .packing import pack_into, unpack_into
 from .rounding import rules
 
@@ -21,7 +21,6 @@ __all__ = [
     "code_dtype",
     "decode_piece",
     "encode_piece",
-    "rows_to_pack",
 ]
 
 #: Formats of no more bits become codes by comparing, faster than by rounding.
@@ -30,11 +29,6 @@ COMPARED_BITS = 4
 
 def code_dtype(elements: Elements) -> np.dtype:
     return np.dtype(np.uint8) if isinstance(elements, Format) else elements.code_dtype
-
-
-def rows_to_pack(shape: tuple[int, ...], flat: bool) -> tuple[int, ...]:
-    """Return the shape in which codes are packed along the last axis."""
-    return (math.prod(shape),) if flat or not shape else shape
 
 
 def _bytes_of(stored: np.ndarray, index: Any, bits: int, rows: tuple[int, ...]) -> np.ndarray:
@@ -62,9 +56,9 @@ class CodeWriter:
     def __init__(self, elements: Elements, groups: Groups, values: np.ndarray, out: Any) -> None:
         self.elements, self.groups, self.dtype = elements, groups, code_dtype(elements)
         self.is_packed = elements.bits < 8
-        blocked = isinstance(groups, BlockGroups)
+        blocked = groups.block is not None
         flat = blocked and groups.axis is None
-        self.rows = rows_to_pack(values.shape, flat)
+        self.rows = groups.rows_in_order
         #: An array of all codes, where sections cannot be stored as they come.
         self.all: np.ndarray | None = None
         if self.is_packed:
@@ -79,7 +73,7 @@ class CodeWriter:
         self._scratch = np.empty(0, self.dtype)
 
     def _packed_array(self, out: Any, values: np.ndarray) -> np.ndarray:
-        nbytes = -(-(self.rows[-1] if self.rows else 1) * self.elements.bits // 8)
+        nbytes = -(-self.rows[-1] * self.elements.bits // 8)
         shape = (*self.rows[:-1], nbytes)
         if out is None:
             return np.empty(shape, np.uint8)
@@ -130,15 +124,15 @@ class CodeReader:
     def __init__(self, stored: np.ndarray, elements: Elements, groups: Groups) -> None:
         self.stored, self.elements = stored, elements
         shape = groups.shape
-        blocked = isinstance(groups, BlockGroups)
-        self.rows = rows_to_pack(shape, blocked and groups.axis is None)
+        blocked = groups.block is not None
+        self.rows = groups.rows_in_order
         in_rows = not blocked or groups.axis in (None, len(shape) - 1)
         #: All codes, where sections cannot be had from what is stored.
         self.all: np.ndarray | None = None
         if elements.bits == 8:
             self.all = groups.view(stored)
         elif not in_rows:
-            self.all = groups.view(all_codes(stored, elements, shape, self.rows))
+            self.all = groups.view(all_codes(stored, elements, groups))
 
     def section(self, index: Any, shape: tuple[int, ...]) -> np.ndarray:
         """Return the codes of a section."""
@@ -148,11 +142,9 @@ class CodeReader:
         return _unpacked(part, self.elements, shape[-1] if shape else 1).reshape(shape)
 
 
-def all_codes(
-    stored: np.ndarray, elements: Elements, shape: tuple[int, ...], rows: tuple[int, ...]
-) -> np.ndarray:
-    """Return packed codes one a byte."""
-    return _unpacked(stored, elements, rows[-1] if rows else 1).reshape(shape)
+def all_codes(stored: np.ndarray, elements: Elements, groups: Groups) -> np.ndarray:
+    """Return packed codes one a byte, in the values' shape."""
+    return _unpacked(stored, elements, groups.rows_in_order[-1]).reshape(groups.shape)
 
 
 # --- pieces -------------------------------------------------------------------------------------

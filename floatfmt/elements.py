@@ -6,6 +6,7 @@ Each says how a value that has been divided by its scale becomes a code, and wha
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,8 +62,8 @@ class Codebook:
     Parameters
     ----------
     values : sequence of float
-        2 to 256 finite values in the order of their codes: code i means values[i]. Of equal ones the
-        first is used.
+        2 to 256 finite values in the order of their codes: code i means values[i]. Of equal ones
+        the first is used.
     name : str
         What results call it.
 
@@ -183,9 +184,7 @@ def limits(elements: Codebook | Format) -> tuple[float, float]:
 def intervals(elements: Codebook | Format, rounding: Rounding = Rounding.NEAREST_EVEN) -> Intervals:
     """Return the intervals whose values round to each code, in a mode that is not stochastic."""
     ladder = _ladder(elements)
-    edges = [
-        _edge(below, above, rounding) for below, above in zip(ladder, ladder[1:], strict=False)
-    ]
+    edges = [_edge(below, above, rounding) for below, above in itertools.pairwise(ladder)]
     low, high = limits(elements)
     return Intervals(
         thresholds=np.array([threshold for threshold, _ in edges]),
@@ -220,7 +219,7 @@ def _edge(below: _Rung, above: _Rung, mode: Rounding) -> tuple[float, int]:
 
 @functools.lru_cache(maxsize=64)
 def table(elements: Codebook | Format) -> np.ndarray:
-    """Return the values of all codes as 256 float64, 0 where there is none or none that is finite."""
+    """Return the values of all codes as 256 float64; 0 where there is none that is finite."""
     values = np.zeros(256)
     if isinstance(elements, Codebook):
         values[: len(elements.values)] = elements.values

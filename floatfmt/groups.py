@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -56,11 +56,19 @@ class AxisGroups:
 
     shape: tuple[int, ...]
     axes: tuple[int, ...]
+    #: What `BlockGroups` has.
+    block: ClassVar[None] = None
+    axis: ClassVar[None] = None
 
     @property
     def parameter_shape(self) -> tuple[int, ...]:
         """The lengths of the kept axes."""
         return tuple(self.shape[a] for a in self.axes)
+
+    @property
+    def rows_in_order(self) -> tuple[int, ...]:
+        """The shape in which codes are packed, along its last axis."""
+        return self.shape or (1,)
 
     @property
     def scale_shape(self) -> tuple[int, ...]:
@@ -174,6 +182,8 @@ class BlockGroups:
     shape: tuple[int, ...]
     block: int
     axis: int | None
+    #: What `AxisGroups` has.
+    axes: ClassVar[tuple[int, ...]] = ()
 
     @property
     def _rows(self) -> tuple[int, ...]:
@@ -188,6 +198,11 @@ class BlockGroups:
         """Rows, and the blocks of each."""
         *others, length = self._rows
         return (*others, -(-length // self.block))
+
+    @property
+    def rows_in_order(self) -> tuple[int, ...]:
+        """The shape in which codes are packed, along its last axis."""
+        return (math.prod(self.shape),) if self.axis is None else self.shape
 
     @property
     def scale_shape(self) -> tuple[int, ...]:

@@ -102,7 +102,7 @@ def unpack(
 
 
 def pack_into(codes: np.ndarray, packed: np.ndarray, bits: int, high_first: bool = False) -> None:
-    """Pack plain arrays of bytes; what a code has above its bits, as negative ones do, is left out."""
+    """Pack plain arrays of bytes; what negative codes have above their bits is left out."""
     backend = current_backend()
     for source, target in _rows_to_pack(codes, packed, bits):
         backend.pack(source, target, bits, high_first)

@@ -24,7 +24,7 @@ from .quantizing import Ends, Parameters, Plan, run
 from .rounding import Rounding, fresh_seed, rounding_mode, word64
 from .schemes import POWER_RULES, SCHEMES, Scheme, find
 
-__all__ = ["absmax", "quantize", "zeropoint"]
+__all__ = ["absmax", "quantize", "settle", "zeropoint"]
 
 SCALE_FORMATS = ("fp64", "fp32", "fp16", "bf16", "fp8_e8m0fnu")
 NONFINITE = ("error", "saturate", "ignore")
@@ -97,8 +97,8 @@ def quantize(
         the least mean squared error.
     scale_dtype : format, optional
         Format of the stored scale: fp64, fp32, fp16, bf16 or e8m0; by default fp64 for fp64 values,
-        else fp32. A scale is rounded to nearest, but up where it is subnormal, so it is never 0, and
-        up to a power of two in e8m0.
+        else fp32. A scale is rounded to nearest, but up where it is subnormal, so it is never 0,
+        and up to a power of two in e8m0.
     scale_rule : {"floor", "ceil", "even", "rceil"}, optional
         How a power-of-two scale follows from the largest magnitude: floor is OCP's and the default
         of the mx schemes, under which the largest values may be clamped; rceil clamps nothing.
@@ -131,16 +131,16 @@ def quantize(
     All zeros give codes 0, scale 1. A constant c has scale abs(c), rounded to `scale_dtype`, and
     zero point 0 under zeropoint. An empty array gives an empty result with scale 1.
 
-    Unless a value is clamped, it comes back within half a step between the codes' values, as long as
-    abs(x / scale) stays below 2**52: beyond, which takes an fp64 range far narrower than its
+    Unless a value is clamped, it comes back within half a step between the codes' values, as long
+    as abs(x / scale) stays below 2**52: beyond, which takes an fp64 range far narrower than its
     distance from 0, float64 has no halves. absmax clamps nothing, unless a coarse `scale_dtype`
     makes it; under zeropoint an end may lie half a step outside the codes. `Quantized.saturated`
     counts.
 
     Values of the `nf4`, `fp4` and `dynamic8` tables are bitsandbytes'; what that library makes of
     them differs in ties, rounding and zeros: see ``ff.conventions()``. Sources: OCP Microscaling
-    Formats (MX) v1.0; QLoRA, arXiv 2305.14314; the NVFP4 scales of torchao, but that a block's scale
-    may be a subnormal E4M3.
+    Formats (MX) v1.0; QLoRA, arXiv 2305.14314; the NVFP4 scales of torchao, but that a block's
+    scale may be a subnormal E4M3.
 
     Examples
     --------
@@ -155,13 +155,25 @@ def quantize(
     ([[0, 14, 7], [5, 0, 12]], [[0.5], [0.125]], (2, 2))
     """
     values = _values(x)
-    plan = _plan(
-        *(scheme, bits, signed, scale, format(values.dtype)),
-        **dict(scale_dtype=scale_dtype, scale_rule=scale_rule, include_zero=include_zero),
-        **dict(double_quantization=double_quantization, clip=clip, rounding=rounding, seed=seed),
+    plan, groups = settle(
+        values.shape,
+        format(values.dtype),
+        scheme,
+        bits=bits,
+        signed=signed,
+        scale=scale,
+        axis=axis,
+        block=block,
+        block_axis=block_axis,
+        rounding=rounding,
+        seed=seed,
+        clip=clip,
+        scale_dtype=scale_dtype,
+        scale_rule=scale_rule,
+        include_zero=include_zero,
+        double_quantization=double_quantization,
         nonfinite=nonfinite,
     )
-    groups = _groups(values.shape, plan.scheme, axis, block, block_axis)
     if scale is None and zero_point is not None:
         raise TypeError("a zero_point goes with a scale; a scheme finds its own")
     with current_backend().float_environment():
@@ -190,9 +202,14 @@ def absmax(
            [ 64, 127]], dtype=int8)
     """
     return quantize(
-        *(x, "absmax"),
-        **dict(bits=bits, axis=axis, block=block, block_axis=block_axis),
-        **dict(scale_dtype=scale_dtype, out=out),
+        x,
+        "absmax",
+        bits=bits,
+        axis=axis,
+        block=block,
+        block_axis=block_axis,
+        scale_dtype=scale_dtype,
+        out=out,
     )
 
 
@@ -216,13 +233,41 @@ def zeropoint(
     array([-128,   -1,  127], dtype=int8)
     """
     return quantize(
-        *(x, "zeropoint"),
-        **dict(bits=bits, signed=signed, axis=axis, block=block, block_axis=block_axis),
-        **dict(scale_dtype=scale_dtype, out=out),
+        x,
+        "zeropoint",
+        bits=bits,
+        signed=signed,
+        axis=axis,
+        block=block,
+        block_axis=block_axis,
+        scale_dtype=scale_dtype,
+        out=out,
     )
 
 
 # --- arguments ----------------------------------------------------------------------------------
+
+
+def settle(
+    shape: tuple[int, ...],
+    source: Format,
+    scheme: str | Elements | None,
+    *,
+    scale: Any = None,
+    axis: int | Sequence[int] | None = None,
+    block: int | None = None,
+    block_axis: int | None = -1,
+    **options: Any,
+) -> tuple[Plan, Groups]:
+    """Return what the options of `quantize` come to for values of a shape and format.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `quantize`.
+    """
+    plan = _plan(source, scheme, scale, **options)
+    return plan, _groups(shape, plan.scheme, axis, block, block_axis)
 
 
 def _values(x: Any) -> np.ndarray:
@@ -236,20 +281,20 @@ def _is_narrow(dtype: np.dtype) -> bool:
 
 
 def _plan(
-    which: str | Elements | None,
-    bits: int | None,
-    signed: bool | None,
-    scale: Any,
     source: Format,
+    which: str | Elements | None,
+    scale: Any,
     *,
-    scale_dtype: FormatLike | None,
-    scale_rule: str | None,
-    include_zero: bool,
-    double_quantization: bool,
-    clip: str | float | None,
-    rounding: str | Rounding,
-    seed: int | None,
-    nonfinite: str,
+    bits: int | None = None,
+    signed: bool | None = None,
+    scale_dtype: FormatLike | None = None,
+    scale_rule: str | None = None,
+    include_zero: bool = False,
+    double_quantization: bool = False,
+    clip: str | float | None = None,
+    rounding: str | Rounding = Rounding.NEAREST_EVEN,
+    seed: int | None = None,
+    nonfinite: str = "error",
 ) -> Plan:
     if which is None and scale is None:
         raise TypeError(f"give a scheme ({', '.join(map(repr, SCHEMES))}) or a scale")
@@ -269,11 +314,27 @@ def _plan(
         raise TypeError(f"a seed is for stochastic rounding, not {mode}")
     drawn = (fresh_seed() if seed is None else word64(seed)) if stochastic else 0
     rule = _power_rule(scheme, scale_rule)
+    if double_quantization and scale_dtype is not None:
+        raise TypeError(
+            f"double_quantization= stores the scales, so scale_dtype={scale_dtype!r} cannot"
+        )
     if double_quantization and (rule or scheme.two_level or scheme.spread == "range"):
         raise TypeError(f"double_quantization= is for scales that are floats, not {scheme.name}'s")
+    scale_format = _scale_format(scheme, rule, scale_dtype, source)
+    if double_quantization:
+        scale_format = format("fp32")
     return Plan(
-        *(scheme, elements, _scale_format(scheme, rule, scale_dtype, source), rule),
-        *(include_zero, double_quantization, _clip(clip, scale), mode, drawn, nonfinite, source),
+        scheme=scheme,
+        elements=elements,
+        scale_format=scale_format,
+        power_rule=rule,
+        include_zero=include_zero,
+        double=double_quantization,
+        clip=_clip(clip, scale),
+        rounding=mode,
+        seed=drawn,
+        nonfinite=nonfinite,
+        source=source,
     )
 
 
@@ -443,15 +504,16 @@ def _calibrated(low: Any, high: Any, groups: Groups, plan: Plan, has_scale: bool
         return None, None
     if has_scale:
         raise TypeError("min= and max= find a scale; they do not go with a given one")
-    ends = []
-    for name, end in (("min", low), ("max", high)):
-        if end is None:
-            ends.append(None)
-            continue
-        wide = np.asarray(interop.to_numpy(end))
-        if wide.dtype.kind not in "fViu" or not np.isfinite(wide.astype(np.float64)).all():
-            raise ValueError(f"{name} must be finite numbers, got {end!r}")
-        ends.append(_for_groups(wide.astype(np.float64), groups, name))
-    if ends[0] is not None and ends[1] is not None and (ends[0] > ends[1]).any():
+    first, last = (_given_end(end, groups, name) for name, end in (("min", low), ("max", high)))
+    if first is not None and last is not None and (first > last).any():
         raise ValueError(f"min={low!r} lies above max={high!r}")
-    return ends[0], ends[1]
+    return first, last
+
+
+def _given_end(end: Any, groups: Groups, name: str) -> np.ndarray | None:
+    if end is None:
+        return None
+    wide = interop.to_numpy(end)
+    if wide.dtype.kind not in "fViu" or not np.isfinite(wide.astype(np.float64)).all():
+        raise ValueError(f"{name} must be finite numbers, got {end!r}")
+    return _for_groups(wide.astype(np.float64), groups, name)

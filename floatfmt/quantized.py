@@ -10,7 +10,7 @@ import numpy as np
 
 from . import interop
 from .backends import Backend, current_backend
-from .codes import CodeReader, all_codes, decode_piece, rows_to_pack
+from .codes import CodeReader, all_codes, decode_piece
 from .elements import Elements
 from .formats import Format, FormatLike, format
 from .groups import AxisGroups, BlockGroups, Groups
@@ -54,7 +54,7 @@ class Quantized:
     nonfinite : int
         How many values were Inf or NaN; 0 unless they were allowed.
     tensor_scale : 0-d array or None
-        What every scale has been divided by before it was stored (NVFP4); `scale` is what is stored.
+        What every scale was divided by before it was stored (NVFP4); `scale` is what is stored.
     scale_codes : Quantized or None
         The scales as they are stored under double quantisation, with `scale_offset` to be added.
     scale_offset : 0-d array or None
@@ -107,10 +107,8 @@ class Quantized:
         """The codes in x's shape, one a byte: int8 for signed integers, else uint8."""
         if self.bits == 8:
             return self.packed
-        flat = self.block is not None and self.block_axis is None
-        rows = rows_to_pack(self.shape, flat)
         stored = interop.to_numpy(self.packed)
-        return interop.like(all_codes(stored, self.elements, self.shape, rows), self.packed)
+        return interop.like(all_codes(stored, self.elements, groups_of(self)), self.packed)
 
     @property
     def nbytes(self) -> int:
@@ -240,9 +238,8 @@ def _decode_all(q: Quantized, values: np.ndarray, backend: Backend) -> None:
                 out = view[slab.values]
                 at = slab.parameters
                 for piece in groups.pieces((reader.section(slab.values, out.shape), out), writes=1):
-                    decode_piece(
-                        *(q.elements, backend, *piece.arrays, piece.of(scale[at])),
-                        None if zeros is None else piece.of(zeros[at]),
-                    )
+                    codes, part = piece.arrays
+                    z = None if zeros is None else piece.of(zeros[at])
+                    decode_piece(q.elements, backend, codes, part, piece.of(scale[at]), z)
         if target is not values:
             values[...] = target

@@ -147,7 +147,7 @@ class _Job:
                 self.nonfinite += lost
 
     def _fuses(self) -> bool:
-        """Return whether scales and codes can be had in one pass: every piece holds whole groups."""
+        """Return whether one pass finds scales and codes: every piece holds whole groups."""
         plan, groups = self.plan, self.groups
         is_plainest = (plan.power_rule, plan.clip, self.ends) == (None, None, (None, None))
         if plan.scheme.name != "absmax" or plan.nonfinite != "error" or not is_plainest:
@@ -174,12 +174,12 @@ class _Job:
 
     def _encode(self, values: np.ndarray, codes: np.ndarray, at: Index) -> None:
         """Write the codes of a section, whose parameters are `at` theirs."""
-        zeros = None if self.zero_point is None else self.zero_point[at]
+        elements, backend = self.plan.elements, self.backend
+        zero_point = None if self.zero_point is None else self.zero_point[at]
         for piece in self.groups.pieces((values, codes), writes=1):
-            clamped = encode_piece(
-                *(self.plan.elements, self.backend, *piece.arrays),
-                *self._parameters(piece, self.scale[at], zeros),
-            )
+            scale, zeros = self._parameters(piece, self.scale[at], zero_point)
+            x, target = piece.arrays
+            clamped = encode_piece(elements, backend, x, target, scale, zeros)
             if clamped < 0:
                 self._report_not_finite()
             self.saturated += clamped
@@ -222,8 +222,8 @@ class _Job:
         policy = "error" if self.plan.nonfinite == "error" else "ignore"
         values, lost = self._finite(self.view[section.values], policy)
         at = section.parameters
-        ends = tuple(None if end is None else end[at] for end in self.ends)
-        low, high = self._ends(values, *ends, includes_zero=bool(lost))
+        first, last = (None if end is None else end[at] for end in self.ends)
+        low, high = self._ends(values, first, last, includes_zero=bool(lost))
         if self.plan.clip == "mse":
             low, high = self._least_error(values, low, high)
         found = self._parameters_of(low, high)
@@ -286,14 +286,23 @@ class _Job:
             mean = math.fsum(self.scale.reshape(-1).tolist()) / max(self.scale.size, 1)
             self.scale_offset = np.float32(mean)
             centred = (self.scale - np.float64(self.scale_offset)).astype(np.float32)
+        assert _DYNAMIC8.elements is not None
         plan = self.plan._replace(
-            **dict(scheme=_DYNAMIC8, elements=_DYNAMIC8.elements, scale_format=format("fp32")),
-            **dict(double=False, clip=None, nonfinite="error", source=format("fp32")),
+            scheme=_DYNAMIC8,
+            elements=_DYNAMIC8.elements,
+            scale_format=format("fp32"),
+            double=False,
+            clip=None,
+            nonfinite="error",
+            source=format("fp32"),
             rounding=Rounding.NEAREST_EVEN,
         )
-        groups = BlockGroups(centred.shape, DOUBLE_BLOCK, None)
-        self.scale_codes = run(centred, centred, plan, groups)
-        self.scale = double_scale(self.scale_codes, self.scale_offset)
+        # In the order in which users see the scales, so that what is stored goes with them.
+        seen = np.ascontiguousarray(self.groups.to_scales(centred))
+        groups = BlockGroups(seen.shape, DOUBLE_BLOCK, None)
+        self.scale_codes = run(seen, seen, plan, groups)
+        back = double_scale(self.scale_codes, self.scale_offset)
+        self.scale = np.ascontiguousarray(self.groups.from_scales(back))
 
     def _tensor_scale(self) -> float:
         """Return the scale that brings the largest block scale to its format's largest value."""
@@ -476,7 +485,6 @@ def double_scale(nested: Quantized, offset: Any) -> Float64:
 
 def _result(job: _Job, stored: Any, like: Callable[[np.ndarray], Any]) -> Quantized:
     plan, groups = job.plan, job.groups
-    blocked = isinstance(groups, BlockGroups)
     scale = groups.to_scales(job.scale)
     zeros = None
     if job.zero_point is not None:
@@ -494,9 +502,9 @@ def _result(job: _Job, stored: Any, like: Callable[[np.ndarray], Any]) -> Quanti
         zero_point=None if zeros is None else like(zeros),
         scheme=plan.scheme.name,
         elements=plan.elements,
-        axis=() if blocked else groups.axes,
-        block=groups.block if blocked else None,
-        block_axis=groups.axis if blocked else None,
+        axis=groups.axes,
+        block=groups.block,
+        block_axis=groups.axis,
         shape=job.values.shape,
         format=plan.source,
         saturated=job.saturated,

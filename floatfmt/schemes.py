@@ -7,6 +7,7 @@ such as ``"int4_absmax_block32"``, into the options of `ff.quantize`.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .codebooks import DYNAMIC8, FP4, NF4
@@ -172,7 +173,7 @@ def _of_format(fmt: Format) -> Scheme:
 
 _INTEGER = re.compile(r"(u?)int([2-8])(?:_(absmax|zeropoint|asymmetric))?")
 #: What may follow a scheme's name, and the options it stands for.
-_SUFFIXES = {
+_SUFFIXES: dict[str, Callable[[re.Match[str]], dict[str, Any]]] = {
     r"row": lambda _: {"axis": 0},
     r"block(\d+)": lambda found: {"block": int(found[1])},
     r"scaled": lambda _: {},
@@ -195,8 +196,8 @@ def parse(name: str) -> dict[str, Any]:
     ``_zeropoint``, or ``_asymmetric`` (usual for uint: zeropoint of a range that holds 0); or a
     scheme's or format's name; then what is to differ: ``_row`` (a scale for every index of
     axis 0), ``_block32``, ``_double`` (double quantisation), ``_floor``, ``_ceil``, ``_even`` or
-    ``_rceil`` (the rule for power-of-two scales), ``_mse`` or ``_p99.9`` (clipping), ``_bf16scale``,
-    ``_fp16scale`` or ``_e8m0scale``. fp8 formats by a scale end in ``_scaled`` or ``_row``.
+    ``_rceil`` (the rule for power-of-two scales), ``_mse`` or ``_p99.9`` (clipping),
+    ``_bf16scale``, ``_fp16scale`` or ``_e8m0scale``; or nothing, ``_scaled``.
 
     Raises
     ------
@@ -212,6 +213,7 @@ def parse(name: str) -> dict[str, Any]:
     """
     whole = name.strip().lower()
     integer = _INTEGER.match(whole)
+    options: dict[str, Any]
     if integer:
         head, options = integer[0], _integer_options(integer)
     else:

@@ -53,6 +53,7 @@ ORDER = (
     "quantized",
     "quantizing",
     "quantize",
+    "storage",
     "metrics",
     "integer_product",
     "llm_int8",
