@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import ml_dtypes
@@ -24,6 +25,7 @@ __all__ = [
     "holds_values_of",
     "is_plain",
     "is_torch",
+    "kept_axes",
     "like",
     "preformatted",
     "same",
@@ -271,6 +273,25 @@ def like(array: np.ndarray, x: object) -> Any:
     if hasattr(x, "__array_namespace__") and not isinstance(x, np.generic):
         return x.__array_namespace__().asarray(array)
     return array
+
+
+def kept_axes(axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+    """Return the axes that an `axis` argument names, ascending and not negative; none for None."""
+    try:
+        if isinstance(axis, bool):
+            raise TypeError
+        wanted = () if axis is None else axis if isinstance(axis, Sequence) else (axis,)
+        indices = [operator.index(a) for a in wanted]
+    except TypeError:
+        message = f"axis must be an integer or a sequence of integers, got {axis!r}"
+        raise TypeError(message) from None
+    for a in indices:
+        if not -ndim <= a < ndim:
+            raise ValueError(f"axis {a} is out of range for an array of {ndim} dimensions")
+    axes = tuple(sorted(a % ndim for a in indices))
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"axis {axis!r} names an axis twice")
+    return axes
 
 
 #: Elements of a piece: with its temporaries it stays in the second-level cache.

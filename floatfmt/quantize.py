@@ -7,7 +7,6 @@ arithmetic on exact input values, ``rint`` rounds half to even.
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -219,7 +218,7 @@ def quantize(
     if scheme is not None and not (isinstance(scheme, str) and scheme in SCHEMES):
         raise ValueError(f"no scheme is called {scheme!r}; there are {', '.join(SCHEMES)}")
     values = interop.float_array(x)
-    axes = _axes(axis, values.ndim)
+    axes = interop.kept_axes(axis, values.ndim)
     scale_format = _scale_format(scale_dtype, format(values.dtype))
     codes = interop.checked_out(out, INT8, values)
     backend = current_backend()
@@ -283,24 +282,6 @@ def zeropoint(
 
 
 # --- arguments ----------------------------------------------------------------------------------
-
-
-def _axes(axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
-    try:
-        if isinstance(axis, bool):
-            raise TypeError
-        wanted = () if axis is None else axis if isinstance(axis, Sequence) else (axis,)
-        indices = [operator.index(a) for a in wanted]
-    except TypeError:
-        message = f"axis must be an integer or a sequence of integers, got {axis!r}"
-        raise TypeError(message) from None
-    for a in indices:
-        if not -ndim <= a < ndim:
-            raise ValueError(f"axis {a} is out of range for an array of {ndim} dimensions")
-    axes = tuple(sorted(a % ndim for a in indices))
-    if len(set(axes)) < len(axes):
-        raise ValueError(f"axis {axis!r} names an axis twice")
-    return axes
 
 
 def _scale_format(wanted: FormatLike | None, source: Format) -> Format:

@@ -46,6 +46,7 @@ ORDER = (
     "fields",
     "packing",
     "quantize",
+    "error_figures",
     "metrics",
     "integer_product",
     "llm_int8",

@@ -24,7 +24,8 @@ from rich.console import Console
 import floatfmt as ff
 from floatfmt.checkpoint import CheckpointError
 from floatfmt.compare import INT8_ROWS, Comparison, Table, compare
-from floatfmt.metrics import NO_ERROR, error, keep_freed_memory
+from floatfmt.error_figures import keep_freed_memory
+from floatfmt.metrics import NO_ERROR, error
 from strategies import FLOAT_DTYPES, finite_arrays
 
 #: `floatfmt.compare` names the function once the package exports it.

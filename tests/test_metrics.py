@@ -13,7 +13,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import floatfmt as ff
-from floatfmt import metrics
+from floatfmt import error_figures, metrics
 from floatfmt.metrics import Error, error
 from strategies import FLOAT_DTYPES, finite_arrays, value_arrays
 
@@ -253,7 +253,7 @@ def test_subnormals_count_even_where_the_process_flushes_them(level, x):
 
 def test_memory_stays_bounded_for_an_array_of_any_size():
     x = np.ones(4_000_000, np.float32)
-    metrics.keep_freed_memory()
+    error_figures.keep_freed_memory()
     tracemalloc.start()
     try:
         error(x, x)
