@@ -411,4 +411,4 @@ def _equal(a: Any, b: Any) -> bool:
                 (np.ascontiguousarray(a).view(bits) == np.ascontiguousarray(b).view(bits)).all()
             )
         )
-    return bool(a == b)
+    return bool(a == b or (a != a and b != b))  # a NaN is equal to a NaN

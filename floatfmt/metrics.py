@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -101,6 +101,9 @@ class Error:
     mean_ulp: float | None
 
     __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return interop.same(self, other)
 
     def _repr_html_(self) -> str:
         return interop.preformatted(self.details())
@@ -337,6 +340,11 @@ class Errors:
     def _repr_html_(self) -> str:
         return interop.preformatted(self)
 
+    def __iter__(self) -> Iterator[Group]:
+        """Yield every group, the last axis of their indices fastest."""
+        for place in np.ndindex(self.shape):
+            yield self._group(place)
+
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of every array of figures."""
@@ -428,7 +436,7 @@ class Errors:
         order = np.lexsort((np.where(nan, 0, -badness), ~nan))[:n]
         indices = (np.unravel_index(flat, self.shape) for flat in order)
         places = (tuple(int(i) for i in index) for index in indices)
-        return [Group(place, self._slices(place), self[place]) for place in places]
+        return [self._group(place) for place in places]
 
     def to_dict(self) -> dict[str, Any]:
         """Return every figure of every group, ready for JSON, and those of all together."""
@@ -453,10 +461,7 @@ class Errors:
         else:
             which = f"blocks of {self.block} along axis {self.block_axis}"
         groups = f"{self.count.size:,} group{'s' * (self.count.size != 1)}"
-        shape = (
-            f"({', '.join(map(str, self.original_shape))}{',' * (len(self.original_shape) == 1)})"
-        )
-        return f"{groups} of {shape}, {which}; the worst by rmse:"
+        return f"{groups} of {self.original_shape}, {which}; the worst by rmse:"
 
     def _table(self) -> Table:
         header = ("", "max error", "RMSE", "SQNR dB", "cosine", "mean")
@@ -484,6 +489,9 @@ class Errors:
         ):
             raise IndexError(f"there is no group {index!r}; their figures have shape {self.shape}")
         return tuple(i % n for i, n in zip(place, self.shape, strict=True))
+
+    def _group(self, place: tuple[int, ...]) -> Group:
+        return Group(place, self._slices(place), self[place])
 
     def _slices(self, place: tuple[int, ...]) -> tuple[slice, ...]:
         lengths = [1 if axis in self.axis else n for axis, n in enumerate(self.original_shape)]

@@ -539,6 +539,8 @@ def test_to_dict_is_json_with_a_schema_version_and_every_column(shown):
     assert set(card["rows"][0]) == {
         *("name", "values", "nbytes", "bits_per_weight", "max_abs", "rmse", "mse", "sqnr_db"),
         *("mean_error", "signal_rms", "saturated", "flushed"),
+        *("relative_frobenius", "cosine", "approximation_rms", "max_ulp", "mean_ulp"),
+        *("outliers", "outlier_share", "outlier_threshold"),
         *("encode_gb_per_s", "decode_gb_per_s", "note"),
     }
 

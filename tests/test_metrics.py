@@ -585,6 +585,22 @@ def test_indexing_takes_places_in_the_figures_or_in_the_kept_axes():
         errors[:2]
 
 
+def test_iterating_gives_every_group_with_its_slices():
+    x, y = special_values((2, 3, 4), 6)
+    errors = error(x, y, axis=(0, 2))
+    groups = list(errors)
+    assert [group.index for group in groups] == list(np.ndindex(2, 1, 4))
+    for group in groups:
+        assert_alike(group.error, error(x[group.slices], y[group.slices]))
+
+
+def test_errors_with_nan_in_them_are_equal_to_themselves():
+    x, y = np.float64([1, 2]), np.float64([math.nan, 2])
+    assert error(x, y) == error(x, y)
+    assert error(x, y) != error(x, x)
+    assert error(x, y, axis=0) == error(x, y, axis=0)
+
+
 def ranked(x: np.ndarray, y: np.ndarray, by: str, n: int) -> list[int]:
     return [group.index[0] for group in error(x, y, axis=0).worst(n, by)]
 
