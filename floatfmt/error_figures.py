@@ -115,8 +115,8 @@ def merged(a: Figures, b: Figures) -> Figures:
     mine, theirs = (part.count / np.maximum(count, 1) for part in (a, b))
 
     def mean(p: Float64, q: Float64) -> Float64:
+        # Rounding must not carry a mean past its bound; a root could overflow.
         bound = np.maximum(np.abs(p), np.abs(q))
-        # Rounding must not carry a mean past its bound: that could overflow.
         return np.clip(p * mine + q * theirs, -bound, bound)
 
     def rms(p: Float64, q: Float64) -> Float64:
@@ -340,11 +340,9 @@ def _scaled(values: Float64, reduce: Reduce, size: int) -> Scaled:
     largest = _largest(values, reduce)
     if not np.where(safe, 0.0, largest).any():
         return Scaled(values, mean_square, 0)
-    bound, exponent = np.frexp(largest)
+    exponent = np.frexp(largest)[1]
     values = np.ldexp(values, -exponent)
-    mean_square = reduce(np.add, np.square(values)) / size
-    # Rounding must not carry the result past its bound: that could overflow.
-    return Scaled(values, np.minimum(mean_square, np.square(bound)), exponent)
+    return Scaled(values, reduce(np.add, np.square(values)) / size, exponent)
 
 
 def _ulps(x: np.ndarray, y: np.ndarray) -> Float64:

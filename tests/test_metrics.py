@@ -176,6 +176,29 @@ def test_the_largest_errors_of_all_do_not_overflow_the_mean():
     assert result.rmse == result.max_abs == result.mean_error == largest
 
 
+def test_no_rounding_carries_a_mean_of_the_largest_past_it():
+    largest = np.finfo(np.float64).max
+    for size in range(1, 200):
+        x, nothing = np.full(size, -largest), np.zeros(size)
+        errors = error(x, nothing, block=1)
+        halves = (error(part, part * 0) for part in (x[: size // 3], x[size // 3 :]))
+        for result in (error(x, nothing), errors.total, next(halves).merge(next(halves))):
+            for figure in (result.rmse, result.mean_error, result.signal_rms):
+                assert figure == pytest.approx(largest, rel=1e-13), size
+                assert figure <= largest
+            assert result.rmse <= result.max_abs == largest
+
+
+@given(st.floats(1e-300, 1e300), st.integers(1, 400), st.data())
+def test_a_mean_of_equal_errors_is_not_beyond_the_largest(value, size, data):
+    cut = data.draw(st.integers(0, size))
+    y, nothing = np.full(size, value), np.zeros(size)
+    parts = (error(nothing[part], y[part]) for part in (slice(cut), slice(cut, None)))
+    for result in (error(nothing, y), next(parts).merge(next(parts))):
+        assert abs(result.mean_error) <= result.max_abs == value
+        assert result.rmse <= result.max_abs
+
+
 @pytest.mark.parametrize("size", [65_536, 65_537, 300_000])
 def test_an_array_of_several_pieces_equals_one_computed_at_once(size):
     rng = np.random.default_rng(size)
@@ -301,6 +324,9 @@ def exact_cosine(x: np.ndarray, y: np.ndarray) -> float:
 @example((np.float64([1e300, 1e-300]), np.float64([1e-300, 1e300])))
 @example((np.float64([5e-324, 0.0]), np.float64([1e308, 5e-324])))
 @example((np.float64([2e-308, 5e-324]), np.float64([5e-324, 2e-308])))
+@example((np.float64([1e90, 2e90]), np.float64([2e90, -1e89])))
+@example((np.float64([1e-90, 2e-90]), np.float64([2e-90, -1e-91])))
+@example((np.float64([1e150, 2e150]), np.float64([2e-150, -1e-151])))
 @example((np.zeros(3), np.zeros(3)))
 @example((np.zeros(3), np.ones(3)))
 def test_cosine_and_relative_frobenius_equal_their_definitions_in_exact_arithmetic(pair):
