@@ -28,7 +28,7 @@ OUTLIER_THRESHOLD = 6.0
 # --- the answer ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # with eq it would get a hash
 class Error:
     """The error of an approximation: ``approximation - original``, element by element.
 
