@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from . import exact
 from .arrays import astype, decode, encode, round_to
 from .backends import NativeMissingWarning, available_backends, use_backend
+from .code_usage import CodeUsage, code_usage
 from .compare import Comparison, compare
 from .conventions import Convention, conventions
 from .doctor import Diagnosis, doctor
@@ -28,7 +29,8 @@ from .grid import (
     values,
 )
 from .inspection import Inspection, inspect
-from .metrics import Error, error
+from .measurement import Measurement, measure
+from .metrics import Error, Errors, error
 from .packing import pack, unpack
 from .quantize import absmax, quantize, zeropoint
 from .quantized import Quantized
@@ -57,6 +59,7 @@ _LATER = {
 
 __all__ = [
     "Category",
+    "CodeUsage",
     "Codebook",
     "Comparison",
     "Compatibility",
@@ -66,6 +69,7 @@ __all__ = [
     "Difference",
     "DoubleRounding",
     "Error",
+    "Errors",
     "Explanation",
     "Fault",
     "Fields",
@@ -73,6 +77,7 @@ __all__ = [
     "Identification",
     "Inspection",
     "LLMInt8",
+    "Measurement",
     "NativeMissingWarning",
     "Quantized",
     "QuantizerVerification",
@@ -85,6 +90,7 @@ __all__ = [
     "assert_max_ulp",
     "astype",
     "available_backends",
+    "code_usage",
     "compare",
     "compatibility",
     "compose",
@@ -103,6 +109,7 @@ __all__ = [
     "identify",
     "inspect",
     "llm_int8_matmul",
+    "measure",
     "next_down",
     "next_up",
     "p3109",

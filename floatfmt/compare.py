@@ -21,9 +21,10 @@ import numpy as np
 from . import exact, interop
 from .arrays import decode, encode
 from .backends import Float64, backend_name, current_backend
+from .error_figures import keep_freed_memory, widened
 from .formats import Format, FormatLike, format, nearest_names
 from .formats import formats as registered_formats
-from .metrics import NO_ERROR, Error, json_number, keep_freed_memory, piece_error, widened
+from .metrics import NO_ERROR, Error, json_number, piece_error
 from .quantize import quantize
 from .quantized import Quantized
 from .table import LONGEST_TEXT, TEXT_WIDTH, Part, Table, printable, rich_lines

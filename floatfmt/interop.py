@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import ml_dtypes
@@ -24,6 +25,7 @@ __all__ = [
     "holds_values_of",
     "is_plain",
     "is_torch",
+    "kept_axes",
     "like",
     "preformatted",
     "same",
@@ -273,6 +275,25 @@ def like(array: np.ndarray, x: object) -> Any:
     return array
 
 
+def kept_axes(axis: int | Sequence[int] | None, ndim: int, name: str = "axis") -> tuple[int, ...]:
+    """Return the axes that an argument called `name` names, ascending, not negative; or none."""
+    try:
+        if isinstance(axis, bool):
+            raise TypeError
+        wanted = () if axis is None else axis if isinstance(axis, Sequence) else (axis,)
+        indices = [operator.index(a) for a in wanted]
+    except TypeError:
+        message = f"{name} must be an integer or a sequence of integers, got {axis!r}"
+        raise TypeError(message) from None
+    for a in indices:
+        if not -ndim <= a < ndim:
+            raise ValueError(f"{name} {a} is out of range for an array of {ndim} dimensions")
+    axes = tuple(sorted(a % ndim for a in indices))
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"{name} {axis!r} names an axis twice")
+    return axes
+
+
 #: Elements of a piece: with its temporaries it stays in the second-level cache.
 SLAB = 1 << 16
 
@@ -390,4 +411,4 @@ def _equal(a: Any, b: Any) -> bool:
                 (np.ascontiguousarray(a).view(bits) == np.ascontiguousarray(b).view(bits)).all()
             )
         )
-    return bool(a == b)
+    return bool(a == b or (a != a and b != b))  # a NaN is equal to a NaN

@@ -402,7 +402,7 @@ def _groups(
     block: int | None,
     block_axis: int | None,
 ) -> Groups:
-    axes = _axes(axis, len(shape))
+    axes = interop.kept_axes(axis, len(shape))
     if block is None and axis is None and scheme.block is not None:
         block, block_axis = scheme.block, None if scheme.flat else block_axis
     if block is None:
@@ -419,26 +419,8 @@ def _groups(
         raise ValueError(f"block must be at least 1, got {block!r}")
     if block_axis is None or not shape:
         return BlockGroups(shape, size, None)
-    (along,) = _axes(block_axis, len(shape), "block_axis")
+    (along,) = interop.kept_axes(block_axis, len(shape), "block_axis")
     return BlockGroups(shape, size, along)
-
-
-def _axes(axis: int | Sequence[int] | None, ndim: int, name: str = "axis") -> tuple[int, ...]:
-    try:
-        if isinstance(axis, bool):
-            raise TypeError
-        wanted = () if axis is None else axis if isinstance(axis, Sequence) else (axis,)
-        indices = [operator.index(a) for a in wanted]
-    except TypeError:
-        message = f"{name} must be an integer or a sequence of integers, got {axis!r}"
-        raise TypeError(message) from None
-    for a in indices:
-        if not -ndim <= a < ndim:
-            raise ValueError(f"{name} {a} is out of range for an array of {ndim} dimensions")
-    axes = tuple(sorted(a % ndim for a in indices))
-    if len(set(axes)) < len(axes):
-        raise ValueError(f"{name} {axis!r} names an axis twice")
-    return axes
 
 
 def _given(scale: Any, zero_point: Any, groups: Groups, plan: Plan) -> Parameters:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-__all__ = ["LONGEST_TEXT", "TEXT_WIDTH", "Part", "Table", "printable", "rich_lines"]
+__all__ = ["LONGEST_TEXT", "TEXT_WIDTH", "Part", "Table", "aligned", "printable", "rich_lines"]
 
 #: A piece of a line and its role in it, a key of the styles below; "" is plain text.
 Part: TypeAlias = tuple[str, str]
@@ -121,6 +121,20 @@ def rich_lines(lines: Iterable[list[Part]]) -> Iterator[Text]:
     for line in lines:
         styled = ((text, STYLES[role]) for text, role in line)
         yield Text.assemble(*styled, no_wrap=True, overflow="ignore")
+
+
+def aligned(rows: Sequence[tuple[str, str]]) -> str:
+    """Return names and texts as lines of two columns.
+
+    Examples
+    --------
+    >>> from floatfmt.table import aligned
+    >>> print(aligned([("a", "1"), ("name", "2")]))
+    a     1
+    name  2
+    """
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:{width}}  {text}" for name, text in rows)
 
 
 def printable(text: str) -> str:

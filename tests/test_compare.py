@@ -24,7 +24,8 @@ from rich.console import Console
 import floatfmt as ff
 from floatfmt.checkpoint import CheckpointError
 from floatfmt.compare import INT8_ROWS, Comparison, Table, compare
-from floatfmt.metrics import NO_ERROR, error, keep_freed_memory
+from floatfmt.error_figures import keep_freed_memory
+from floatfmt.metrics import NO_ERROR, error
 from strategies import FLOAT_DTYPES, finite_arrays
 
 #: `floatfmt.compare` names the function once the package exports it.
@@ -538,6 +539,8 @@ def test_to_dict_is_json_with_a_schema_version_and_every_column(shown):
     assert set(card["rows"][0]) == {
         *("name", "values", "nbytes", "bits_per_weight", "max_abs", "rmse", "mse", "sqnr_db"),
         *("mean_error", "signal_rms", "saturated", "flushed"),
+        *("relative_frobenius", "cosine", "approximation_rms", "max_ulp", "mean_ulp"),
+        *("outliers", "outlier_share", "outlier_threshold"),
         *("encode_gb_per_s", "decode_gb_per_s", "note"),
     }
 
