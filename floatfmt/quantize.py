@@ -152,7 +152,7 @@ def quantize(
     array([  5, 127], dtype=int8)
     >>> q = ff.quantize(np.float32([[0.1, -3.0, 3.2], [0.5, 0.0, -0.25]]), "mxfp4")
     >>> q.codes.tolist(), q.scale.astype(np.float32).tolist(), q.packed.shape
-    ([[0, 14, 7], [5, 0, 12]], [[0.5], [0.125]], (2, 2))
+    ([[0, 15, 7], [6, 0, 12]], [[0.5], [0.125]], (2, 2))
     """
     values = _values(x)
     plan, groups = settle(
