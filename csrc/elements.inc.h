@@ -61,12 +61,12 @@ enum { FF_FEW = 15 }; /* thresholds that are counted one by one; more are search
     FF_LOOP void search##W(const I *restrict p, const I *restrict x, uint8_t *restrict index,      \
                            size_t n)                                                               \
     {                                                                                              \
-        for (size_t i = 0; i < n; i++) {                                                           \
-            int32_t at = 0;                                                                        \
-            for (int32_t step = 128; step != 0; step >>= 1)                                        \
-                at += x[i] > p[at + step - 1] ? step : 0;                                          \
-            index[i] = (uint8_t)at;                                                                \
-        }                                                                                          \
+        int32_t at[FF_BLOCK] = {0}; /* all values take a step before the next: gathers */          \
+        for (int32_t step = 128; step != 0; step >>= 1)                                            \
+            for (size_t i = 0; i < n; i++)                                                         \
+                at[i] += step & -(int32_t)(x[i] > p[at[i] + step - 1]);                            \
+        for (size_t i = 0; i < n; i++)                                                             \
+            index[i] = (uint8_t)at[i];                                                             \
     }
 FF_DEFINE_COUNT(32, int32_t)
 FF_DEFINE_COUNT(64, int64_t)

@@ -80,7 +80,8 @@ def quantize(
         to `scale_dtype` first, and has to lie within its range; zero_point is 0 by default, and an
         integer within ±2**62 that float64 holds exactly.
     min, max : float or array, optional
-        The range that the scheme takes for that of x; values beyond are clamped.
+        The range that the scheme takes for that of x, scalars or one a group; values beyond are
+        clamped. For all schemes but zeropoint one of them is enough: the larger magnitude counts.
     axis : int or sequence of int, optional
         The axis or axes whose every index gets a scale of its own (torch's per-channel axis), not
         the axis reduced over. By default the whole array shares one scale, or each block does.
