@@ -45,6 +45,7 @@ ORDER = (
     "grid",
     "fields",
     "packing",
+    "codebooks",
     "quantize",
     "metrics",
     "integer_product",
