@@ -1,157 +1,61 @@
-"""How libraries quantise to 8 bits: each convention a row of data, and one evaluator for all rows.
+"""How libraries quantise: each convention a row of data, and one evaluator for all rows.
 
 A row says what is divided or multiplied, in which precision, how ties go, where the zero point is
-added, what is clamped, and how scale and zero point follow from a tensor. `trace` does what a row
-says with NumPy, and keeps every step. Rows are of fp32 values; fp16 and bf16 are fp32 values too.
+added, what is clamped, which codebook has the codes, and how scale and zero point follow from a
+tensor. `trace` does what a row says with NumPy, and keeps every step; `quantized` keeps the codes.
+Rows are of fp32 values; fp16 and bf16 are fp32 values too.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple, TypeAlias, overload
 
 import numpy as np
 
 from . import interop
 from .backends import current_backend
+from .convention_tables import conventions_dict, conventions_text
+from .convention_words import (
+    CODEBOOKS,
+    CODES,
+    DEQUANTIZERS,
+    MULTIPLIERS,
+    OVER,
+    PICKS,
+    PRECISIONS,
+    ROUNDINGS,
+    SCALES,
+    SHORT_BLOCKS,
+    SPREADS,
+    ZERO_POINTS,
+    check_words,
+)
 
 __all__ = [
     "STEPS",
     "Convention",
     "ConventionLike",
+    "Conventions",
+    "DoubleQuantized",
     "Parameters",
     "Plan",
+    "QuantizedBy",
     "Scheme",
     "Trace",
     "conventions",
+    "dequantized",
+    "double_quantized",
     "find",
     "plan",
+    "quantized",
 ]
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
-#: Smallest positive and largest fp32.
-FP32_STEP, FP32_MAX = 2.0**-149, float(np.finfo(np.float32).max)
-#: A zero point beyond this is no int64.
-MOST_ZERO_POINT = 2.0**62
-
-# --- the words that rows are made of ------------------------------------------------------------
-
-
-def _half_away(x: np.ndarray) -> np.ndarray:
-    whole = np.trunc(x)  # the rest is exact, so that no sum is rounded to a tie
-    return whole + np.copysign(np.abs(x - whole) >= 0.5, x)
-
-
-def _half_up(x: np.ndarray) -> np.ndarray:
-    whole = np.floor(x)
-    return whole + (x - whole >= 0.5)
-
-
-ROUNDINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "half even": np.rint,
-    "half away": _half_away,
-    "half up": _half_up,
-    "add half, truncate": lambda x: np.trunc(x + np.copysign(x.dtype.type(0.5), x)),
-    "toward zero": np.trunc,
-    "down": np.floor,
-    "up": np.ceil,
-}
-
-#: What the scale is made of: the largest magnitude, or from the least value to the greatest.
-SPREADS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "amax": lambda low, high: np.maximum(np.abs(low), np.abs(high)),
-    "range": lambda low, high: high - low,
-    "range with 0": lambda low, high: np.maximum(high, 0) - np.minimum(low, 0),
-}
-
-
-def _never_zero(spread: np.ndarray, levels: int) -> np.ndarray:
-    """Return the quotient as fp32: to nearest, but up where it is subnormal."""
-    nearest = np.minimum(spread / levels, FP32_MAX).astype(F32).astype(F64)
-    steps = np.where(nearest < 2.0**-126, spread, 0) / FP32_STEP
-    return np.where(nearest < 2.0**-126, np.ceil(steps / levels) * FP32_STEP, nearest)
-
-
-#: What is stored as the scale.
-SCALES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
-    "spread / levels": lambda spread, levels: spread / spread.dtype.type(levels),
-    "spread / levels, never 0": _never_zero,
-    "1 / spread * levels": lambda spread, levels: (1 / spread) * spread.dtype.type(levels),
-    "spread": lambda spread, levels: spread,
-}
-
-#: What values are multiplied by; "" divides by the scale.
-MULTIPLIERS: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
-    "": lambda scale, spread, levels: scale,
-    "1 / scale": lambda scale, spread, levels: 1 / scale,
-    "levels / spread": lambda scale, spread, levels: spread.dtype.type(levels) / spread,
-    "1 / spread * levels": lambda scale, spread, levels: (1 / spread) * spread.dtype.type(levels),
-}
-
-#: How the zero point follows: of the factor (scale or multiplier), the least value and code.
-ZERO_POINTS: dict[str, Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]] = {
-    "0": lambda factor, low, lowest, highest: np.zeros_like(factor),
-    "rint(lowest - low / scale)": lambda scale, low, lowest, highest: np.clip(
-        np.rint(lowest - low / scale), -MOST_ZERO_POINT, MOST_ZERO_POINT
-    ),
-    "rint(-multiplier * low + lowest)": lambda multiplier, low, lowest, highest: np.rint(
-        -multiplier * low + multiplier.dtype.type(lowest)
-    ),
-    "rint(clamp(lowest - low / scale)), 0 in range": lambda scale, low, lowest, highest: np.rint(
-        # NaN, which is 0 / 0 of a scale that underflowed, ends at the highest code
-        np.fmax(np.fmin(lowest - np.minimum(low, 0) / scale, highest), lowest)
-    ),
-}
-
-#: What a spread of 0 gives.
-CONSTANTS = ("", "scale is 1", "spread is 1", "multiplier is 0", "scale is its size")
-#: What becomes of rounded values beyond the codes. A C cast leaves it undefined.
-CLAMPS = ("last", "none", "wraps", "integer wraps", "before the zero point")
-#: What a NaN gives: a code, an error, or what a C cast makes of it, which is undefined.
-NANS = ("lowest", "highest", "refused", "undefined")
-#: What shares a scale: the tensor, a row (all but the last axis), a block of 32.
-OVER = ("tensor", "row", "block of 32")
-BLOCK = 32
-
-_127TH = np.float32(1 / 127)
-#: What a code means: codes less their zero point, and the scale, both as fp64.
-DEQUANTIZERS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "* scale, rounded once": lambda c, scale: np.clip(c * scale, -FP32_MAX, FP32_MAX),
-    "* scale": lambda c, scale: c.astype(F32) * scale.astype(F32),
-    "/ scale": lambda c, scale: c.astype(F32) / scale.astype(F32),
-    "* scale * (1 / 127)": lambda c, scale: c.astype(F32) * scale.astype(F32) * _127TH,
-    "* fp16(scale)": lambda c, scale: c.astype(F32) * scale.astype(np.float16).astype(F32),
-}
-CODES = {"int8": (-128, 127), "uint8": (0, 255)}
-PRECISIONS: dict[str, Any] = {"fp32": F32, "fp64": F64}
-
-_WORDS: dict[str, Any] = {
-    "rounding": ROUNDINGS,
-    "spread": SPREADS,
-    "scale": SCALES,
-    "multiplier": MULTIPLIERS,
-    "constant": CONSTANTS,
-    "clamp": CLAMPS,
-    "nan": NANS,
-    "over": OVER,
-    "dequantize": DEQUANTIZERS,
-    "precision": PRECISIONS,
-    "zero_point": ZERO_POINTS,
-    "adds_zero_point": ("after rounding", "before rounding", "never"),
-}
-
-
-def _check_words(row: object) -> None:
-    for field in fields(row):  # type: ignore[arg-type]
-        known = _WORDS.get(field.name)
-        value = getattr(row, field.name)
-        if known is not None and value not in known:
-            raise ValueError(
-                f"{field.name} must be one of {', '.join(map(repr, known))}: {value!r}"
-            )
-
+#: Values worked on at once where only codes are kept.
+SLAB = 1 << 18
 
 # --- rows ---------------------------------------------------------------------------------------
 
@@ -178,6 +82,9 @@ class Scheme:
         The lowest code that is used; that of the codes' dtype by default.
     clamp : str
         What becomes of rounded values beyond the codes.
+    kept : str
+        What of the scale is kept for dequantising: ``"fp32"``, ``"fp64"``, or ``"8-bit codes"`` of
+        a second quantiser, less their mean (double quantisation).
     """
 
     name: str
@@ -188,9 +95,10 @@ class Scheme:
     constant: str = ""
     lowest: int | None = None
     clamp: str = "last"
+    kept: str = "fp32"
 
     def __post_init__(self) -> None:
-        _check_words(self)
+        check_words(self)
 
 
 GIVEN = Scheme("given")
@@ -198,7 +106,7 @@ GIVEN = Scheme("given")
 
 @dataclass(frozen=True, slots=True)
 class Convention:
-    """How a library turns fp32 values into 8-bit codes, as data; listed by ``ff.conventions()``.
+    """How a library turns fp32 values into codes, as data; listed by ``ff.conventions()``.
 
     Attributes
     ----------
@@ -223,14 +131,19 @@ class Convention:
     fused : bool
         Whether the product is not rounded before the zero point is added to it.
     rounding : str
-        ``"half even"``, ``"half away"``, ...
+        ``"half even"``, ``"half away"``, ...; of a codebook ``"nearest, lower of a tie"``, ...
+    codebook : str
+        Whose code is picked instead of an integer: ``"nf4"``, ``"fp4"``, ``"dynamic8"``, or "".
     nan : str
         What a NaN gives: the ``"lowest"`` or ``"highest"`` code; ``"refused"``, an error, for Inf
         too; ``"undefined"``.
     dtypes : tuple of str
         Of codes, the usual one first.
     over : str
-        What shares a scale: ``"tensor"``, ``"row"``, ``"block of 32"``.
+        What shares a scale: ``"tensor"``; ``"row"``, along the last axis; ``"channel"``, an index
+        of an axis; ``"block of 32"``, ... of the flattened tensor.
+    short_block : str
+        How a last block that is short differs from the others; "" if it does not.
     takes_empty : bool
         Whether it quantises a tensor without elements.
     dequantize : str
@@ -259,14 +172,16 @@ class Convention:
     adds_zero_point: str = "after rounding"
     fused: bool = False
     rounding: str = "half even"
+    codebook: str = ""
     nan: str = "undefined"
     dtypes: tuple[str, ...] = ("int8", "uint8")
     over: str = "tensor"
+    short_block: str = ""
     takes_empty: bool = True
     dequantize: str = "* scale"
 
     def __post_init__(self) -> None:
-        _check_words(self)
+        check_words(self)
 
     def __str__(self) -> str:
         does = f"x * ({self.multiplier})" if self.multiplier else "x / scale"
@@ -276,26 +191,44 @@ class Convention:
             ("does", f"{does} in {self.precision}, rounded {self.rounding}"),
             ("zero point", f"added {self.adds_zero_point}{', fused' * self.fused}"),
             ("NaN", self.nan),
-            ("codes", " or ".join(self.dtypes)),
+            ("codes", self.codebook or " or ".join(self.dtypes)),
             ("scale of a", self.over),
-            ("value", f"(code - zero point) {self.dequantize}"),
+            (
+                "value",
+                f"{'codebook[code]' if self.codebook else '(code - zero point)'} {self.dequantize}",
+            ),
         ]
+        if self.codebook:
+            rules = [rule for rule in rules if rule[0] != "zero point"]
+        if self.short_block:
+            rules.append(("a short block", self.short_block))
         for s in self.schemes:
             lowest = "" if s.lowest is None else f", codes from {s.lowest}"
             flat = f", constant: {s.constant}" if s.constant else ""
             rules.append((s.name, f"scale {s.scale}, spread {s.spread}, levels {s.levels}"))
             rules.append(("", f"zero point {s.zero_point}"))
             rules.append(("", f"clamp {s.clamp}{lowest}{flat}"))
-        return "\n".join(f"{label:16}{text}" for label, text in rules)
+            if s.kept != "fp32":
+                rules.append(("", f"scale kept as {s.kept}"))
+        width = max(16, len(self.name) + 2)
+        return "\n".join(f"{label:{width}}{text}" for label, text in rules)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as a dictionary that ``json.dumps`` takes as it is."""
+        return asdict(self) | {
+            "dtypes": list(self.dtypes),
+            "schemes": [asdict(scheme) for scheme in self.schemes],
+        }
 
     def trace(
         self,
         x: Any,
         scheme: str | None = None,
         *,
-        scale: float | None = None,
-        zero_point: int | None = None,
+        scale: Any = None,
+        zero_point: Any = None,
         dtype: str | None = None,
+        axis: int = 0,
     ) -> Trace:
         """Quantise fp32, fp16 or bf16 values as the row says, and keep every step.
 
@@ -306,22 +239,21 @@ class Convention:
         scheme : {"absmax", "zeropoint"}
             One of the row's, or
         scale, zero_point : float and int
-            given.
+            given; an array of each where every channel has its own.
         dtype : {"int8", "uint8"}, optional
             Of the codes.
+        axis : int
+            Whose indices are channels.
 
         Returns
         -------
         Trace
         """
         values = fp32_array(x)
-        chosen = plan(self, scheme, scale=scale, dtype=dtype)
+        chosen = plan(self, scheme, scale=scale, dtype=dtype, axis=axis)
         with current_backend().float_environment():
             groups = chosen.groups(values)
-            if scale is None:
-                parameters = chosen.parameters(groups)
-            else:
-                parameters = chosen.given(scale, zero_point)
+            parameters = chosen.parameters_for(values, groups, scale, zero_point)
             steps, defined = chosen.steps(groups, parameters)
         shaped = {name: chosen.ungroup(part, values.shape) for name, part in steps.items()}
         return Trace(chosen, parameters, shaped, chosen.ungroup(defined, values.shape))
@@ -330,16 +262,20 @@ class Convention:
 #: The steps of a trace, in the order in which tables show them.
 STEPS = (
     *("x", "scale", "reciprocal", "product", "quotient"),
-    *("with zero point", "rounded", "rounded + zero point", "clamped", "code"),
+    *("with zero point", "rounded", "rounded + zero point", "clamped", "entry", "code"),
 )
 
 
 class Parameters(NamedTuple):
-    """Scale, what x is divided or multiplied by, and zero point: a column, a row a group."""
+    """Of each group, in columns: scale, what x is divided or multiplied by, which, and zero point.
+
+    The scale is the one that is kept; the factor follows from it before.
+    """
 
     scale: np.ndarray
     factor: np.ndarray
     zero_point: np.ndarray
+    divides: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -355,7 +291,7 @@ class Trace:
     steps : dict of str to array
         In x's shape: ``x``, ``scale``, ``reciprocal`` (what x is multiplied by), ``product`` or
         ``quotient``, ``with zero point`` or ``rounded + zero point``, ``rounded``, ``clamped``,
-        ``code``; those that there are.
+        ``entry`` of a codebook, ``code``; those that there are.
     defined : array of bool
         Where the convention defines the code; elsewhere it is what a C cast leaves undefined.
     """
@@ -402,38 +338,76 @@ class Plan(NamedTuple):
     row: Convention
     scheme: Scheme
     dtype: str
+    axis: int = 0
 
     @property
     def codes(self) -> tuple[int, int]:
         """The lowest and highest code."""
         lowest, highest = CODES[self.dtype]
+        if self.row.codebook:
+            return 0, CODEBOOKS[self.row.codebook].size - 1
         return (lowest if self.scheme.lowest is None else self.scheme.lowest), highest
+
+    @property
+    def block(self) -> int | None:
+        """Values in a block; None where a scale is of something else."""
+        return OVER[self.row.over]
 
     def groups(self, values: np.ndarray) -> np.ndarray:
         """Return values as a row for each scale; a last block that is short ends with zeros."""
         if self.row.over == "row" and values.ndim:
             return values.reshape(-1, values.shape[-1]) if values.size else values.reshape(1, 0)
+        if self.row.over == "channel" and values.ndim:
+            first = np.moveaxis(values, self.axis, 0)
+            return first.reshape(len(first), math.prod(first.shape[1:]))
         flat = values.reshape(1, -1)
-        if self.row.over != "block of 32":
+        if self.block is None:
             return flat
-        rest = -values.size % BLOCK
-        return (np.pad(flat[0], (0, rest)) if rest else flat).reshape(-1, BLOCK)
+        rest = -values.size % self.block
+        return (np.pad(flat[0], (0, rest)) if rest else flat).reshape(-1, self.block)
 
     def ungroup(self, part: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Return groups in the values' shape again."""
         size = math.prod(shape)
-        whole = self.groups(np.empty(shape, bool)).shape
-        return np.broadcast_to(part, whole).reshape(-1)[:size].reshape(shape)
+        whole = np.broadcast_to(part, self.groups(np.empty(shape, bool)).shape)
+        if self.row.over == "channel" and shape:
+            others = [n for i, n in enumerate(shape) if i != self.axis % len(shape)]
+            return np.moveaxis(
+                whole.reshape(-1, *others) if size else whole.reshape(shape[self.axis], *others),
+                0,
+                self.axis,
+            )
+        return whole.reshape(-1)[:size].reshape(shape)
 
-    def parameters(self, groups: np.ndarray) -> Parameters:
-        """Return what follows from the values."""
-        if groups.size:
-            ends = groups.min(axis=1, keepdims=True), groups.max(axis=1, keepdims=True)
+    def parameters_for(
+        self, values: np.ndarray, groups: np.ndarray, scale: Any, zero_point: Any
+    ) -> Parameters:
+        """Return what was given, or what follows from values and their groups."""
+        if scale is None:
+            return self.parameters(groups, values.size)
+        found = self.given(scale, zero_point)
+        if len(found.scale) not in (1, len(groups)):
+            raise ValueError(
+                f"{len(found.scale):,} scales or zero points for {len(groups):,} channels on axis"
+                f" {self.axis}"
+            )
+        return found
+
+    def parameters(self, groups: np.ndarray, size: int | None = None) -> Parameters:
+        """Return what follows from the values; of so many, where a last block may be short."""
+        if not groups.size:
+            low = high = np.zeros((len(groups), 1), F32)
+        elif self.scheme.spread == "amax but for NaN":
+            known = np.where(np.isnan(groups), F32.type(0), groups)
+            low, high = known.min(axis=1, keepdims=True), known.max(axis=1, keepdims=True)
         else:
-            ends = (np.zeros((len(groups), 1), F32),) * 2
-        return self.parameters_of_ends(*ends)
+            low, high = groups.min(axis=1, keepdims=True), groups.max(axis=1, keepdims=True)
+        short = size is not None and self.block is not None and size % self.block > 0
+        return self.parameters_of_ends(low, high, short)
 
-    def parameters_of_ends(self, low: np.ndarray, high: np.ndarray) -> Parameters:
+    def parameters_of_ends(
+        self, low: np.ndarray, high: np.ndarray, short: bool = False
+    ) -> Parameters:
         """Return what follows from the groups' least and greatest values."""
         row, scheme, dtype = self.row, self.scheme, PRECISIONS[self.row.precision]
         low, high = low.astype(dtype), high.astype(dtype)
@@ -450,10 +424,17 @@ class Plan(NamedTuple):
         scale = where_flat("scale is its size", np.where(low == 0, one, np.abs(low)), scale)
         factor = MULTIPLIERS[row.multiplier](scale, spread, scheme.levels)
         factor = where_flat("multiplier is 0", zero, factor)
+        divides = np.full(scale.shape, not row.multiplier)
+        in_short_block = SHORT_BLOCKS[row.short_block]
+        if short and in_short_block is not None:
+            scale[-1:] = factor[-1:] = in_short_block(scale[-1:])
+            divides[-1:] = True
         # A zero point starts from the dtype's lowest code, used or not.
         zero_point = ZERO_POINTS[scheme.zero_point](factor, low, *CODES[self.dtype])
         zero_point = where_flat("scale is its size", zero, zero_point)
-        return Parameters(scale, factor, zero_point + zero)  # + 0: never -0
+        if scheme.kept == "8-bit codes":
+            scale = double_quantized(scale[:, 0]).restored[:, None]
+        return Parameters(scale, factor, zero_point + zero, divides)  # + 0: never -0
 
     def given(self, scale: Any, zero_point: Any = None) -> Parameters:
         """Return the parameters of a scale, which is rounded to fp32, and a zero point.
@@ -464,11 +445,11 @@ class Plan(NamedTuple):
             The convention takes no such scale or zero point.
         """
         dtype = PRECISIONS[self.row.precision]
-        zeros = np.asarray(0 if zero_point is None else zero_point)
+        zeros = np.asarray(interop.to_numpy(0 if zero_point is None else zero_point))
         if zeros.dtype.kind not in "iu":
             raise TypeError(f"zero_point must be an integer, got {interop.describe(zero_point)}")
         with current_backend().float_environment():
-            wide = np.asarray(scale, F64).reshape(-1, 1)
+            wide = np.asarray(interop.to_numpy(scale), F64).reshape(-1, 1)
             stored = wide.astype(F32)
             wrong = ~(np.isfinite(stored) & (stored > 0))
             if wrong.any():
@@ -477,7 +458,9 @@ class Plan(NamedTuple):
                 )
             self._check_zero_points(zeros)
             factor = MULTIPLIERS[self.row.multiplier](stored.astype(dtype), stored, 1)
-            return Parameters(stored.astype(dtype), factor, zeros.astype(dtype).reshape(-1, 1))
+            kept = wide if self.scheme.kept == "fp64" else stored.astype(dtype)
+            columns = (kept, factor, zeros.astype(dtype).reshape(-1, 1), not self.row.multiplier)
+            return Parameters(*np.broadcast_arrays(*columns))
 
     def _check_zero_points(self, zeros: np.ndarray) -> None:
         lowest, highest = CODES[self.dtype]
@@ -491,21 +474,45 @@ class Plan(NamedTuple):
 
     def steps(self, groups: np.ndarray, parameters: Parameters) -> Steps:
         """Return every step, and where the codes are defined."""
-        row, dtype = self.row, PRECISIONS[self.row.precision]
-        scale, factor, zero_point = parameters
-        x = groups.astype(dtype, copy=False)
-        found = {"x": groups, "scale": scale}
-        if row.multiplier:
-            found["reciprocal"] = factor
-            found["product"] = value = x * factor
+        found = {"x": groups, "scale": parameters.scale}
+        value = self._scaled(groups, parameters, found)
+        if self.row.codebook:
+            defined = self._picked(value, parameters.scale, found)
         else:
-            found["quotient"] = value = x / factor
+            defined = self._rounded(value, parameters, found)
+        return found, np.broadcast_to(defined, groups.shape)
+
+    def _scaled(
+        self, x: np.ndarray, parameters: Parameters, found: dict[str, np.ndarray]
+    ) -> np.ndarray:
+        """Return products or quotients; both where a short block is divided."""
+        x = x.astype(PRECISIONS[self.row.precision], copy=False)
+        factor, divides = parameters.factor, parameters.divides
+        if divides.all():
+            found["quotient"] = x / factor
+            return found["quotient"]
+        found["reciprocal"], found["product"] = factor, x * factor
+        if not divides.any():
+            return found["product"]
+        value = np.where(divides, x / factor, found["product"])
+        found["quotient"] = np.where(divides, value, np.nan)
+        for step in ("reciprocal", "product"):
+            found[step] = np.where(divides, np.nan, found[step])
+        return value
+
+    def _rounded(
+        self, value: np.ndarray, parameters: Parameters, found: dict[str, np.ndarray]
+    ) -> Any:
+        """Add the steps from a quotient to its integer, and return where that is defined."""
+        row, zero_point = self.row, parameters.zero_point
         if self.scheme.clamp == "before the zero point":
             value = np.clip(value, *self.codes)
         # Nothing added is no step, and leaves a fused product rounded once.
         if row.adds_zero_point == "before rounding" and zero_point.any():
-            fused = row.fused and row.multiplier and dtype == F32
-            value = _fused(x, factor, zero_point) if fused else value + zero_point
+            fused = row.fused and row.multiplier and value.dtype == F32
+            value = (
+                _fused(found["x"], parameters.factor, zero_point) if fused else value + zero_point
+            )
             found["with zero point"] = value
         found["rounded"] = value = ROUNDINGS[row.rounding](value)
         whole = value
@@ -513,9 +520,21 @@ class Plan(NamedTuple):
             found["rounded + zero point"] = value = value + zero_point
         found["clamped"], defined = self._clamped(value)
         found["code"] = self._cast(found["clamped"], whole, zero_point)
-        return found, defined
+        return defined & (parameters.scale == parameters.scale)  # which NaN is, nobody says
 
-    def _clamped(self, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _picked(self, value: np.ndarray, scale: np.ndarray, found: dict[str, np.ndarray]) -> Any:
+        """Add the steps from a part of the scale to a codebook's code."""
+        codebook = CODEBOOKS[self.row.codebook]
+        found["clamped"] = clamped = np.clip(value, F32.type(-1), F32.type(1))
+        code = PICKS[self.row.rounding](codebook, clamped).astype(self.dtype)
+        defined: Any = (clamped == clamped) | (self.row.nan != "undefined")
+        code = np.where(defined, code, 0).astype(self.dtype)
+        if self.scheme.constant == "codes are 0":
+            code, defined = np.where(scale == 0, 0, code).astype(self.dtype), defined | (scale == 0)
+        found["entry"], found["code"] = codebook[code], code
+        return defined
+
+    def _clamped(self, value: np.ndarray) -> tuple[np.ndarray, Any]:
         lowest, highest = self.codes
         defined: Any = True
         if self.row.nan in ("lowest", "highest"):
@@ -523,16 +542,18 @@ class Plan(NamedTuple):
             value = np.where(value == value, value, limit)
         else:
             defined = value == value
-        if self.scheme.clamp == "last":
+        if self.scheme.clamp == "int32 saturates":
+            value = np.where(np.abs(value) < 2.0**31, value, value.dtype.type(lowest))
+        if self.scheme.clamp in ("last", "int32 saturates"):
             value = np.clip(value, lowest, highest)
         elif self.scheme.clamp == "none":
             first, last = CODES[self.dtype]
             defined = defined & (value >= first) & (value <= last)
-        return value, np.broadcast_to(defined, value.shape)
+        return value, defined
 
     def _cast(self, value: np.ndarray, whole: np.ndarray, zero_point: np.ndarray) -> np.ndarray:
         """Return codes; what lies beyond them wraps as 32-bit integers do."""
-        if self.scheme.clamp == "last":
+        if self.scheme.clamp in ("last", "int32 saturates"):
             if self.row.nan not in ("lowest", "highest"):
                 value = np.where(value == value, value, 0)
             return value.astype(self.dtype)
@@ -546,9 +567,11 @@ class Plan(NamedTuple):
 
     def dequantize(self, codes: np.ndarray, parameters: Parameters) -> np.ndarray:
         """Return the values that groups of codes mean, as fp32."""
-        centred = codes.astype(F64) - parameters.zero_point
-        found = DEQUANTIZERS[self.row.dequantize](centred, parameters.scale.astype(F64))
-        return found.astype(F32)
+        if self.row.codebook:
+            meant = CODEBOOKS[self.row.codebook][codes].astype(F64)
+        else:
+            meant = codes.astype(F64) - parameters.zero_point
+        return DEQUANTIZERS[self.row.dequantize](meant, parameters.scale.astype(F64)).astype(F32)
 
     def step(self, parameters: Parameters) -> np.ndarray:
         """Return how far apart the values of two codes lie, as fp64."""
@@ -592,7 +615,12 @@ def find(which: ConventionLike) -> Convention:
 
 
 def plan(
-    which: ConventionLike, scheme: str | None, *, scale: Any = None, dtype: str | None = None
+    which: ConventionLike,
+    scheme: str | None,
+    *,
+    scale: Any = None,
+    dtype: str | None = None,
+    axis: int = 0,
 ) -> Plan:
     """Return a convention with its scheme, or for a given scale, and a dtype of codes."""
     row = find(which)
@@ -601,8 +629,9 @@ def plan(
         raise TypeError("give a scheme or a scale, not both")
     if scale is not None:
         number = interop.to_numpy(scale)
-        if number.ndim or number.dtype.kind not in "fiu":
-            raise TypeError(f"scale must be one number, got {scale!r}")
+        if number.dtype.kind not in "fiu" or number.ndim > (row.over == "channel"):
+            wanted = "a number for each channel" if row.over == "channel" else "one number"
+            raise TypeError(f"scale must be {wanted}, got {scale!r}")
     if scale is not None and not row.takes_scale:
         raise ValueError(f"{row.name} finds its own scale; give a scheme: {', '.join(names)}")
     if scale is None and not names:
@@ -614,7 +643,7 @@ def plan(
     chosen = given_scheme(row)
     if scale is None:
         chosen = next(s for s in row.schemes if s.name == (scheme or names[0]))
-    return Plan(row, chosen, dtype or row.dtypes[0])
+    return Plan(row, chosen, dtype or row.dtypes[0], axis)
 
 
 def given_scheme(row: Convention) -> Scheme:
@@ -634,15 +663,252 @@ def fp32_array(x: Any) -> np.ndarray:
         return np.ascontiguousarray(values.astype(F32, copy=False)).reshape(values.shape)
 
 
-def conventions() -> tuple[Convention, ...]:
+# --- codes and values ---------------------------------------------------------------------------
+
+
+class QuantizedBy(NamedTuple):
+    """What a convention stores of a tensor."""
+
+    codes: np.ndarray
+    scale: np.ndarray
+    zero_point: np.ndarray
+
+
+def quantized(
+    x: Any,
+    convention: ConventionLike,
+    scheme: str | None = None,
+    *,
+    scale: Any = None,
+    zero_point: Any = None,
+    dtype: str | None = None,
+    axis: int = 0,
+    block: int | None = None,
+) -> QuantizedBy:
+    """Return the codes, scales and zero points that a library would store, bit for bit.
+
+    Parameters
+    ----------
+    x : array
+        fp32, fp16 or bf16 values; NumPy or torch, of any shape.
+    convention : str or Convention
+        A name of ``ff.conventions()``, or a row of one's own.
+    scheme : str, optional
+        One of the row's, such as ``"absmax"``; its first one by default.
+    scale, zero_point : float and int, or arrays of them
+        Given instead; arrays where every channel has its own.
+    dtype : {"int8", "uint8"}, optional
+        Of the codes; the convention's usual one by default. Codes of codebooks are not packed.
+    axis : int
+        Whose indices are channels.
+    block : int, optional
+        Another size of blocks than the row's: 32, 64, ..., 4096.
+
+    Returns
+    -------
+    QuantizedBy
+        ``codes`` in x's shape. ``scale``, fp32 (fp64 where the library keeps that), and
+        ``zero_point``, int64, in the shape ``()`` for a tensor, ``x.shape[:-1]`` for rows,
+        ``(x.shape[axis],)`` for channels and ``(blocks,)`` for blocks of the flattened tensor. With
+        double quantisation the scales are those that its codes mean.
+
+        Where a convention defines no code (``Convention.trace(x).defined``), the code is what a C
+        cast leaves on x86.
+
+    Raises
+    ------
+    TypeError, ValueError
+        The convention takes no such x, scheme, scale, dtype or block; its zero point is no int64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from floatfmt.conventions import dequantized, quantized
+    >>> x = np.float32([[0.5, -1, 0.25], [8, 4, 0]])
+    >>> found = quantized(x, "bitsandbytes")
+    >>> found.codes.tolist(), found.scale.tolist()
+    ([[64, -127, 32], [127, 64, 0]], [1.0, 8.0])
+    >>> dequantized(found.codes, "bitsandbytes", found.scale).tolist()[1]
+    [8.0, 4.0314960479736328, 0.0]
+    """
+    values = fp32_array(x)
+    row = _with_blocks(find(convention), block)
+    chosen = plan(row, scheme, scale=scale, dtype=dtype, axis=axis)
+    with current_backend().float_environment():
+        groups = chosen.groups(values)
+        parameters = chosen.parameters_for(values, groups, scale, zero_point)
+        codes = np.empty(groups.shape, chosen.dtype)
+        for rows, columns in _slabs(groups.shape):
+            part = Parameters(*(c if len(c) == 1 else c[rows] for c in parameters))
+            codes[rows, columns] = chosen.steps(groups[rows, columns], part)[0]["code"]
+        shape = _scale_shape(chosen, values.shape)
+        scales = np.broadcast_to(parameters.scale, (len(groups), 1))
+        kept = scales.astype(F64 if chosen.scheme.kept == "fp64" else F32).reshape(shape)
+        zeros = np.broadcast_to(parameters.zero_point, (len(groups), 1))
+        if not (np.abs(zeros) < 2.0**63).all():
+            raise ValueError(f"{row.name} has a zero point here that is no int64")
+        whole = zeros.astype(np.int64).reshape(shape)
+    return QuantizedBy(np.ascontiguousarray(chosen.ungroup(codes, values.shape)), kept, whole)
+
+
+def dequantized(
+    codes: Any,
+    convention: ConventionLike,
+    scale: Any,
+    zero_point: Any = 0,
+    *,
+    axis: int = 0,
+    block: int | None = None,
+) -> np.ndarray:
+    """Return the fp32 values that a library makes of codes, scales and zero points.
+
+    Parameters
+    ----------
+    codes, scale, zero_point : array
+        As `quantized` returns them.
+    convention, axis, block
+        As they were given to it.
+
+    Returns
+    -------
+    array of float32
+        In the codes' shape; ``quantized`` has an example.
+    """
+    row, whole = _with_blocks(find(convention), block), np.asarray(interop.to_numpy(codes))
+    if whole.dtype.name not in row.dtypes:
+        raise TypeError(f"{row.name} has codes of {' or '.join(row.dtypes)}, got {whole.dtype}")
+    chosen = Plan(row, (*row.schemes, GIVEN)[0], whole.dtype.name, axis)
+    with current_backend().float_environment():
+        groups = chosen.groups(whole)
+        column, zeros = (
+            np.asarray(interop.to_numpy(part), F64).reshape(-1, 1) for part in (scale, zero_point)
+        )
+        for part, name in ((column, "scale"), (zeros, "zero point")):
+            if len(part) not in (1, len(groups)):
+                raise ValueError(
+                    f"{len(part):,} {name}s, where there are {len(groups):,} of a {row.over}"
+                )
+        values = np.empty(groups.shape, F32)
+        for rows, columns in _slabs(groups.shape):
+            own = (c if len(c) == 1 else c[rows] for c in (column, column, zeros, zeros))
+            values[rows, columns] = chosen.dequantize(groups[rows, columns], Parameters(*own))
+    return np.ascontiguousarray(chosen.ungroup(values, whole.shape))
+
+
+def _with_blocks(row: Convention, block: int | None) -> Convention:
+    if block is None:
+        return row
+    if OVER[row.over] is None:
+        raise ValueError(f"{row.name} has a scale of a {row.over}, and no blocks")
+    return replace(row, over=f"block of {block}")
+
+
+def _slabs(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
+    """Yield parts of groups, of whole rows where these are short."""
+    rows, columns = shape
+    wide = min(max(columns, 1), SLAB)
+    high = max(SLAB // wide, 1)
+    for row in range(0, rows, high):
+        for column in range(0, columns, wide):
+            yield slice(row, row + high), slice(column, column + wide)
+
+
+def _scale_shape(chosen: Plan, shape: tuple[int, ...]) -> tuple[int, ...]:
+    if chosen.row.over == "tensor" or not (shape or chosen.block):
+        return ()
+    if chosen.block:
+        return (-(-math.prod(shape) // chosen.block),)
+    return shape[:-1] if chosen.row.over == "row" else (shape[chosen.axis],)
+
+
+class DoubleQuantized(NamedTuple):
+    """Scales of blocks as 8-bit codes: what is stored of them, and the scales that come back."""
+
+    codes: np.ndarray
+    scale: np.ndarray
+    offset: np.float32
+    restored: np.ndarray
+
+
+def double_quantized(scales: np.ndarray, offset: float | None = None) -> DoubleQuantized:
+    """Quantise the scales of blocks, less their mean, as QLoRA and bitsandbytes do.
+
+    Parameters
+    ----------
+    scales : array of float32
+        One of each block, 1-D.
+    offset : float, optional
+        Instead of the mean. bitsandbytes takes torch's, whose last bits depend on the CPU and on
+        the number of threads; here it is the fp32 number nearest to the mean.
+
+    Returns
+    -------
+    DoubleQuantized
+        Of ``bitsandbytes_blockwise`` in blocks of 256.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from floatfmt.conventions import double_quantized
+    >>> found = double_quantized(np.float32([1, 2, 3]))
+    >>> found.codes.tolist(), found.scale.tolist(), float(found.offset)
+    ([0, 131, 255], [1.0], 2.0)
+    >>> found.restored.tolist()
+    [1.007031261920929, 2.0000212490558624, 3.0]
+    """
+    scales = np.asarray(scales, F32)
+    with current_backend().float_environment():
+        if offset is None:
+            offset = scales.mean(dtype=F64).item() if scales.size else 0.0
+        mean = F32.type(offset)
+        row, block = "bitsandbytes_blockwise", 256
+        codes, scale, _ = quantized(scales - mean, row, block=block)
+        restored = dequantized(codes, row, scale, block=block) + mean
+    return DoubleQuantized(codes, scale, mean, restored)
+
+
+# --- the rows -----------------------------------------------------------------------------------
+
+
+class Conventions(tuple[Convention, ...]):
+    """Conventions, in order; as text, a table of their rules and one of what they do."""
+
+    __slots__ = ()
+
+    @overload  # type: ignore[override]
+    def __getitem__(self, which: int | str) -> Convention: ...
+    @overload
+    def __getitem__(self, which: slice) -> tuple[Convention, ...]: ...
+    def __getitem__(self, which: int | str | slice) -> Convention | tuple[Convention, ...]:
+        """Return a convention by its place or name."""
+        return find(which) if isinstance(which, str) else super().__getitem__(which)
+
+    def __str__(self) -> str:
+        return conventions_text(self)
+
+    def _repr_html_(self) -> str:
+        return interop.preformatted(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as a dictionary that ``json.dumps`` takes as it is."""
+        return conventions_dict(self)
+
+
+def conventions() -> Conventions:
     """Return how known libraries quantise, a row each.
+
+    Returns
+    -------
+    Conventions
+        A tuple; printed, it is a table of rules and one of what each does to inputs on which they
+        differ, computed when it is printed.
 
     Examples
     --------
     >>> import floatfmt as ff
     >>> [row.name for row in ff.conventions()][:4]
-    ['floatfmt', 'article', 'torch', 'torch_fake']
-    >>> print(ff.conventions()[2])
+    ['floatfmt', 'article', 'torch', 'torch_channel']
+    >>> print(ff.conventions()["torch"])
     torch           torch.quantize_per_tensor, on x86 with AVX2
     proof           torch 2.13.0, in the tests
     does            x * (1 / scale) in fp32, rounded half even
@@ -655,127 +921,175 @@ def conventions() -> tuple[Convention, ...]:
     return _ROWS
 
 
-_ROWS = (
-    Convention(
-        "floatfmt",
-        "ff.quantize: the correctly rounded quotient by the stored scale",
-        "floatfmt itself, in the tests",
-        schemes=(
-            Scheme(
-                "absmax",
-                scale="spread / levels, never 0",
-                constant="scale is 1",
-                lowest=-127,
+_ROWS = Conventions(
+    (
+        Convention(
+            "floatfmt",
+            "ff.quantize: the correctly rounded quotient by the stored scale",
+            "floatfmt itself, in the tests",
+            schemes=(
+                Scheme(
+                    "absmax",
+                    scale="spread / levels, never 0",
+                    constant="scale is 1",
+                    lowest=-127,
+                ),
+                Scheme(
+                    "zeropoint",
+                    spread="range",
+                    levels=255,
+                    scale="spread / levels, never 0",
+                    zero_point="rint(lowest - low / scale)",
+                    constant="scale is its size",
+                ),
             ),
-            Scheme(
-                "zeropoint",
-                spread="range",
-                levels=255,
-                scale="spread / levels, never 0",
-                zero_point="rint(lowest - low / scale)",
-                constant="scale is its size",
-            ),
+            precision="fp64",
+            nan="refused",
+            dtypes=("int8",),
+            dequantize="* scale, rounded once",
         ),
-        precision="fp64",
-        nan="refused",
-        dtypes=("int8",),
-        dequantize="* scale, rounded once",
-    ),
-    Convention(
-        "article",
-        "'Introduction to Weight Quantization' (M. Labonne, 2023), on torch",
-        "its operations in torch 2.13.0, in the tests",
-        schemes=(
-            # torch divides a number by a tensor as the tensor's reciprocal times the number
-            Scheme("absmax", scale="1 / spread * levels", clamp="none"),
-            Scheme(
-                "zeropoint",
-                spread="range",
-                levels=255,
-                scale="1 / spread * levels",
-                zero_point="rint(-multiplier * low + lowest)",
-                constant="spread is 1",
+        Convention(
+            "article",
+            "'Introduction to Weight Quantization' (M. Labonne, 2023), on torch",
+            "its operations in torch 2.13.0, in the tests",
+            schemes=(
+                # torch divides a number by a tensor as the tensor's reciprocal times the number
+                Scheme("absmax", scale="1 / spread * levels", clamp="none"),
+                Scheme(
+                    "zeropoint",
+                    spread="range",
+                    levels=255,
+                    scale="1 / spread * levels",
+                    zero_point="rint(-multiplier * low + lowest)",
+                    constant="spread is 1",
+                ),
             ),
+            takes_scale=False,
+            multiplier="1 / spread * levels",
+            adds_zero_point="before rounding",
+            dtypes=("int8",),
+            takes_empty=False,
+            dequantize="/ scale",
         ),
-        takes_scale=False,
-        multiplier="1 / spread * levels",
-        adds_zero_point="before rounding",
-        dtypes=("int8",),
-        takes_empty=False,
-        dequantize="/ scale",
-    ),
-    Convention(
-        "torch",
-        "torch.quantize_per_tensor, on x86 with AVX2",
-        "torch 2.13.0, in the tests",
-        multiplier="1 / scale",
-        adds_zero_point="before rounding",
-        fused=True,
-        nan="highest",
-    ),
-    Convention(
-        "torch_fake",
-        "torch.fake_quantize_per_tensor_affine, on the CPU",
-        "torch 2.13.0, in the tests",
-        multiplier="1 / scale",
-        nan="lowest",
-    ),
-    Convention(
-        "onnx",
-        "QuantizeLinear of ONNX, as ONNX Runtime does it on the CPU",
-        "onnxruntime 1.32.0, by hand",
-        nan="lowest",
-    ),
-    Convention(
-        "onnx_dynamic",
-        "DynamicQuantizeLinear of ONNX, as ONNX Runtime does it on the CPU",
-        "onnxruntime 1.32.0, by hand",
-        schemes=(
-            Scheme(
-                "zeropoint",
-                spread="range with 0",
-                levels=255,
-                zero_point="rint(clamp(lowest - low / scale)), 0 in range",
-                constant="scale is 1",
+        Convention(
+            "torch",
+            "torch.quantize_per_tensor, on x86 with AVX2",
+            "torch 2.13.0, in the tests",
+            multiplier="1 / scale",
+            adds_zero_point="before rounding",
+            fused=True,
+            nan="highest",
+        ),
+        Convention(
+            "torch_channel",
+            "torch.quantize_per_channel, on x86; a scale for each index of an axis",
+            "torch 2.13.0, in the tests",
+            schemes=(Scheme("given", kept="fp64"),),
+            multiplier="1 / scale",
+            adds_zero_point="before rounding",
+            over="channel",
+            dequantize="* scale in fp64",
+        ),
+        Convention(
+            "torch_fake",
+            "torch.fake_quantize_per_tensor_affine, on the CPU",
+            "torch 2.13.0, in the tests",
+            multiplier="1 / scale",
+            nan="lowest",
+        ),
+        Convention(
+            "onnx",
+            "QuantizeLinear of ONNX, as ONNX Runtime does it on the CPU",
+            "onnxruntime 1.32.0, in the tests",
+            nan="lowest",
+        ),
+        Convention(
+            "onnx_dynamic",
+            "DynamicQuantizeLinear of ONNX, as ONNX Runtime does it on the CPU",
+            "onnxruntime 1.32.0, in the tests",
+            schemes=(
+                Scheme(
+                    "zeropoint",
+                    spread="range with 0",
+                    levels=255,
+                    zero_point="rint(clamp(lowest - low / scale)), 0 in range",
+                    constant="scale is 1",
+                ),
             ),
+            takes_scale=False,
+            nan="lowest",
+            dtypes=("uint8",),
         ),
-        takes_scale=False,
-        nan="lowest",
-        dtypes=("uint8",),
-    ),
-    Convention(
-        "ggml_q8_0",
-        "Q8_0 of ggml, the reference in C: a scale for every 32 values",
-        "gguf 0.19.0, its twin in NumPy, by hand",
-        schemes=(Scheme("absmax", constant="multiplier is 0", clamp="none"),),
-        takes_scale=False,
-        multiplier="1 / scale",
-        rounding="half away",
-        dtypes=("int8",),
-        over="block of 32",
-        dequantize="* fp16(scale)",
-    ),
-    Convention(
-        "ggml_q8_0_avx2",
-        "Q8_0 of ggml with AVX2, for activations",
-        "by its source only",
-        schemes=(Scheme("absmax", constant="multiplier is 0", clamp="none"),),
-        takes_scale=False,
-        multiplier="levels / spread",
-        dtypes=("int8",),
-        over="block of 32",
-        dequantize="* fp16(scale)",
-    ),
-    Convention(
-        "bitsandbytes",
-        "int8_vectorwise_quant of bitsandbytes on the CPU: a scale for every row",
-        "bitsandbytes 0.50.2 with torch 2.13.0, by hand",
-        schemes=(Scheme("absmax", scale="spread", clamp="none"),),
-        takes_scale=False,
-        multiplier="1 / spread * levels",
-        dtypes=("int8",),
-        over="row",
-        takes_empty=False,
-        dequantize="* scale * (1 / 127)",
-    ),
+        Convention(
+            "ggml_q8_0",
+            "Q8_0 of ggml, the reference in C: a scale for every 32 values",
+            "ggml 0.13.1 of pywhispercpp 1.5.1 and gguf 0.19.0, in the tests",
+            schemes=(Scheme("absmax", constant="multiplier is 0", clamp="none"),),
+            takes_scale=False,
+            multiplier="1 / scale",
+            rounding="half away",
+            dtypes=("int8",),
+            over="block of 32",
+            dequantize="* fp16(scale)",
+        ),
+        Convention(
+            "ggml_q8_0_avx2",
+            "Q8_0 of ggml with AVX2, for activations",
+            "ggml 0.13.1 of pywhispercpp 1.5.1, in the tests",
+            schemes=(Scheme("absmax", constant="multiplier is 0", clamp="int32 saturates"),),
+            takes_scale=False,
+            multiplier="levels / spread",
+            nan="lowest",
+            dtypes=("int8",),
+            over="block of 32",
+            dequantize="* fp16(scale)",
+        ),
+        Convention(
+            "bitsandbytes",
+            "int8_vectorwise_quant of bitsandbytes on the CPU: a scale for every row",
+            "bitsandbytes 0.50.2 with torch 2.13.0, in the tests",
+            schemes=(Scheme("absmax", scale="spread", clamp="none"),),
+            takes_scale=False,
+            multiplier="1 / spread * levels",
+            dtypes=("int8",),
+            over="row",
+            takes_empty=False,
+            dequantize="* scale * (1 / 127)",
+        ),
+        Convention(
+            "bitsandbytes_blockwise",
+            "quantize_blockwise of bitsandbytes, its C++ kernel for the CPU, dynamic 8-bit map",
+            "bitsandbytes 0.50.2, in the tests",
+            schemes=(
+                Scheme("absmax", spread="amax but for NaN", scale="spread", constant="codes are 0"),
+            ),
+            takes_scale=False,
+            multiplier="1 / scale",
+            rounding="nearest to one of 65,536 bins",
+            codebook="dynamic8",
+            dtypes=("uint8",),
+            over="block of 4096",
+        ),
+        *(
+            Convention(
+                f"bitsandbytes_{codebook}",
+                f"quantize_4bit of bitsandbytes on the CPU, {codebook.upper()}; with its"
+                " compress_statistics the scheme double",
+                "bitsandbytes 0.50.2 with torch 2.13.0, in the tests",
+                schemes=(
+                    Scheme("absmax", scale="spread"),
+                    Scheme("double", scale="spread", kept="8-bit codes"),
+                ),
+                takes_scale=False,
+                multiplier="1 / max(scale, 1e-38)",
+                rounding="nearest, lower of a tie",
+                codebook=codebook,
+                nan="highest",
+                dtypes=("uint8",),
+                over="block of 64",
+                short_block="divides by max(scale, 1e-38)",
+            )
+            for codebook in ("nf4", "fp4")
+        ),
+    )
 )

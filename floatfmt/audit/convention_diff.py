@@ -11,9 +11,8 @@ import numpy as np
 
 from .. import interop
 from ..backends import current_backend
+from ..convention_words import CODES
 from ..conventions import (
-    BLOCK,
-    CODES,
     STEPS,
     Convention,
     ConventionLike,
@@ -407,7 +406,7 @@ class _Sides:
             raise ValueError(f"{row.name} takes no empty tensor")
         chosen = plan_of(row, scheme, dtype=self._dtype_of(row))
         with current_backend().float_environment():
-            parameters = chosen.parameters(chosen.groups(self._values))
+            parameters = chosen.parameters(chosen.groups(self._values), self._values.size)
         return _Side(chosen, chosen.scheme.name, parameters)
 
     def _dtype_of(self, row: Convention) -> str:
@@ -446,7 +445,7 @@ class _Made(NamedTuple):
 
 def _made(side: _Side, flat: np.ndarray, start: int, row_length: int) -> _Made:
     """Do what a convention does with a piece that begins at a row and a block."""
-    per_group = {"tensor": None, "row": row_length, "block of 32": BLOCK}[side.plan.row.over]
+    per_group = row_length if side.plan.row.over == "row" else side.plan.block
     values, parameters = flat, side.parameters
     if per_group is not None:
         first = start // per_group
@@ -463,7 +462,7 @@ def _made(side: _Side, flat: np.ndarray, start: int, row_length: int) -> _Made:
     if side.plan.row.over == "row":
         steps = {name: np.broadcast_to(p, groups.shape).reshape(1, -1) for name, p in steps.items()}
         meant, defined = meant.reshape(1, -1), np.reshape(defined, (1, -1))
-    if side.plan.row.over == "block of 32":
+    if side.plan.block:
         piece = side.plan
     shape = (flat.size,)
     return _Made(
@@ -480,7 +479,8 @@ def _compared(
 ) -> ConventionDiffRow:
     """Compare two conventions piece by piece."""
     flat, row_length = values.reshape(-1), values.shape[-1] if values.ndim else 1
-    whole = math.lcm(BLOCK, max(row_length, 1))
+    blocks = (side.plan.block or 1 for side in (left, right))
+    whole = math.lcm(*blocks, max(row_length, 1))
     length = max(PIECE // whole, 1) * whole
     compared = codes = most = other_values = 0
     found: list[Disagreement] = []
