@@ -105,7 +105,7 @@ ZERO_POINTS: dict[str, Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]]
     "rint(-multiplier * low + lowest)": lambda multiplier, low, lowest, highest: np.rint(
         -multiplier * low + multiplier.dtype.type(lowest)
     ),
-    "rint(clamp(lowest - low / scale)), 0 in range": lambda scale, low, lowest, highest: np.rint(
+    "rint(clamp(lowest - min(low, 0) / scale))": lambda scale, low, lowest, highest: np.rint(
         # NaN, which is 0 / 0 of a scale that underflowed, ends at the highest code
         np.fmax(np.fmin(lowest - np.minimum(low, 0) / scale, highest), lowest)
     ),
@@ -181,7 +181,7 @@ def _by_bins(codebook: np.ndarray, x: np.ndarray) -> np.ndarray:
 #: How quotients become codes of a codebook.
 PICKS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "nearest, lower of a tie": _lower_of_a_tie,
-    "nearest to one of 65,536 bins": _by_bins,
+    "by 65,536 bins": _by_bins,
 }
 
 ADDS_ZERO_POINT = ("after rounding", "before rounding", "never")
