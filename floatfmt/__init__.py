@@ -11,7 +11,7 @@ from . import exact
 from .arrays import astype, decode, encode, round_to
 from .backends import NativeMissingWarning, available_backends, use_backend
 from .compare import Comparison, compare
-from .conventions import Convention, conventions
+from .conventions import Convention, Conventions, conventions
 from .doctor import Diagnosis, doctor
 from .double_rounding import DoubleRounding, double_rounding
 from .explanation import Explanation
@@ -59,6 +59,7 @@ __all__ = [
     "Compatibility",
     "Convention",
     "ConventionDiff",
+    "Conventions",
     "Diagnosis",
     "Difference",
     "DoubleRounding",

@@ -135,8 +135,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Convention], str]], ...] = (
 _RULES_BREAKS = (4, 8)
 
 _SCHEMES: tuple[tuple[tuple[str, ...], Callable[[Convention, Scheme], str]], ...] = (
-    (("convention",), lambda row, scheme: row.name),
-    (("scheme",), lambda row, scheme: scheme.name),
+    (("convention",), lambda row, scheme: _label(row, scheme.name)),
     (("scale",), lambda row, scheme: scheme.scale),
     (("spread",), lambda row, scheme: scheme.spread),
     (("levels",), lambda row, scheme: f"{scheme.levels}" if "levels" in scheme.scale else "-"),
@@ -144,9 +143,12 @@ _SCHEMES: tuple[tuple[tuple[str, ...], Callable[[Convention, Scheme], str]], ...
     (("zero point",), lambda row, scheme: "-" if row.codebook else scheme.zero_point),
     (("beyond", "the codes"), lambda row, scheme: "-" if row.codebook else scheme.clamp),
     (("lowest", "code"), lambda row, scheme: f"{scheme.lowest or '-'}"),
-    (("scale", "kept as"), lambda row, scheme: scheme.kept),
+    (
+        ("scales", "kept as"),
+        lambda row, scheme: "8-bit codes" if scheme.double else row.scale_dtype,
+    ),
 )
-_SCHEMES_BREAKS = (6,)
+_SCHEMES_BREAKS = (5,)
 
 
 def _rules_table(rows: Iterable[Convention]) -> Table:
@@ -173,17 +175,20 @@ def _results_table(rows: Iterable[Convention], probes: Sequence[Probe]) -> Table
     """Return a table of codes, and values where scales differ; marked is what most do not do."""
     results = list(_results(rows, probes))
     by_value = probes[0].scale is None
-    header = (("convention",), *((("scheme",),) if by_value else ()), *(p.name for p in probes))
     columns = [
         _marked([result.outcomes[i] for result in results], by_value) for i in range(len(probes))
     ]
-    cells = []
-    for number, result in enumerate(results):
-        scheme: tuple[Part, ...] = ((result.scheme or "", ""),) if by_value else ()
-        own = (column[number] for column in columns)
-        cells.append(((result.row.name, "name"), *scheme, *own))
-    middle = 2 + (len(probes) + 1) // 2
-    return Table(header, tuple(cells), (middle,) if by_value else ())
+    cells = (
+        ((_label(result.row, result.scheme), "name"), *(column[number] for column in columns))
+        for number, result in enumerate(results)
+    )
+    header = (("convention",), *(probe.name for probe in probes))
+    return Table(header, tuple(cells), (1 + len(probes) // 2,) if by_value else ())
+
+
+def _label(row: Convention, scheme: str | None) -> str:
+    """Return a convention's name, with its scheme if it has more than one."""
+    return f"{row.name} {scheme}" if scheme and len(row.schemes) > 1 else row.name
 
 
 def _marked(column: list[Outcome], by_value: bool) -> list[Part]:
@@ -194,7 +199,7 @@ def _marked(column: list[Outcome], by_value: bool) -> list[Part]:
     for key, one in zip(keys, column, strict=True):
         differs = (f"{key:.3g}" if isinstance(key, float) else f"{key}") != most
         role = "none" if one.none else "lost" if differs else ""
-        found.append((one.shown(by_value) + ("*" if differs else " "), role))
+        found.append(("*" * differs + one.shown(by_value), role))
     return found
 
 
@@ -227,7 +232,7 @@ def conventions_lines(rows: Sequence[Convention], width: int | None) -> Iterator
 def conventions_text(rows: Sequence[Convention]) -> str:
     """Return conventions as text of at most 100 columns."""
     lines = conventions_lines(rows, None)
-    return "\n".join("".join(text for text, _ in line).rstrip() for line in lines)
+    return "\n".join("".join(text for text, _ in line) for line in lines)
 
 
 def conventions_dict(rows: Sequence[Convention]) -> dict[str, Any]:

@@ -19,7 +19,6 @@ __all__ = [
     "DEQUANTIZERS",
     "FP32_MAX",
     "FP32_STEP",
-    "KEPT",
     "MULTIPLIERS",
     "NANS",
     "OVER",
@@ -117,9 +116,6 @@ CONSTANTS = (
     "codes are 0",
 )
 
-#: What is kept of the scale, by which codes are dequantised.
-KEPT = ("fp32", "fp64", "8-bit codes")
-
 # --- from values to codes -----------------------------------------------------------------------
 
 
@@ -211,7 +207,7 @@ _WORDS: dict[str, Any] = {
     "scale": SCALES,
     "multiplier": MULTIPLIERS,
     "constant": CONSTANTS,
-    "kept": KEPT,
+    "scale_dtype": PRECISIONS,
     "clamp": CLAMPS,
     "nan": NANS,
     "over": OVER,

@@ -82,9 +82,8 @@ class Scheme:
         The lowest code that is used; that of the codes' dtype by default.
     clamp : str
         What becomes of rounded values beyond the codes.
-    kept : str
-        What of the scale is kept for dequantising: ``"fp32"``, ``"fp64"``, or ``"8-bit codes"`` of
-        a second quantiser, less their mean (double quantisation).
+    double : bool
+        Whether scales are quantised too, by ``double_quantized``.
     """
 
     name: str
@@ -95,7 +94,7 @@ class Scheme:
     constant: str = ""
     lowest: int | None = None
     clamp: str = "last"
-    kept: str = "fp32"
+    double: bool = False
 
     def __post_init__(self) -> None:
         check_words(self)
@@ -142,6 +141,8 @@ class Convention:
     over : str
         What shares a scale: ``"tensor"``; ``"row"``, along the last axis; ``"channel"``, an index
         of an axis; ``"block of 32"``, ... of the flattened tensor.
+    scale_dtype : str
+        Of the scale by which codes are dequantised: ``"fp32"`` or ``"fp64"``.
     short_block : str
         How a last block that is short differs from the others; "" if it does not.
     takes_empty : bool
@@ -176,6 +177,7 @@ class Convention:
     nan: str = "undefined"
     dtypes: tuple[str, ...] = ("int8", "uint8")
     over: str = "tensor"
+    scale_dtype: str = "fp32"
     short_block: str = ""
     takes_empty: bool = True
     dequantize: str = "* scale"
@@ -200,16 +202,21 @@ class Convention:
         ]
         if self.codebook:
             rules = [rule for rule in rules if rule[0] != "zero point"]
+        if self.scale_dtype != "fp32":
+            rules.append(("scale kept as", self.scale_dtype))
         if self.short_block:
             rules.append(("a short block", self.short_block))
         for s in self.schemes:
-            lowest = "" if s.lowest is None else f", codes from {s.lowest}"
-            flat = f", constant: {s.constant}" if s.constant else ""
-            rules.append((s.name, f"scale {s.scale}, spread {s.spread}, levels {s.levels}"))
-            rules.append(("", f"zero point {s.zero_point}"))
-            rules.append(("", f"clamp {s.clamp}{lowest}{flat}"))
-            if s.kept != "fp32":
-                rules.append(("", f"scale kept as {s.kept}"))
+            levels = f", levels {s.levels}" if "levels" in s.scale else ""
+            rules.append((s.name, f"scale {s.scale}, spread {s.spread}{levels}"))
+            if not self.codebook:
+                lowest = "" if s.lowest is None else f", codes from {s.lowest}"
+                rules.append(("", f"zero point {s.zero_point}"))
+                rules.append(("", f"clamp {s.clamp}{lowest}"))
+            if s.constant:
+                rules.append(("", f"where the spread is 0: {s.constant}"))
+            if s.double:
+                rules.append(("", "scales are quantised too"))
         width = max(16, len(self.name) + 2)
         return "\n".join(f"{label:{width}}{text}" for label, text in rules)
 
@@ -432,7 +439,7 @@ class Plan(NamedTuple):
         # A zero point starts from the dtype's lowest code, used or not.
         zero_point = ZERO_POINTS[scheme.zero_point](factor, low, *CODES[self.dtype])
         zero_point = where_flat("scale is its size", zero, zero_point)
-        if scheme.kept == "8-bit codes":
+        if scheme.double:
             scale = double_quantized(scale[:, 0]).restored[:, None]
         return Parameters(scale, factor, zero_point + zero, divides)  # + 0: never -0
 
@@ -458,7 +465,7 @@ class Plan(NamedTuple):
                 )
             self._check_zero_points(zeros)
             factor = MULTIPLIERS[self.row.multiplier](stored.astype(dtype), stored, 1)
-            kept = wide if self.scheme.kept == "fp64" else stored.astype(dtype)
+            kept = wide if self.row.scale_dtype == "fp64" else stored.astype(dtype)
             columns = (kept, factor, zeros.astype(dtype).reshape(-1, 1), not self.row.multiplier)
             return Parameters(*np.broadcast_arrays(*columns))
 
@@ -729,7 +736,7 @@ def quantized(
     >>> found.codes.tolist(), found.scale.tolist()
     ([[64, -127, 32], [127, 64, 0]], [1.0, 8.0])
     >>> dequantized(found.codes, "bitsandbytes", found.scale).tolist()[1]
-    [8.0, 4.0314960479736328, 0.0]
+    [8.0, 4.031496047973633, 0.0]
     """
     values = fp32_array(x)
     row = _with_blocks(find(convention), block)
@@ -743,7 +750,7 @@ def quantized(
             codes[rows, columns] = chosen.steps(groups[rows, columns], part)[0]["code"]
         shape = _scale_shape(chosen, values.shape)
         scales = np.broadcast_to(parameters.scale, (len(groups), 1))
-        kept = scales.astype(F64 if chosen.scheme.kept == "fp64" else F32).reshape(shape)
+        kept = scales.astype(PRECISIONS[row.scale_dtype]).reshape(shape)
         zeros = np.broadcast_to(parameters.zero_point, (len(groups), 1))
         if not (np.abs(zeros) < 2.0**63).all():
             raise ValueError(f"{row.name} has a zero point here that is no int64")
@@ -854,7 +861,7 @@ def double_quantized(scales: np.ndarray, offset: float | None = None) -> DoubleQ
     >>> found.codes.tolist(), found.scale.tolist(), float(found.offset)
     ([0, 131, 255], [1.0], 2.0)
     >>> found.restored.tolist()
-    [1.007031261920929, 2.0000212490558624, 3.0]
+    [1.0070312023162842, 2.00002121925354, 3.0]
     """
     scales = np.asarray(scales, F32)
     with current_backend().float_environment():
@@ -984,10 +991,10 @@ _ROWS = Conventions(
             "torch_channel",
             "torch.quantize_per_channel, on x86; a scale for each index of an axis",
             "torch 2.13.0, in the tests",
-            schemes=(Scheme("given", kept="fp64"),),
             multiplier="1 / scale",
             adds_zero_point="before rounding",
             over="channel",
+            scale_dtype="fp64",
             dequantize="* scale in fp64",
         ),
         Convention(
@@ -1058,7 +1065,7 @@ _ROWS = Conventions(
         ),
         Convention(
             "bitsandbytes_blockwise",
-            "quantize_blockwise of bitsandbytes, its C++ kernel for the CPU, dynamic 8-bit map",
+            "quantize_blockwise of bitsandbytes on the CPU: its dynamic 8-bit map",
             "bitsandbytes 0.50.2, in the tests",
             schemes=(
                 Scheme("absmax", spread="amax but for NaN", scale="spread", constant="codes are 0"),
@@ -1073,12 +1080,11 @@ _ROWS = Conventions(
         *(
             Convention(
                 f"bitsandbytes_{codebook}",
-                f"quantize_4bit of bitsandbytes on the CPU, {codebook.upper()}; with its"
-                " compress_statistics the scheme double",
+                "quantize_4bit of bitsandbytes on the CPU; double: compress_statistics",
                 "bitsandbytes 0.50.2 with torch 2.13.0, in the tests",
                 schemes=(
                     Scheme("absmax", scale="spread"),
-                    Scheme("double", scale="spread", kept="8-bit codes"),
+                    Scheme("double", scale="spread", double=True),
                 ),
                 takes_scale=False,
                 multiplier="1 / max(scale, 1e-38)",

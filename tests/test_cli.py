@@ -28,7 +28,7 @@ from floatfmt.inspection import inspect
 
 compare_module = importlib.import_module("floatfmt.compare")
 
-COMMANDS = ("inspect", "formats", "compare", "verify", "compatibility", "doctor")
+COMMANDS = ("inspect", "formats", "compare", "verify", "compatibility", "conventions", "doctor")
 WEIGHTS = np.random.default_rng(3).normal(0, 0.02, (40, 50)).astype(np.float32)
 
 

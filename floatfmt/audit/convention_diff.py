@@ -80,6 +80,10 @@ class ConventionDiffRow:
         What one code is worth, and the zero point, in each; of the first row or block.
     same_scales : bool
         Whether scales and zero points mean the same, all of them.
+    over : tuple of str
+        What each has a scale for: ``"tensor"``, ``"row"``, ``"block of 32"``, ...
+    scales : tuple of int
+        How many scales each has.
     examples : tuple of Disagreement
         The first elements of different codes.
     reason : str
@@ -97,6 +101,8 @@ class ConventionDiffRow:
     step: tuple[float, float] = (0.0, 0.0)
     zero_point: tuple[float, float] = (0.0, 0.0)
     same_scales: bool = True
+    over: tuple[str, str] = ("tensor", "tensor")
+    scales: tuple[int, int] = (1, 1)
     examples: tuple[Disagreement, ...] = ()
     reason: str = ""
 
@@ -115,6 +121,8 @@ class ConventionDiff:
         How it came to its scale, and the dtype of its codes.
     shape : tuple of int
         The tensor's.
+    source : str
+        The tensor's dtype; its values are compared as fp32 values, whatever it is.
     rows : tuple of ConventionDiffRow
         One for each other convention.
     """
@@ -123,6 +131,7 @@ class ConventionDiff:
     scheme: str
     dtype: str
     shape: tuple[int, ...]
+    source: str
     rows: tuple[ConventionDiffRow, ...]
 
     __hash__ = None  # type: ignore[assignment]
@@ -155,6 +164,7 @@ class ConventionDiff:
             "scheme": self.scheme,
             "dtype": self.dtype,
             "shape": list(self.shape),
+            "source": self.source,
             "rows": [_row_dict(row) for row in self.rows],
         }
 
@@ -169,6 +179,8 @@ def _row_dict(row: ConventionDiffRow) -> dict[str, Any]:
         **{name: getattr(row, name) for name in copied},
         "step": [json_number(x) for x in row.step],
         "zero_point": [json_number(x) for x in row.zero_point],
+        "over": list(row.over),
+        "scales": list(row.scales),
         "examples": [
             {
                 "index": list(example.index),
@@ -185,14 +197,23 @@ def _row_dict(row: ConventionDiffRow) -> dict[str, Any]:
 
 def _title(diff: ConventionDiff) -> str:
     shape = " × ".join(f"{n:,}" for n in diff.shape) or "0-d"
-    against = f" against {diff.rows[0].convention.name}" if len(diff.rows) == 1 else ""
-    return f"{diff.convention.name} {diff.scheme} ({diff.dtype}){against} on {shape}"
+    against = f" against {_named(diff, diff.rows[0])}" if len(diff.rows) == 1 else ""
+    widened = "" if diff.source == "float32" else f" {diff.source} values, taken as fp32"
+    return f"{diff.convention.name} {diff.scheme} ({diff.dtype}){against} on {shape}{widened}"
+
+
+def _named(diff: ConventionDiff, row: ConventionDiffRow) -> str:
+    """Return a convention's name, with the dtype of its codes if that is another."""
+    dtype = f" ({row.dtype})" if row.dtype not in ("", diff.dtype) else ""
+    return row.convention.name + dtype
 
 
 def _one(diff: ConventionDiff, row: ConventionDiffRow) -> Iterator[str]:
     """Yield what is to be said about two conventions."""
     by = f", by {row.most:,} at most" if row.codes else ""
     yield f"codes       {row.codes:,} of {row.compared:,} differ{by}"
+    if row.dtype != diff.dtype:
+        yield "            each counted from the lowest of its dtype"
     yield f"values      {row.values:,} differ"
     if row.unjudged:
         yield f"not judged  {row.unjudged:,}: one of them has no code there"
@@ -201,7 +222,16 @@ def _one(diff: ConventionDiff, row: ConventionDiffRow) -> Iterator[str]:
         f"{number(pair[0])}" + (f" and {number(pair[1])}" if pair[0] != pair[1] else "")
         for pair in (row.step, row.zero_point)
     )
-    yield f"scales      {same}: one code is worth {step}, zero point {zero_point}"
+    if row.scales != (1, 1):
+        of = (diff.convention.name, row.convention.name)
+        each = (
+            f"{name} {count:,} for a {over}"
+            for name, count, over in zip(of, row.scales, row.over, strict=True)
+        )
+        yield f"scales      {same}: {', '.join(each)}"
+        yield f"            in the first of each one code is worth {step}, zero point {zero_point}"
+    else:
+        yield f"scales      {same}: one code is worth {step}, zero point {zero_point}"
     if row.scheme == "given" != diff.scheme:
         yield f"            {row.convention.name} was given those of {diff.convention.name}"
     for example in row.examples:
@@ -225,16 +255,16 @@ def _many(diff: ConventionDiff) -> Iterator[str]:
     """Yield a table with a row for each other convention."""
     header = (
         *(("convention",), ("codes",), ("by", "at most"), ("values",), ("one code",)),
-        *(("zero", "point"), ("not", "judged")),
+        *(("zero", "point"), ("a scale", "for a"), ("not", "judged")),
     )
     rows: list[tuple[Part, ...]] = []
     for row in diff.rows:
         if row.reason:
             continue
         counts = (f"{row.codes:,}", f"{row.most:,}" if row.codes else "", f"{row.values:,}")
-        ends = (number(row.step[1]), number(row.zero_point[1]), f"{row.unjudged:,}")
+        ends = (number(row.step[1]), number(row.zero_point[1]), row.over[1], f"{row.unjudged:,}")
         cells = (*((cell, "") for cell in counts), *((cell, "") for cell in ends))
-        rows.append(((row.convention.name, "name"), *cells))
+        rows.append(((_named(diff, row), "name"), *cells))
     yield from table_text(Table(header, tuple(rows)))
     given = [r.convention.name for r in diff.rows if r.scheme == "given" != diff.scheme]
     notes = [f"{row.convention.name}: {row.reason}" for row in diff.rows if row.reason]
@@ -320,13 +350,21 @@ def diff_conventions(
     for row in others:
         try:
             right = sides.side(row)
+            _check_codebooks(left.plan.row, row)
         except (ValueError, TypeError) as exc:
             if b is not None:
                 raise
             rows.append(ConventionDiffRow(row, reason=str(exc)))
             continue
         rows.append(_compared(values, left, right, row, examples))
-    return ConventionDiff(find(a), left.scheme, left.plan.dtype, values.shape, tuple(rows))
+    source = interop.float_array(x).dtype.name
+    return ConventionDiff(find(a), left.scheme, left.plan.dtype, values.shape, source, tuple(rows))
+
+
+def _check_codebooks(a: Convention, b: Convention) -> None:
+    if a.codebook != b.codebook:
+        own = " and ".join(f"{row.name} codes of {row.codebook or 'integers'}" for row in (a, b))
+        raise ValueError(f"{own}, which are not compared")
 
 
 class _Side(NamedTuple):
@@ -338,7 +376,9 @@ class _Side(NamedTuple):
 
     @property
     def step(self) -> np.ndarray:
-        """What one code is worth, as fp32."""
+        """What one code is worth, as fp32; of a codebook, what its 1 is."""
+        if self.plan.row.codebook:
+            return self.parameters.scale
         with current_backend().float_environment():
             return self.plan.dequantize(self.parameters.zero_point + 1, self.parameters)
 
@@ -387,12 +427,16 @@ class _Sides:
             if row.nan == "refused" and not self._is_finite:
                 self._refuse(f"{row.name} needs finite values")
             scale, zero_point = self._given
+            if row.over == "channel":  # which all have the one scale
+                row = replace(row, over="tensor")
             chosen = plan_of(row, None, scale=scale, dtype=self._dtype_of(row))
             return _Side(chosen, "given", chosen.given(scale, zero_point))
         if _has(row, self._found.scheme):
             return self._by_itself(row, self._found.scheme)
         if not row.takes_scale:
             raise ValueError(f"{row.name} has no scheme {self._found.scheme!r}, and takes no scale")
+        if self._found.plan.row.codebook:
+            raise ValueError(f"{row.name} has no scale for a codebook")
         shared = replace(row, over=self._found.plan.row.over)
         chosen = Plan(shared, given_scheme(row), self._dtype_of(row))
         zeros = self._found.parameters.zero_point
@@ -515,6 +559,8 @@ def _compared(
         step=(_first(steps[0]), _first(steps[1])),
         zero_point=(_first(zeros[0]), _first(zeros[1])),
         same_scales=_alike(*steps) and _alike(*shifted),
+        over=(left.plan.row.over, right.plan.row.over),
+        scales=(left.parameters.scale.size, right.parameters.scale.size),
         examples=tuple(found),
     )
 
