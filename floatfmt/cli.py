@@ -570,7 +570,7 @@ def formats_command(as_json: bool) -> None:
 @click.argument("name", required=False)
 @_json_option
 def conventions_command(name: str | None, as_json: bool) -> None:
-    """Show how libraries quantise, and where their results differ.
+    """Show how libraries quantise, and where they differ.
 
     A table of rules, from a value to its code and from a tensor to its scale, and tables of what
     each library does to inputs on which they differ, computed as they are printed. With NAME, the

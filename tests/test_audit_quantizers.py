@@ -471,7 +471,7 @@ def test_all_conventions_on_ones_own_tensor():
     assert found["bitsandbytes"].codes > 200_000  # a scale for each row
     assert not found["bitsandbytes"].same_scales
     assert "given the scale of floatfmt: torch, torch_channel, torch_fake, onnx" in str(found)
-    why = "floatfmt codes of integers and bitsandbytes_nf4 codes of nf4, which are not compared"
+    why = "its codes are of nf4, those of floatfmt of integers"
     assert found["bitsandbytes_nf4"].reason == why
     assert max(map(len, str(found).splitlines())) <= 100
     with pytest.raises(KeyError, match="mine is not one of article, torch"):

@@ -265,7 +265,8 @@ def _many(diff: ConventionDiff) -> Iterator[str]:
         ends = (number(row.step[1]), number(row.zero_point[1]), row.over[1], f"{row.unjudged:,}")
         cells = (*((cell, "") for cell in counts), *((cell, "") for cell in ends))
         rows.append(((_named(diff, row), "name"), *cells))
-    yield from table_text(Table(header, tuple(rows)))
+    if rows:
+        yield from table_text(Table(header, tuple(rows)))
     given = [r.convention.name for r in diff.rows if r.scheme == "given" != diff.scheme]
     notes = [f"{row.convention.name}: {row.reason}" for row in diff.rows if row.reason]
     if given:
@@ -363,8 +364,8 @@ def diff_conventions(
 
 def _check_codebooks(a: Convention, b: Convention) -> None:
     if a.codebook != b.codebook:
-        own = " and ".join(f"{row.name} codes of {row.codebook or 'integers'}" for row in (a, b))
-        raise ValueError(f"{own}, which are not compared")
+        theirs, ours = (row.codebook or "integers" for row in (b, a))
+        raise ValueError(f"its codes are of {theirs}, those of {a.name} of {ours}")
 
 
 class _Side(NamedTuple):
@@ -436,7 +437,7 @@ class _Sides:
         if not row.takes_scale:
             raise ValueError(f"{row.name} has no scheme {self._found.scheme!r}, and takes no scale")
         if self._found.plan.row.codebook:
-            raise ValueError(f"{row.name} has no scale for a codebook")
+            raise ValueError(f"its codes are of integers, those of {self._found.plan.row.name} not")
         shared = replace(row, over=self._found.plan.row.over)
         chosen = Plan(shared, given_scheme(row), self._dtype_of(row))
         zeros = self._found.parameters.zero_point
