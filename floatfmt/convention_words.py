@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -147,14 +148,16 @@ CODEBOOKS: dict[str, np.ndarray] = {
 }
 
 
-def middles(codebook: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+@cache
+def middles(codebook: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the fp32 middles of neighbours, and the codes in the order of their values."""
-    order = np.argsort(codebook, kind="stable")
-    ordered = codebook[order]
+    values = CODEBOOKS[codebook]
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
     return (ordered[:-1] + ordered[1:]) / F32.type(2), order
 
 
-def _lower_of_a_tie(codebook: np.ndarray, x: np.ndarray) -> np.ndarray:
+def _lower_of_a_tie(codebook: str, x: np.ndarray) -> np.ndarray:
     bounds, order = middles(codebook)
     return order[np.searchsorted(bounds, x, side="left")]  # NaN is beyond the last
 
@@ -162,20 +165,25 @@ def _lower_of_a_tie(codebook: np.ndarray, x: np.ndarray) -> np.ndarray:
 _BINS = 1 << 16
 
 
-def _by_bins(codebook: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Return the code at the middle of each value's bin: bitsandbytes' table for the CPU.
+@cache
+def _codes_of_bins(codebook: str) -> np.ndarray:
+    """Return the code nearest to the centre of each bin; the codebook is sorted."""
+    centres = (2 * np.arange(_BINS)).astype(F32) / F32.type(_BINS - 1) - F32.type(1)
+    return np.searchsorted(middles(codebook)[0], centres, side="left")
 
-    The product and the sum are fused. In fp64 the product is exact, and the sum too.
+
+def _by_bins(codebook: str, x: np.ndarray) -> np.ndarray:
+    """Return the code of each value's bin: bitsandbytes' table for the CPU.
+
+    Its product and sum are fused. In fp64 the product is exact, and the sum too.
     """
     parts = (x + F32.type(1)) * F32.type(0.5)
     bins = (parts.astype(F64) * (_BINS - 1) + 0.5).astype(F32)
-    whole = np.where(bins == bins, bins, 0).astype(np.int64)
-    centres = (2 * np.arange(_BINS)).astype(F32) / F32.type(_BINS - 1) - F32.type(1)
-    return np.searchsorted(middles(codebook)[0], centres, side="left")[whole]
+    return _codes_of_bins(codebook)[np.where(bins == bins, bins, 0).astype(np.int64)]
 
 
 #: How quotients become codes of a codebook.
-PICKS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+PICKS: dict[str, Callable[[str, np.ndarray], np.ndarray]] = {
     "nearest, lower of a tie": _lower_of_a_tie,
     "by 65,536 bins": _by_bins,
 }

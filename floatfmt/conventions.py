@@ -533,7 +533,7 @@ class Plan(NamedTuple):
         """Add the steps from a part of the scale to a codebook's code."""
         codebook = CODEBOOKS[self.row.codebook]
         found["clamped"] = clamped = np.clip(value, F32.type(-1), F32.type(1))
-        code = PICKS[self.row.rounding](codebook, clamped).astype(self.dtype)
+        code = PICKS[self.row.rounding](self.row.codebook, clamped).astype(self.dtype)
         defined: Any = (clamped == clamped) | (self.row.nan != "undefined")
         code = np.where(defined, code, 0).astype(self.dtype)
         if self.scheme.constant == "codes are 0":

@@ -13,7 +13,7 @@ import torch
 
 import floatfmt as ff
 from floatfmt.audit.quantizer_tensors import adversarial_tensors
-from floatfmt.convention_words import CODEBOOKS, middles
+from floatfmt.convention_words import middles
 from floatfmt.conventions import dequantized, double_quantized, plan, quantized
 from quantizer_libraries import (
     HAS_GGML,
@@ -246,7 +246,7 @@ def test_the_row_of_bitsandbytes_is_int8_vectorwise_quant():
 
 @pytest.mark.parametrize("block", [64, 256, 4096])
 def test_the_row_of_bitsandbytes_blockwise_is_quantize_blockwise(block):
-    parts, compared = middles(CODEBOOKS["dynamic8"])[0], 0
+    parts, compared = middles("dynamic8")[0], 0
     edges = (np.arange(0.5, 65535) * 2 / 65535 - 1).astype(F32)
     row = dataclasses.replace(ROWS["bitsandbytes_blockwise"], over=f"block of {block}")
     for kind in (parts, edges):
@@ -289,7 +289,7 @@ def test_nan_and_inf_in_a_block_of_bitsandbytes():
 @pytest.mark.parametrize("kind", ["nf4", "fp4"])
 @pytest.mark.parametrize("block", [32, 64, 4096])
 def test_the_rows_of_nf4_and_fp4_are_quantize_4bit(kind, block):
-    parts, compared = middles(CODEBOOKS[kind])[0], 0
+    parts, compared = middles(kind)[0], 0
     row = dataclasses.replace(ROWS[f"bitsandbytes_{kind}"], over=f"block of {block}")
     for seed, x in enumerate(hard_blocks(parts, block, 250_000 // block, block)):
         x = x[: x.size - seed * 3]  # odd and even, with a short block and without

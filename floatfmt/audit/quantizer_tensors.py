@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..backends import current_backend
-from ..convention_words import CODEBOOKS, CODES, FP32_MAX, FP32_STEP, middles
+from ..convention_words import CODES, FP32_MAX, FP32_STEP, middles
 from ..conventions import Parameters, Plan
 
 __all__ = ["Tensor", "adversarial_tensors", "half_steps"]
@@ -81,7 +81,7 @@ def half_steps(plan: Plan, parameters: Parameters, ulps: int = ULPS) -> np.ndarr
     lowest, highest = CODES[plan.dtype]
     with current_backend().float_environment():
         if plan.row.codebook:
-            bounds, _ = middles(CODEBOOKS[plan.row.codebook])
+            bounds, _ = middles(plan.row.codebook)
             near = [bounds * parameters.scale.item()]
         else:
             step, zero_point = plan.step(parameters).item(), parameters.zero_point.item()
