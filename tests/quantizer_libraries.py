@@ -159,11 +159,12 @@ def split_q8_0(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 # --- bitsandbytes -------------------------------------------------------------------------------
 
 
-def bitsandbytes_4bit(x: np.ndarray, kind: str, block: int, compresses: bool = False):
+def bitsandbytes_4bit(x, kind: str, block: int, compresses: bool = False):
     """Codes one by one, the packed bytes and the state of quantize_4bit."""
+    x = torch.as_tensor(x)
     packed, state = bnb.quantize_4bit(
-        torch.from_numpy(x), blocksize=block, quant_type=kind, compress_statistics=compresses
+        x, blocksize=block, quant_type=kind, compress_statistics=compresses
     )
     whole = packed.numpy().reshape(-1)
     codes = np.stack([whole >> 4, whole & 15], axis=1).reshape(-1)
-    return codes[: x.size], packed, state
+    return codes[: x.numel()], packed, state

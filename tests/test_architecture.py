@@ -47,6 +47,8 @@ ORDER = (
     "packing",
     "codebooks",
     "convention_words",
+    "convention_plan",
+    "convention_rows",
     "convention_tables",
     "conventions",
     "quantize",

@@ -304,6 +304,25 @@ def test_the_rows_of_nf4_and_fp4_are_quantize_4bit(kind, block):
     assert compared > 1_900_000
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_narrow_values_are_fp32_values_to_bitsandbytes(dtype):
+    """Every code of the dtype, in an order that gives blocks of any size."""
+    patterns = np.random.default_rng(1).permutation(1 << 16).astype(np.uint16).view(np.int16)
+    x = torch.from_numpy(patterns).view(dtype)
+    x = x[x.isfinite()][:63_000].reshape(-1, 100)
+    codes, _, _ = torch.ops.bitsandbytes.int8_vectorwise_quant(x)
+    assert wrong(ROWS["bitsandbytes"], x.reshape(-1, 100), codes.numpy())[0] == 0
+    codes, state = bnb.quantize_blockwise(x, blocksize=64)
+    found = quantized(x, "bitsandbytes_blockwise", block=64)
+    np.testing.assert_array_equal(found.codes, codes.numpy())
+    assert same_bits(found.scale, state.absmax)
+    for kind in ("nf4", "fp4"):
+        codes, _, state = bitsandbytes_4bit(x, kind, 64)
+        found = quantized(x, f"bitsandbytes_{kind}")
+        np.testing.assert_array_equal(found.codes.reshape(-1), codes)
+        assert same_bits(found.scale, state.absmax)
+
+
 def test_short_tensors_of_nf4_and_fp4():
     for kind in ("nf4", "fp4"):
         for n in range(1, 200):
@@ -318,6 +337,7 @@ def test_short_tensors_of_nf4_and_fp4():
 def test_double_quantisation_is_compress_statistics(kind):
     """But for the mean, which is torch's: given that, all bits are the same."""
     sizes, row = (64, 100, 16_384, 16_448, 500_000), f"bitsandbytes_{kind}"
+    by = ROWS[row].schemes[1].double
     for n in sizes:
         for spread in (1.0, 1e-20, 1e30):
             rng = np.random.default_rng(n)
@@ -325,10 +345,10 @@ def test_double_quantisation_is_compress_statistics(kind):
             codes, packed, state = bitsandbytes_4bit(x, kind, 64, compresses=True)
             plain, own = quantized(x, row), quantized(x, row, "double")
             np.testing.assert_array_equal(own.codes, codes)
-            found = double_quantized(plain.scale, float(state.offset))
+            found = double_quantized(plain.scale, by, float(state.offset))
             np.testing.assert_array_equal(found.codes, state.absmax.numpy())
             assert same_bits(found.scale, state.state2.absmax)
             meant = bnb.dequantize_4bit(packed, state).numpy().reshape(-1)
             np.testing.assert_array_equal(dequantized(codes, row, found.restored), meant)
-            ours = double_quantized(plain.scale).offset
+            ours = double_quantized(plain.scale, by).offset
             assert abs(float(ours) - float(state.offset)) <= 4 * np.spacing(ours)

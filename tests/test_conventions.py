@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import floatfmt as ff
+from floatfmt.convention_plan import STEPS, Convention, Plan, Scheme, _fused
 from floatfmt.convention_words import ROUNDINGS
-from floatfmt.conventions import STEPS, Convention, Plan, Scheme, _fused, find
+from floatfmt.conventions import find
 from strategies import finite_arrays
 
 torch = pytest.importorskip("torch")
