@@ -177,6 +177,7 @@ class Convention:
 
     def __str__(self) -> str:
         does = f"x * ({self.multiplier})" if self.multiplier else "x / scale"
+        meant = "codebook[code]" if self.codebook else "(code - zero point)"
         rules = [
             (self.name, self.about),
             ("proof", self.proof),
@@ -185,10 +186,7 @@ class Convention:
             ("NaN", self.nan),
             ("codes", self.codebook or " or ".join(self.dtypes)),
             ("scale of a", self.over),
-            (
-                "value",
-                f"{'codebook[code]' if self.codebook else '(code - zero point)'} {self.dequantize}",
-            ),
+            ("value", f"{meant} {self.dequantize}"),
         ]
         if self.codebook:
             rules = [rule for rule in rules if rule[0] != "zero point"]
@@ -365,16 +363,11 @@ class Plan(NamedTuple):
 
     def ungroup(self, part: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Return groups in the values' shape again."""
-        size = math.prod(shape)
         whole = np.broadcast_to(part, self.groups(np.empty(shape, bool)).shape)
         if self.row.over == "channel" and shape:
-            others = [n for i, n in enumerate(shape) if i != self.axis % len(shape)]
-            return np.moveaxis(
-                whole.reshape(-1, *others) if size else whole.reshape(shape[self.axis], *others),
-                0,
-                self.axis,
-            )
-        return whole.reshape(-1)[:size].reshape(shape)
+            first = np.moveaxis(np.empty(shape, bool), self.axis, 0).shape
+            return np.moveaxis(whole.reshape(first), 0, self.axis)
+        return whole.reshape(-1)[: math.prod(shape)].reshape(shape)
 
     def parameters_for(
         self, values: np.ndarray, groups: np.ndarray, scale: Any, zero_point: Any
@@ -385,8 +378,8 @@ class Plan(NamedTuple):
         found = self.given(scale, zero_point)
         if len(found.scale) not in (1, len(groups)):
             raise ValueError(
-                f"{len(found.scale):,} scales or zero points for {len(groups):,} channels on axis"
-                f" {self.axis}"
+                f"{len(found.scale):,} scales or zero points, where {len(groups):,} of a"
+                f" {self.row.over} are needed"
             )
         return found
 

@@ -1,6 +1,7 @@
 """The rows of `ff.conventions` against the libraries they are about, bit for bit."""
 
 import dataclasses
+import importlib
 import json
 import re
 from fractions import Fraction
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 import floatfmt as ff
 from floatfmt.convention_plan import STEPS, Convention, Plan, Scheme, _fused
 from floatfmt.convention_words import ROUNDINGS
-from floatfmt.conventions import find
+from floatfmt.conventions import dequantized, find, quantized
 from strategies import finite_arrays
 
 torch = pytest.importorskip("torch")
@@ -22,6 +23,8 @@ torch = pytest.importorskip("torch")
 F32 = np.dtype(np.float32)
 ARTICLE = json.loads((Path(__file__).parent / "data" / "article.json").read_text())
 ROWS = {row.name: row for row in ff.conventions()}
+#: The module, whose name in floatfmt is a function's.
+ROOM = importlib.import_module("floatfmt.conventions")
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor, torch.quantize_per_ch")
 needs_x86 = pytest.mark.skipif(
@@ -262,6 +265,70 @@ def test_a_trace_has_each_step_in_the_shape_of_x():
         "clamped": -2.0,
         "code": -2,
     }
+
+
+# --- codes and values ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "scales", "arguments"),
+    [
+        ("article", (3, 4), (), {}),
+        ("onnx", (3, 4), (), {"scale": 0.5, "zero_point": 3, "dtype": "uint8"}),
+        ("bitsandbytes", (2, 3, 5), (2, 3), {}),
+        ("torch_channel", (2, 3), (3,), {"scale": [1, 2, 3], "zero_point": [0, 1, 2], "axis": 1}),
+        ("torch_channel", (2, 3, 5), (5,), {"scale": 0.25, "axis": -1}),
+        ("ggml_q8_0", (3, 33), (4,), {}),
+        ("bitsandbytes_nf4", (3, 33), (2,), {}),
+        ("bitsandbytes_nf4", (3, 33), (4,), {"block": 32, "scheme": "double"}),
+        ("bitsandbytes_blockwise", (), (1,), {}),
+        ("ggml_q8_0", (0,), (0,), {}),
+        ("torch", (0, 3), (), {"scale": 1.0}),
+        ("torch", (), (), {"scale": 1.0}),
+    ],
+)  # fmt: skip
+def test_codes_scales_and_values_are_those_of_the_trace(
+    name, shape, scales, arguments, monkeypatch
+):
+    x = np.random.default_rng(3).normal(size=shape).astype(F32)
+    row, options = ROWS[name], dict(arguments)
+    block, axis = options.pop("block", None), arguments.get("axis", 0)
+    if block:
+        row = dataclasses.replace(row, over=f"block of {block}")
+    traced = row.trace(x, **options)
+    for slab in (1 << 18, 7):
+        monkeypatch.setattr(ROOM, "SLAB", slab)
+        found = quantized(x, name, **arguments)
+        assert (found.scale.shape, found.zero_point.shape) == (scales, scales)
+        assert found.zero_point.dtype == np.int64
+        assert found.codes.dtype == arguments.get("dtype", row.dtypes[0])
+        np.testing.assert_array_equal(found.codes, traced.codes)
+        values = dequantized(
+            *(found.codes, name, found.scale, found.zero_point), axis=axis, block=block
+        )
+        np.testing.assert_array_equal(values.view("u4"), traced.values.view("u4"))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: quantized(ONE, "torch", scale=1.0, block=32), ValueError, "torch has a scale"),
+        (lambda: quantized(ONE, "ggml_q8_0", block=33), ValueError, "over must be one of 'tensor'"),
+        (lambda: quantized(ONE, "ggml_q8_0", "zeropoint"), ValueError, "no scheme 'zeropoint'"),
+        (lambda: quantized(ONE, "torch_channel", scale=[1, 2]), ValueError, "2 scales or zero"),
+        (lambda: quantized(ONE, "torch", scale=[1, 2]), TypeError, "scale must be one number"),
+        (lambda: quantized(TINY, "article", "zeropoint"), ValueError, "zero point here that is no"),
+        (lambda: dequantized(ONE, "torch", 1.0), TypeError, "codes of int8 or uint8, got float32"),
+        (lambda: dequantized(np.int8([1]), "torch", [1.0, 2.0]), ValueError, "2 scales, where"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_quantised_is_said(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+ONE = np.float32([1])
+TINY = np.float32([1e-45, 0])  # 1 / its range overflows
 
 
 def test_rows_are_data():
