@@ -64,6 +64,24 @@ def hard_blocks(middles: np.ndarray, block: int, blocks: int, seed: int) -> Iter
         yield np.zeros(blocks * block, F32)
 
 
+# --- the article --------------------------------------------------------------------------------
+
+
+def article_absmax(x):
+    """Codes as floats, values, multiplier, zero point: the published formulas, on torch."""
+    multiplier = 127 / x.abs().max()
+    codes = torch.round(multiplier * x)
+    return codes, codes / multiplier, multiplier, torch.tensor(0.0)
+
+
+def article_zeropoint(x):
+    spread = x.max() - x.min()
+    multiplier = 255 / torch.where(spread == 0, torch.tensor(1.0), spread)
+    zero_point = torch.round(-multiplier * x.min() - 128)
+    codes = torch.clip(torch.round(x * multiplier + zero_point), -128, 127)
+    return codes, (codes - zero_point) / multiplier, multiplier, zero_point
+
+
 # --- ONNX Runtime -------------------------------------------------------------------------------
 
 _FLOAT, _UINT8, _INT8 = 1, 2, 3

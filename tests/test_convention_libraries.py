@@ -17,6 +17,8 @@ from floatfmt.convention_words import middles
 from floatfmt.conventions import dequantized, double_quantized, plan, quantized
 from quantizer_libraries import (
     HAS_GGML,
+    article_absmax,
+    article_zeropoint,
     bit_patterns,
     bitsandbytes_4bit,
     ggml_quantize,
@@ -113,6 +115,30 @@ def test_what_torch_makes_of_codes_of_a_tensor():
                     torch.from_numpy(codes), scale, zero_point
                 )
                 assert same_bits(dequantized(codes, "torch", scale, zero_point), q.dequantize())
+
+
+# --- the article --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["absmax", "zeropoint"])
+def test_the_rows_of_the_article_are_its_operations_on_torch(scheme):
+    formula = {"absmax": article_absmax, "zeropoint": article_zeropoint}[scheme]
+    tensors = [t.values for t in adversarial_tensors(plan("article", scheme))]
+    for x in hard_blocks(np.arange(-255, 256, dtype=F32) / 510, 100, 2000, 11):
+        tensors += [x, *x.reshape(-1, 100)[:400]]
+    compared = 0
+    for x in tensors:
+        codes, values, multiplier, zero_point = (p.numpy() for p in formula(torch.from_numpy(x)))
+        traced = ROWS["article"].trace(x, scheme)
+        there = traced.defined
+        np.testing.assert_array_equal(there, np.abs(codes) <= 128)  # the rest is no int8
+        np.testing.assert_array_equal(traced.codes[there], codes[there].astype(np.int8))
+        assert same_bits(traced.parameters.scale, multiplier)
+        np.testing.assert_array_equal(traced.parameters.zero_point.item(), zero_point)
+        # not the bits: its codes are floats, and some of them -0
+        np.testing.assert_array_equal(traced.values[there], values[there])
+        compared += np.count_nonzero(there)
+    assert compared > 1_000_000
 
 
 # --- ONNX ---------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import floatfmt as ff
 from floatfmt.convention_plan import STEPS, Convention, Plan, Scheme, _fused
 from floatfmt.convention_words import ROUNDINGS
 from floatfmt.conventions import dequantized, find, quantized
+from quantizer_libraries import article_absmax, article_zeropoint
 from strategies import finite_arrays
 
 torch = pytest.importorskip("torch")
@@ -154,21 +155,6 @@ def test_fbgemms_documented_near_tie():
 
 
 # --- the article --------------------------------------------------------------------------------
-
-
-def article_absmax(x):
-    """Codes as floats, values, multiplier, zero point: the published formulas, on torch."""
-    multiplier = 127 / x.abs().max()
-    codes = torch.round(multiplier * x)
-    return codes, codes / multiplier, multiplier, torch.tensor(0.0)
-
-
-def article_zeropoint(x):
-    spread = x.max() - x.min()
-    multiplier = 255 / torch.where(spread == 0, torch.tensor(1.0), spread)
-    zero_point = torch.round(-multiplier * x.min() - 128)
-    codes = torch.clip(torch.round(x * multiplier + zero_point), -128, 127)
-    return codes, (codes - zero_point) / multiplier, multiplier, zero_point
 
 
 @pytest.mark.parametrize("scheme", ["absmax", "zeropoint"])
