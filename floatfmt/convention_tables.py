@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .backends import current_backend
 from .table import LONGEST_TEXT, Part, Table
 
 if TYPE_CHECKING:
@@ -78,16 +79,16 @@ def outcome(row: Convention, scheme: str | None, probe: Probe) -> Outcome:
     """Return what a convention does to the first element of a probe."""
     if row.nan == "refused" and not np.isfinite(probe.x).all():
         return Outcome(none=row.nan)
-    found = row.trace(
-        np.array(probe.x, np.float32),
-        scheme,
-        scale=probe.scale,
-        zero_point=None if probe.scale is None else probe.zero_point,
-        dtype=row.dtypes[0],
-    )
-    if not found.defined[0]:
-        return Outcome(none="undefined")
-    return Outcome(int(found.codes[0]), float(found.values[0]))
+    with current_backend().float_environment():
+        found = row.trace(
+            np.array(probe.x, np.float32),
+            scheme,
+            scale=probe.scale,
+            zero_point=None if probe.scale is None else probe.zero_point,
+        )
+        if not found.defined[0]:
+            return Outcome(none="undefined")
+        return Outcome(int(found.codes[0]), float(found.values[0]))
 
 
 def _results(rows: Iterable[Convention], probes: Sequence[Probe]) -> Iterator[_Result]:
