@@ -124,8 +124,8 @@ class Convention:
     codebook : str
         Whose code is picked instead of an integer: ``"nf4"``, ``"fp4"``, ``"dynamic8"``, or "".
     nan : str
-        What a NaN gives: the ``"lowest"`` or ``"highest"`` code; ``"refused"``, an error, for Inf
-        too; ``"undefined"``.
+        What a NaN gives: the ``"lowest"`` or ``"highest"`` code, of a codebook that of its highest
+        value; ``"refused"``, an error, for Inf too; ``"undefined"``.
     dtypes : tuple of str
         Of codes, the usual one first.
     over : str

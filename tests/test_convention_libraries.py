@@ -37,11 +37,11 @@ SCALES = (1.0, 0.3, 0.00214854861, 1e-30, 1e30, 2.0**-126, 2.0**-130, 3e38, 2.0*
 ENDS = {"int8": (-128, 127), "uint8": (0, 255)}
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor, torch.quantize_per_ch")
-needs_x86 = pytest.mark.skipif(
-    torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"),
-    reason="torch's int8 kernels are others without AVX2",
+HAS_AVX2 = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+needs_x86 = pytest.mark.skipif(not HAS_AVX2, reason="torch's int8 kernels are others without AVX2")
+needs_ggml = pytest.mark.skipif(
+    not (HAS_GGML and HAS_AVX2), reason="the wheel with ggml is of Linux, and needs AVX2"
 )
-needs_ggml = pytest.mark.skipif(not HAS_GGML, reason="the wheel with ggml is of Linux on x86-64")
 
 
 def values_for(scale: float, zero_point: int, size: int, seed: int) -> np.ndarray:
