@@ -12,7 +12,7 @@ from .arrays import astype, decode, encode, round_to
 from .backends import NativeMissingWarning, available_backends, use_backend
 from .code_usage import CodeUsage, code_usage
 from .compare import Comparison, compare
-from .conventions import Convention, conventions
+from .conventions import Convention, Conventions, conventions
 from .doctor import Diagnosis, doctor
 from .double_rounding import DoubleRounding, double_rounding
 from .elements import Codebook
@@ -65,6 +65,7 @@ __all__ = [
     "Compatibility",
     "Convention",
     "ConventionDiff",
+    "Conventions",
     "Diagnosis",
     "Difference",
     "DoubleRounding",

@@ -25,6 +25,8 @@ from . import __version__
 from .backends import available_backends, backend_name
 from .backends.native import compiler
 from .compare import compare
+from .convention_tables import conventions_lines
+from .conventions import Conventions, conventions, find
 from .doctor import doctor
 from .formats import Format
 from .formats import formats as registered_formats
@@ -562,6 +564,30 @@ def formats_command(as_json: bool) -> None:
         _show_json({"schema": "floatfmt.formats/1", "formats": cards})
     else:
         _show(_Lines(_formats_table().lines))
+
+
+@cli.command("conventions")
+@click.argument("name", required=False)
+@_json_option
+def conventions_command(name: str | None, as_json: bool) -> None:
+    """Show how libraries quantise, and where they differ.
+
+    A table of rules, from a value to its code and from a tensor to its scale, and tables of what
+    each library does to inputs on which they differ, computed as they are printed. With NAME, the
+    rules of one.
+
+    \b
+    Examples:
+      floatfmt conventions
+      floatfmt conventions onnx
+      floatfmt conventions --json
+    """  # noqa: D301
+    with _user_errors():
+        rows = conventions() if name is None else Conventions([find(name)])
+    if as_json:
+        _show_json({"schema": "floatfmt.conventions/1", **rows.to_dict()})
+    else:
+        _show(str(rows[0]) if name else _Lines(lambda width: conventions_lines(rows, width)))
 
 
 @cli.command("doctor")

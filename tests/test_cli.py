@@ -28,7 +28,7 @@ from floatfmt.inspection import inspect
 
 compare_module = importlib.import_module("floatfmt.compare")
 
-COMMANDS = ("inspect", "formats", "compare", "verify", "compatibility", "doctor")
+COMMANDS = ("inspect", "formats", "compare", "verify", "compatibility", "conventions", "doctor")
 WEIGHTS = np.random.default_rng(3).normal(0, 0.02, (40, 50)).astype(np.float32)
 
 
@@ -681,3 +681,19 @@ def test_the_bar_goes_to_standard_error_and_leaves_nothing_behind(capsys):
     bar.stop()
     assert bar.finished
     assert capsys.readouterr().out == ""
+
+
+def test_conventions_are_shown_all_or_one(run):
+    code, out, err = run("conventions")
+    assert (code, err) == (0, "")
+    assert out == f"{ff.conventions()}\n"
+    code, out, _ = run("conventions", "onnx")
+    assert out == f"{ff.conventions()['onnx']}\n"
+    code, out, _ = run("conventions", "onnx", "--json")
+    shown = json.loads(out)
+    assert shown["schema"] == "floatfmt.conventions/1"
+    assert [row["name"] for row in shown["conventions"]] == ["onnx"]
+    assert shown["results"][0]["code"] == 2
+    code, out, err = run("conventions", "onyx")
+    assert (code, out) == (2, "")
+    assert err.startswith("Error: no convention is called 'onyx'; there are floatfmt, article")
