@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .audit.quantizers import QuantizerVerification, verify_quantizer
     from .audit.report import Difference, Fault, Identification, Verification
     from .audit.verify import assert_cast_correct, diff, identify, verify
+    from .exports import OnnxValues, to_onnx, to_torch
     from .llm_int8 import LLMInt8, ThresholdSweep, llm_int8_matmul, sweep_threshold
 
 __version__ = "0.1.0"
@@ -53,6 +54,7 @@ _LATER = {
     "audit.convention_diff": ("ConventionDiff", "diff_conventions"),
     "audit.quantizers": ("QuantizerVerification", "verify_quantizer"),
     "audit.report": ("Difference", "Fault", "Identification", "Verification"),
+    "exports": ("OnnxValues", "to_onnx", "to_torch"),
     "llm_int8": ("LLMInt8", "ThresholdSweep", "llm_int8_matmul", "sweep_threshold"),
     "audit.verify": ("assert_cast_correct", "diff", "identify", "verify"),
 }
@@ -80,6 +82,7 @@ __all__ = [
     "LLMInt8",
     "Measurement",
     "NativeMissingWarning",
+    "OnnxValues",
     "Quantized",
     "QuantizerVerification",
     "Rounding",
@@ -122,6 +125,8 @@ __all__ = [
     "rounding_mode",
     "spacing",
     "sweep_threshold",
+    "to_onnx",
+    "to_torch",
     "ulp_distance",
     "unpack",
     "use_backend",

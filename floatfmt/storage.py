@@ -121,6 +121,7 @@ def description(q: Quantized) -> dict[str, Any]:
         "block": q.block,
         "block_axis": q.block_axis,
         "include_zero": q.include_zero,
+        "convention": q.convention,
         "double_quantization": q.scale_codes is not None,
         "saturated": q.saturated,
         "nonfinite": q.nonfinite,
@@ -185,6 +186,7 @@ def _restored(arrays: dict[str, Any], described: dict[str, Any]) -> Quantized:
         nonfinite=described["nonfinite"],
         tensor_scale=arrays.get("tensor_scale"),
         include_zero=described["include_zero"],
+        convention=described["convention"],
     )
     changes: dict[str, Any] = {}
     if isinstance(elements, Integers):

@@ -56,6 +56,8 @@ ORDER = (
     "groups",
     "codes",
     "quantized",
+    "by_convention",
+    "exports",
     "quantizing",
     "quantize",
     "storage",
