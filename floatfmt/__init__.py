@@ -39,7 +39,13 @@ if TYPE_CHECKING:
     from .audit.quantizers import QuantizerVerification, verify_quantizer
     from .audit.report import Difference, Fault, Identification, Verification
     from .audit.verify import assert_cast_correct, diff, identify, verify
+    from .checkpoint_conversion import (
+        CheckpointConversion,
+        dequantize_checkpoint,
+        quantize_checkpoint,
+    )
     from .llm_int8 import LLMInt8, ThresholdSweep, llm_int8_matmul, sweep_threshold
+    from .quantized_file import load_quantized, save_quantized
 
 __version__ = "0.1.0"
 
@@ -50,11 +56,16 @@ _LATER = {
     "audit.quantizers": ("QuantizerVerification", "verify_quantizer"),
     "audit.report": ("Difference", "Fault", "Identification", "Verification"),
     "llm_int8": ("LLMInt8", "ThresholdSweep", "llm_int8_matmul", "sweep_threshold"),
+    "checkpoint_conversion": (
+        *("CheckpointConversion", "dequantize_checkpoint", "quantize_checkpoint"),
+    ),
+    "quantized_file": ("load_quantized", "save_quantized"),
     "audit.verify": ("assert_cast_correct", "diff", "identify", "verify"),
 }
 
 __all__ = [
     "Category",
+    "CheckpointConversion",
     "Comparison",
     "Compatibility",
     "Convention",
@@ -88,6 +99,7 @@ __all__ = [
     "conventions",
     "decode",
     "decompose",
+    "dequantize_checkpoint",
     "diff",
     "diff_conventions",
     "doctor",
@@ -100,15 +112,18 @@ __all__ = [
     "identify",
     "inspect",
     "llm_int8_matmul",
+    "load_quantized",
     "next_down",
     "next_up",
     "p3109",
     "pack",
     "quantize",
+    "quantize_checkpoint",
     "representable",
     "round_all",
     "round_to",
     "rounding_mode",
+    "save_quantized",
     "spacing",
     "sweep_threshold",
     "ulp_distance",

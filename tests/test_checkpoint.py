@@ -170,9 +170,9 @@ def test_a_safetensors_file_gives_views_of_the_mapped_file(tmp_path: Path) -> No
         assert np.shares_memory(found["matrix"], found["matrix"])
 
 
-@pytest.mark.parametrize("code", sorted(checkpoint._SAFETENSORS_DTYPES))
+@pytest.mark.parametrize("code", sorted(checkpoint.SAFETENSORS_DTYPES))
 def test_every_safetensors_dtype_keeps_its_bytes(tmp_path: Path, code: str) -> None:
-    dtype = checkpoint._SAFETENSORS_DTYPES[code]
+    dtype = checkpoint.SAFETENSORS_DTYPES[code]
     data = bytes(i % 2 for i in range(3 * dtype.itemsize))
     path = tmp_path / "t.safetensors"
     path.write_bytes(known_to_the_library(st_of({"t": tensor(code, [3], [0, len(data)])}, data)))
@@ -181,7 +181,7 @@ def test_every_safetensors_dtype_keeps_its_bytes(tmp_path: Path, code: str) -> N
 
 
 def test_safetensors_codes_mean_what_the_library_writes_for_the_same_numpy_dtypes() -> None:
-    for code, dtype in checkpoint._SAFETENSORS_DTYPES.items():
+    for code, dtype in checkpoint.SAFETENSORS_DTYPES.items():
         if code not in ("C64", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"):  # not in every version
             (info,) = deserialized(safetensors.numpy.save({"t": np.ones(1, dtype)})).values()
             assert info["dtype"] == code
@@ -386,7 +386,7 @@ def test_what_is_not_a_readable_file_is_refused(
     assert refusal(tmp_path / "none.npy") == ": it cannot be read: No such file or directory"
     (tmp_path / "empty.npz").touch()
     assert refusal(tmp_path / "empty.npz") == ": the file is empty"
-    assert "it is a directory; .npy, .npz and .safetensors files are read" in refusal(tmp_path)
+    assert "it is a directory without a .safetensors file; .npy, .npz" in refusal(tmp_path)
     for path in ("nul\0.npy", "surrogate\ud800.npy"):
         assert "it cannot be read: " in refusal(path)
     (tmp_path / "t.npy").write_bytes(KINDS[".npy"])
