@@ -569,17 +569,18 @@ def _index(path: str) -> tuple[dict[str, str], dict[str, Any]]:
     files = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(files, dict):
         raise CheckpointError("it is no index: it has no weight_map")
+    for file in files.values():
+        if not isinstance(file, str) or not file:
+            raise CheckpointError(f"{_shown(file)} is no name of a file")
     metadata = content.get("metadata", {})
     return files, metadata if isinstance(metadata, dict) else {}
 
 
-def _open_shard(path: str, file: object) -> Checkpoint:
+def _open_shard(path: str, file: str) -> Checkpoint:
     """Open a shard; its name comes from the index, and must not lead out of the directory.
 
     A link may: the cache of huggingface_hub is made of links.
     """
-    if not isinstance(file, str) or not file:
-        raise CheckpointError(f"{_shown(file)} is no name of a file")
     if PureWindowsPath(file).anchor or ".." in re.split(r"[/\\]", file):
         raise CheckpointError(f"{_shown(file)} is not in the directory of the index")
     suffix = Path(file).suffix.lower()

@@ -339,7 +339,8 @@ def _check_absent(final: Path, overwrite: bool, files: set[str] | None = None) -
         raise CheckpointError(f"{final}: it is there already; overwrite replaces it")
     for found in final.rglob("*") if files is not None else ():
         name = found.relative_to(final).as_posix()
-        if not found.is_dir() and name not in (files or ()) and ".safetensors" not in found.name:
+        is_checkpoint = found.parent == final and ".safetensors" in found.name
+        if not (found.is_dir() or is_checkpoint or name in (files or ())):
             raise CheckpointError(f"{final}: {name!r} in it would be lost; move it away first")
 
 
