@@ -240,12 +240,7 @@ class Checkpoint:
         it cannot be told to let go of them, this does nothing.
         """
         with _one_line(self.path, name):
-            dtype, shape, _, offset, buffer = self._find(name)
-        if isinstance(buffer, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-            start = offset - offset % mmap.PAGESIZE
-            length = offset + math.prod(shape) * dtype.itemsize - start
-            if length and start < len(buffer):
-                buffer.madvise(mmap.MADV_DONTNEED, start, min(length, len(buffer) - start))
+            _let_go(self._find(name))
 
     def close(self) -> None:
         """Close the file. Arrays already read stay valid; closing twice is fine."""
@@ -377,8 +372,19 @@ def _view(tensor: _Tensor) -> npt.NDArray[Any]:
         raise CheckpointError(f"NumPy cannot hold {dtype} of shape {shape}: {exc}") from None
     if not array.flags.aligned:
         array = array.copy(order="K")
+        _let_go(tensor)
     array.flags.writeable = False
     return array
+
+
+def _let_go(tensor: _Tensor) -> None:
+    """Give back the pages that a tensor lies on, and those that its ends share with others."""
+    dtype, shape, _, offset, buffer = tensor
+    if isinstance(buffer, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        start = offset - offset % mmap.PAGESIZE
+        length = min(offset + math.prod(shape) * dtype.itemsize, len(buffer)) - start
+        if length > 0:
+            buffer.madvise(mmap.MADV_DONTNEED, start, length)
 
 
 def _map(path: str) -> mmap.mmap:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -40,7 +41,7 @@ from .quantized_file import (
     read_quantized,
     records,
 )
-from .table import Part, Table, byte_size, printable, rich_lines
+from .table import LONGEST_TEXT, Part, Table, byte_size, printable, rich_lines
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
@@ -649,7 +650,7 @@ def _other_files(directory: Path) -> Iterator[str]:
 _COLUMNS: tuple[tuple[tuple[str, ...], Callable[[ConvertedTensor], Part]], ...] = (
     (("tensor",), lambda tensor: (printable(tensor.name), "name")),
     (("shape",), lambda tensor: ("×".join(map(str, tensor.shape)) or "0-d", "")),
-    (("is",), lambda tensor: (tensor.dtype, "")),
+    (("dtype",), lambda tensor: (tensor.dtype, "")),
     (("becomes",), lambda tensor: (tensor.becomes, "none" if tensor.becomes == COPIED else "")),
     (("bytes", "before"), lambda tensor: (f"{tensor.nbytes_before:,}", "")),
     (("bytes", "after"), lambda tensor: (f"{tensor.nbytes_after:,}", "")),
@@ -662,25 +663,37 @@ def _bits(x: float | None) -> str:
 
 
 def _lines(result: CheckpointConversion, width: int | None) -> Iterator[list[Part]]:
+    """Yield the lines; without a width, no text is wrapped."""
+
+    def wrapped(text: str, role: str = "") -> Iterator[list[Part]]:
+        lines = [text] if width is None else textwrap.wrap(text, min(width, LONGEST_TEXT))
+        yield from ([(line, role)] for line in lines)
+
     if result.output is None:
-        yield [(printable(f"{result.source}: a dry run, nothing is written"), "title")]
+        yield from wrapped(printable(f"{result.source}: a dry run, nothing is written"), "title")
         yield []
         yield from _table(result).lines(width)
         yield []
     else:
-        yield [(printable(f"{result.source} → {result.output}"), "title")]
+        yield from wrapped(printable(f"{result.source} → {result.output}"), "title")
+    for text in _totals(result):
+        yield from wrapped(text)
+    if result.saturated or result.nonfinite:
+        lost = f"{result.saturated:,} values saturated, {result.nonfinite:,} NaN or Inf"
+        yield from wrapped(lost, "lost")
+
+
+def _totals(result: CheckpointConversion) -> Iterator[str]:
     counts = Counter(tensor.becomes for tensor in result.tensors)
     kinds = ", ".join(f"{count:,} {becomes}" for becomes, count in counts.items())
-    yield [(f"{len(result.tensors):,} tensors: {kinds or 'none'}", "")]
+    yield f"{len(result.tensors):,} tensors: {kinds or 'none'}"
     before, after = result.nbytes_before, result.nbytes_after
     share = f" ({after / before:.1%})" if before else ""
     sizes = f"{byte_size(before)} before, {byte_size(after)} after{share}"
-    yield [(f"{sizes}, {_bits(result.bits_per_weight)} bits a weight", "")]
+    yield f"{sizes}, {_bits(result.bits_per_weight)} bits a weight"
     files = sum(size for _, size in result.files)
     many = f"{len(result.files):,} files" if len(result.files) > 1 else "the file"
-    yield [(f"{files:,} bytes in {many}, headers included", "")]
-    if result.saturated or result.nonfinite:
-        yield [(f"{result.saturated:,} values saturated, {result.nonfinite:,} NaN or Inf", "lost")]
+    yield f"{files:,} bytes in {many}, headers included"
 
 
 def _table(result: CheckpointConversion) -> Table:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import math
 import os
@@ -20,11 +21,6 @@ from typing import Any
 import numpy as np
 
 from .checkpoint import SAFETENSORS_DTYPES, CheckpointError
-
-try:
-    import fcntl
-except ImportError:  # Windows, where two runs at once are the user's to avoid
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["CheckpointWriteError", "Layout", "copy_file", "new_directory", "new_file", "write_text"]
 
@@ -347,7 +343,7 @@ def _check_absent(final: Path, overwrite: bool, files: set[str] | None = None) -
 def _claimed(final: Path, part: Path, flags: int) -> int:
     """Open and lock what is written to before it has its name; the lock ends with the process."""
     while True:
-        descriptor = os.open(part, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        descriptor = os.open(part, flags | os.O_NOFOLLOW, 0o666)
         try:
             _lock(descriptor, final)
             with contextlib.suppress(FileNotFoundError):
@@ -362,8 +358,6 @@ def _claimed(final: Path, part: Path, flags: int) -> int:
 
 
 def _lock(descriptor: int, final: Path) -> None:
-    if fcntl is None:
-        return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -387,8 +381,6 @@ def _reserve(descriptor: int, nbytes: int) -> None:
 
 def _sync_directory(directory: Path) -> None:
     """Wait until the names in a directory are on the disk."""
-    if os.name == "nt":  # where a directory cannot be opened
-        return
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -892,6 +892,18 @@ def test_a_released_tensor_takes_no_memory_and_can_be_read_again(
         np.testing.assert_array_equal(array, big)
 
 
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="asks Linux")
+def test_a_copy_of_a_misaligned_tensor_leaves_the_map_out_of_memory(tmp_path: Path) -> None:
+    path, size = tmp_path / "t.safetensors", 1 << 22
+    path.write_bytes(
+        st_of(json.dumps({"t": tensor("F32", [size // 4], [0, size])}).encode() + b" ", bytes(size))
+    )
+    with open_checkpoint(path) as found:
+        assert found["t"].base is None
+        mapped = np.frombuffer(found._find("t").buffer, "u1")  # type: ignore[arg-type]
+        assert resident(mapped) < size // 4
+
+
 def test_releasing_is_fine_for_every_tensor_and_unpacks_nothing(
     tmp_path: Path, valid: Path
 ) -> None:

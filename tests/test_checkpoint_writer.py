@@ -342,7 +342,6 @@ except OSError as exc:
 """
 
 
-@pytest.mark.skipif(os.name != "posix", reason="limits are POSIX's")
 def test_a_limit_of_the_system_is_one_line_and_no_file(tmp_path: Path) -> None:
     path = tmp_path / "t.safetensors"
     ran = subprocess.run(
