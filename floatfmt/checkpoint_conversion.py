@@ -598,7 +598,10 @@ class _Job:
     ) -> None:
         found: dict[str, Record] = {}
         with new_file(path, file.layout, overwrite=overwrite) as writer:
-            for step in file.steps:
+            for step, following in zip(file.steps, [*file.steps[1:], None], strict=True):
+                # From a disk this takes a third of the time off; the cache is not our memory.
+                for name in following.reads if following else ():
+                    self.checkpoint.prefetch(name)
                 record = self._convert(step, writer)
                 if record is not None:
                     found[step.tensor.name] = record
