@@ -57,6 +57,10 @@ __all__ = [
 SCHEMA = "floatfmt.checkpoint_conversion/1"
 DEFAULT_SCHEME = "int8_absmax_row"
 COPIED = "copied"
+DEFAULT_CHOICE = (
+    "Without a pattern to include, float tensors of two or more dimensions are quantised and all"
+    " others copied."
+)
 #: Weights in the files of other programs, which are not copied along with a model's small files.
 _WEIGHT_SUFFIXES = {*PICKLE_SUFFIXES, ".safetensors", ".gguf", ".h5", ".msgpack", ".onnx", ".ot"}
 
@@ -130,6 +134,8 @@ class CheckpointConversion:
         The files with tensors in them, and their sizes in bytes.
     saturated, nonfinite : int
         How many values were clamped, and how many were NaN or Inf; None after a dry run.
+    note : str
+        By what rule tensors were chosen, or "".
     """
 
     source: str
@@ -138,6 +144,7 @@ class CheckpointConversion:
     files: tuple[tuple[str, int], ...]
     saturated: int | None
     nonfinite: int | None
+    note: str = ""
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -173,6 +180,7 @@ class CheckpointConversion:
             "bits_per_weight": self.bits_per_weight,
             "saturated": self.saturated,
             "nonfinite": self.nonfinite,
+            "note": self.note,
             "files": dict(self.files),
             "tensors": [tensor.to_dict() for tensor in self.tensors],
         }
@@ -275,7 +283,8 @@ def quantize_checkpoint(
             for shard in checkpoint.shards
         ]
         _check_names(files, checkpoint.path)
-        job = _Job(checkpoint, os.fspath(path), files, overwrite, progress)
+        note = "" if include else DEFAULT_CHOICE
+        job = _Job(checkpoint, os.fspath(path), files, overwrite, progress, note)
         return job.result(None) if dry_run else job.run(output)
 
 
@@ -433,7 +442,7 @@ def _metadata_room(name: str, entry: _Entry, names: dict[str, str], options: dic
     the first is read. So a few zeros are quantised, and as much again is left free.
     """
     dtype, shape = entry
-    few = (*(min(n, 2) for n in shape[:-1]), *(min(n, 256) for n in shape[-1:]))
+    few = (*(min(n, 2) for n in shape[:-1]), *(min(n, 1024) for n in shape[-1:]))
     q = quantize(np.zeros(few, dtype.newbyteorder("=")), **options)
     text = metadata_of({name: Record(str(dtype), shape, names, storage.description(q))})
     return 2 * len(json.dumps(text))
@@ -513,8 +522,8 @@ def _check_names(files: list[_File], path: str) -> None:
             other = owners.setdefault(name, step.tensor.name)
             if other != step.tensor.name:
                 raise ValueError(
-                    f"{path}: there is a tensor {name!r}, and quantising {step.tensor.name!r} or"
-                    f" {other!r} would make another; exclude one"
+                    f"{path}: both {other!r} and {step.tensor.name!r} would be stored in a tensor"
+                    f" {name!r}; exclude one"
                 )
 
 
@@ -530,6 +539,7 @@ class _Job:
     files: list[_File]
     overwrite: bool
     progress: Callable[[int, int], object] | None
+    note: str = ""
     done: int = 0
     total: int = field(init=False)
     saturated: int = 0
@@ -547,6 +557,7 @@ class _Job:
             files=tuple((file.name, file.layout.nbytes) for file in self.files),
             saturated=None if output is None else self.saturated,
             nonfinite=None if output is None else self.nonfinite,
+            note=self.note,
         )
 
     def run(self, output: str | os.PathLike[str] | None) -> CheckpointConversion:
@@ -599,7 +610,7 @@ class _Job:
         found: dict[str, Record] = {}
         with new_file(path, file.layout, overwrite=overwrite) as writer:
             for step, following in zip(file.steps, [*file.steps[1:], None], strict=True):
-                # From a disk this takes a third of the time off; the cache is not our memory.
+                # From a disk, reading ahead halves the time; the cache is not our memory.
                 for name in following.reads if following else ():
                     self.checkpoint.prefetch(name)
                 record = self._convert(step, writer)
@@ -677,6 +688,7 @@ def _lines(result: CheckpointConversion, width: int | None) -> Iterator[list[Par
         yield []
         yield from _table(result).lines(width)
         yield []
+        yield from wrapped(result.note, "note") if result.note else ()
     else:
         yield from wrapped(printable(f"{result.source} → {result.output}"), "title")
     for text in _totals(result):

@@ -280,7 +280,7 @@ def test_a_pattern_without_a_match_is_an_error_and_so_is_a_string(model: Path, o
 def test_names_that_scales_need_may_not_be_taken(tmp_path: Path) -> None:
     path = tmp_path / "t.safetensors"
     save_file({"w": normal(2, 2), "w.scale": normal(2)}, path)
-    with pytest.raises(ValueError, match=r"there is a tensor 'w\.scale'"):
+    with pytest.raises(ValueError, match=r"would be stored in a tensor 'w\.scale'"):
         ff.quantize_checkpoint(path, tmp_path / "out.safetensors")
     assert os.listdir(tmp_path) == ["t.safetensors"]
     ff.quantize_checkpoint(path, tmp_path / "out.safetensors", exclude=["w"])
@@ -333,6 +333,10 @@ def test_a_result_shows_every_tensor_of_a_dry_run_and_the_totals(
     planned = ff.quantize_checkpoint(model, dry_run=True)
     text = str(planned)
     assert "a dry run, nothing is written" in text
+    assert checkpoint_conversion.DEFAULT_CHOICE in text
+    assert "others copied" not in str(
+        ff.quantize_checkpoint(model, dry_run=True, include=["embed*"])
+    )
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line}
     assert rows["embed.weight"] == ["40×16", "bf16", "int8_absmax_row", "1,280", "800", "10.00"]
     assert rows["ids"][:3] == ["2×3", "int64", "copied"]

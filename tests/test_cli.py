@@ -25,6 +25,7 @@ import safetensors.numpy
 
 import floatfmt as ff
 from floatfmt import cli
+from floatfmt.data import SAMPLE_MODEL
 from floatfmt.inspection import inspect
 
 compare_module = importlib.import_module("floatfmt.compare")
@@ -714,7 +715,9 @@ def test_starting_imports_neither_torch_nor_rich():
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
-@pytest.mark.parametrize("command", ["formats", "compare", "inspect", "round_all", "explain"])
+@pytest.mark.parametrize(
+    "command", ["formats", "compare", "inspect", "round_all", "explain", "quantize"]
+)
 def test_a_terminal_gets_colour_and_no_line_longer_than_it_is(weights, command, columns):
     args = {
         "formats": ["formats"],
@@ -722,6 +725,7 @@ def test_a_terminal_gets_colour_and_no_line_longer_than_it_is(weights, command, 
         "inspect": ["inspect", "-0.1", "--format", "fp64"],
         "round_all": ["inspect", "nan"],
         "explain": ["inspect", "-0.1", "--format", "fp64", "--explain"],
+        "quantize": ["quantize", SAMPLE_MODEL, "--dry-run"],
     }[command]
     shown = in_terminal(columns, *args)
     assert "\x1b[" in shown
@@ -734,6 +738,7 @@ def test_a_terminal_gets_colour_and_no_line_longer_than_it_is(weights, command, 
         "inspect": ["next down"],
         "round_all": ["fp8_e4m3b11fnuz", "relative", "no NaN"],
         "explain": ["sticky", "stochastic"],
+        "quantize": ["transformer.wte.weight", "copied", "bits a weight"],
     }
     assert all(name in plain(shown) for name in names[command])
 
