@@ -245,12 +245,12 @@ def new_directory(
     final = _real(path)
     part, old = _part(final), final.with_name(f"{final.name}.floatfmt-old")
     with _named(final):
-        _put_back(old, final)  # should one have been killed between the two renames below
-        _check_absent(final, overwrite, set(files))
         part.mkdir(exist_ok=True)
         descriptor = _claimed(final, part, os.O_RDONLY)
     try:
         with _named(final, nbytes):
+            _put_back(old, final)  # should one have been killed between the two renames below
+            _check_absent(final, overwrite, set(files))
             for leftover in part.iterdir():
                 _remove(leftover)
             if shutil.disk_usage(part).free < nbytes:

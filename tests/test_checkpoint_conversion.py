@@ -699,3 +699,24 @@ def test_the_file_says_what_each_tensor_was_and_how_it_is_stored(tmp_path: Path)
     assert (w["dtype"], w["shape"]) == ("bfloat16", [40, 16])
     assert w["parts"] == {"": "w", "scale": "w.scale"}
     assert math.prod(w["shape"]) == load_file(path)["w"].size
+
+
+def test_names_are_kept_whatever_they_are_and_shown_without_control_characters(
+    tmp_path: Path,
+) -> None:
+    names = ["", "..", "../up", "/etc/x", "a b\n", "\x1b[31m", "ключ", 'quote"\\', "x" * 5000]
+    path, out = tmp_path / "t.safetensors", tmp_path / "out.safetensors"
+    save_file({name: normal(2, 3) for name in names}, path)
+    text = str(ff.quantize_checkpoint(path, dry_run=True))
+    assert all(line.isprintable() for line in text.splitlines())
+    ff.quantize_checkpoint(path, out)
+    assert set(ff.load_quantized(out)) == set(names)
+    assert set(load_file(out)) == {*names, *(f"{name}.scale" for name in names)}
+    ff.dequantize_checkpoint(out, tmp_path / "back.safetensors")
+    assert set(load_file(tmp_path / "back.safetensors")) == set(names)
+    assert len(os.listdir(tmp_path)) == 3
+    bad = tmp_path / "bad.safetensors"
+    save_file({"\x1b[31m\n": np.full((2, 2), np.nan, "f4")}, bad)
+    with pytest.raises(ValueError, match="is nan") as caught:
+        ff.quantize_checkpoint(bad, out, overwrite=True)
+    assert str(caught.value).isprintable()
