@@ -610,8 +610,8 @@ def test_two_runs_at_once_do_not_mix(tmp_path: Path, model: Path) -> None:
     out = tmp_path / "out.safetensors"
     first = started(model, out)
     part = tmp_path / "out.safetensors.floatfmt-part"
-    while first.poll() is None and not part.exists():
-        time.sleep(0.001)
+    while first.poll() is None and not (part.exists() and part.stat().st_size):
+        time.sleep(0.001)  # it has its size once it is locked
     with pytest.raises(OSError, match="is being written by another process"):
         ff.quantize_checkpoint(model, out, "int8")
     _, err = first.communicate()
