@@ -43,8 +43,14 @@ if TYPE_CHECKING:
     from .audit.quantizers import QuantizerVerification, verify_quantizer
     from .audit.report import Difference, Fault, Identification, Verification
     from .audit.verify import assert_cast_correct, diff, identify, verify
+    from .checkpoint_conversion import (
+        CheckpointConversion,
+        dequantize_checkpoint,
+        quantize_checkpoint,
+    )
     from .exports import OnnxValues, to_onnx, to_torch
     from .llm_int8 import LLMInt8, ThresholdSweep, llm_int8_matmul, sweep_threshold
+    from .quantized_file import load_quantized, save_quantized
 
 __version__ = "0.1.0"
 
@@ -56,11 +62,16 @@ _LATER = {
     "audit.report": ("Difference", "Fault", "Identification", "Verification"),
     "exports": ("OnnxValues", "to_onnx", "to_torch"),
     "llm_int8": ("LLMInt8", "ThresholdSweep", "llm_int8_matmul", "sweep_threshold"),
+    "checkpoint_conversion": (
+        *("CheckpointConversion", "dequantize_checkpoint", "quantize_checkpoint"),
+    ),
+    "quantized_file": ("load_quantized", "save_quantized"),
     "audit.verify": ("assert_cast_correct", "diff", "identify", "verify"),
 }
 
 __all__ = [
     "Category",
+    "CheckpointConversion",
     "CodeUsage",
     "Codebook",
     "Comparison",
@@ -101,6 +112,7 @@ __all__ = [
     "conventions",
     "decode",
     "decompose",
+    "dequantize_checkpoint",
     "diff",
     "diff_conventions",
     "doctor",
@@ -113,16 +125,19 @@ __all__ = [
     "identify",
     "inspect",
     "llm_int8_matmul",
+    "load_quantized",
     "measure",
     "next_down",
     "next_up",
     "p3109",
     "pack",
     "quantize",
+    "quantize_checkpoint",
     "representable",
     "round_all",
     "round_to",
     "rounding_mode",
+    "save_quantized",
     "spacing",
     "sweep_threshold",
     "to_onnx",

@@ -51,8 +51,8 @@ def to_torch(q: Quantized) -> Any:
 
     Notes
     -----
-    Torch 2.13 says that it will drop these tensors. It keeps scales as fp64 and dequantises by ``(codes - zero_point) * scale`` in fp32, as
-    floatfmt does for fp32 values.
+    Torch 2.13 says that it will drop these tensors. It keeps scales as fp64 and dequantises by
+    ``(codes - zero_point) * scale`` in fp32, as floatfmt does for fp32 values.
 
     Examples
     --------

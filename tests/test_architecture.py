@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import floatfmt as ff
+from floatfmt.data import SAMPLE_MODEL
 
 PACKAGE = Path(ff.__file__).parent
 
@@ -67,7 +68,12 @@ ORDER = (
     "measurement",
     "integer_product",
     "llm_int8",
+    "storage",
+    "schemes",
     "checkpoint",
+    "checkpoint_writer",
+    "quantized_file",
+    "checkpoint_conversion",
     "timing",
     "data",
     "compare",
@@ -192,6 +198,7 @@ RESULTS = (
     lambda: ff.compatibility(["ml_dtypes"], sources=["fp16"], targets=["bf16"]),
     lambda: ff.compare(np.float32([1, 2]), ["bf16"]),
     lambda: ff.doctor(seconds=0),
+    lambda: ff.quantize_checkpoint(SAMPLE_MODEL, dry_run=True),
     lambda: ff.verify_quantizer(truncating, scale=0.5, inputs=np.linspace(-9, 9, 99, dtype="f4")),
     lambda: ff.diff_conventions(np.float32([1, 2, 0.3])),
 )
