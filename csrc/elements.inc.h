@@ -105,6 +105,14 @@ static void name_codes(const struct ff_intervals *v, uint8_t *codes, size_t n)
         }                                                                                          \
         for (size_t k = (size_t)v->n; k < room; k++)                                               \
             edges[k] = MAX;                                                                        \
+        /* Thresholds that the scale has made equal may disagree about equal values: the lower     \
+         * decides. */                                                                             \
+        I disorder = 0;                                                                            \
+        for (size_t k = 1; k < room; k++)                                                          \
+            disorder |= edges[k] < edges[k - 1];                                                   \
+        if (disorder)                                                                              \
+            for (size_t k = 1; k < room; k++)                                                      \
+                edges[k] = edges[k] < edges[k - 1] ? edges[k - 1] : edges[k];                      \
     }                                                                                              \
     FF_LOOP void edges_of##W(const struct ff_intervals *restrict v, double scale,                  \
                              I *restrict edges)                                                    \

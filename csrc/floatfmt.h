@@ -79,7 +79,8 @@ enum ff_power_rule {
  * most negative up; code[k]. */
 enum ff_order { FF_AS_COUNTED = 0, FF_SIGN_AND_MAGNITUDE = 1, FF_LOOKED_UP = 2 };
 
-/* How values become codes: by how many thresholds they lie above. n: 1 to 255. threshold: ascending.
+/* How values become codes: by how many of the first thresholds they lie above. n: 1 to 255.
+ * threshold: ascending.
  * takes_equal: 1 where a value equal to the threshold lies above it, of zeros the positive one;
  * takes_zero: 1 where both do; else 0. Values less than low or greater than high count as clamped. */
 struct ff_intervals {

@@ -131,7 +131,7 @@ ABOVE, AT_OR_ABOVE, BY_SIGN = 0, 1, 2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Intervals:
-    """A partition of the line: a value above k thresholds has code ``codes[k]``.
+    """A partition of the line: a value above the first k thresholds has code ``codes[k]``.
 
     Attributes
     ----------

@@ -109,15 +109,17 @@ def _value(name: str, element: int) -> bytes:
 
 
 @cache
-def _session(op: str, inputs: tuple, outputs: tuple, axis: int | None) -> Callable[..., list]:
-    attribute = _field(1, "axis") + _field(3, axis or 0) + _field(20, 2)
+def _session(
+    op: str, inputs: tuple, outputs: tuple, attributes: tuple[tuple[str, int], ...] = ()
+) -> Callable[..., list]:
     node = b"".join(_field(1, name) for name, _ in inputs)
     node += b"".join(_field(2, name) for name, _ in outputs) + _field(4, op)
-    node += b"" if axis is None else _field(5, attribute)
+    for name, number in attributes:
+        node += _field(5, _field(1, name) + _field(3, number) + _field(20, 2))
     graph = _field(1, node) + _field(2, "graph")
     graph += b"".join(_field(11, _value(*value)) for value in inputs)
     graph += b"".join(_field(12, _value(*value)) for value in outputs)
-    model = _field(1, 8) + _field(7, graph) + _field(8, _field(1, "") + _field(2, 13))
+    model = _field(1, 10) + _field(7, graph) + _field(8, _field(1, "") + _field(2, 21))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -128,22 +130,29 @@ def _session(op: str, inputs: tuple, outputs: tuple, axis: int | None) -> Callab
 def onnx_quantize(x: np.ndarray, scale, zero_point, dtype: str, axis: int | None = None):
     """QuantizeLinear's codes."""
     inputs = (("x", _FLOAT), ("scale", _FLOAT), ("zero_point", _TYPES[dtype]))
-    run = _session("QuantizeLinear", inputs, (("y", _TYPES[dtype]),), axis)
+    run = _session("QuantizeLinear", inputs, (("y", _TYPES[dtype]),), _attributes(axis=axis))
     return run(x, np.array(scale, F32), np.array(zero_point, dtype))[0]
 
 
-def onnx_dequantize(codes: np.ndarray, scale, zero_point) -> np.ndarray:
+def _attributes(**given: int | None) -> tuple[tuple[str, int], ...]:
+    return tuple((name, number) for name, number in given.items() if number is not None)
+
+
+def onnx_dequantize(
+    codes: np.ndarray, scale, zero_point, axis: int | None = None, block_size: int | None = None
+) -> np.ndarray:
     """DequantizeLinear's values."""
     kind = _TYPES[codes.dtype.name]
     inputs = (("x", kind), ("scale", _FLOAT), ("zero_point", kind))
-    run = _session("DequantizeLinear", inputs, (("y", _FLOAT),), None)
+    attributes = _attributes(axis=axis, block_size=block_size)
+    run = _session("DequantizeLinear", inputs, (("y", _FLOAT),), attributes)
     return run(codes, np.array(scale, F32), np.array(zero_point, codes.dtype))[0]
 
 
 def onnx_quantize_dynamically(x: np.ndarray):
     """DynamicQuantizeLinear's codes, scale and zero point."""
     outputs = (("y", _UINT8), ("scale", _FLOAT), ("zero_point", _UINT8))
-    return _session("DynamicQuantizeLinear", (("x", _FLOAT),), outputs, None)(x)
+    return _session("DynamicQuantizeLinear", (("x", _FLOAT),), outputs)(x)
 
 
 # --- ggml ---------------------------------------------------------------------------------------

@@ -14,6 +14,9 @@ from hypothesis.extra import numpy as hnp
 
 import floatfmt as ff
 from floatfmt.backends import backend_name, current_backend, native, reference
+from floatfmt.elements import intervals, limits, table
+from floatfmt.rounding import rules
+from floatfmt.schemes import POWER_RULES, SCHEMES
 from strategies import (
     ALL_FORMATS,
     FLOAT_DTYPES,
@@ -135,6 +138,92 @@ def test_given_scales_equal_the_reference(level, dtype, exponent, zero_point, da
     )
 
 
+POWERS = st.integers(-40, 40).map(lambda e: 2.0**e)
+CODEBOOKS = (
+    *(row.elements for row in SCHEMES.values() if isinstance(row.elements, ff.Codebook)),
+    ff.Codebook([0.5, -0.25, 3.0], "unsorted"),
+    ff.Codebook(np.linspace(-4, 3, 16).tolist(), "even steps"),
+    ff.Codebook(np.arange(-8, 9) * 0.5, "one more than few"),
+    ff.format("fp4_e2m1fn"),
+    ff.Format("e2m0", 2, 0, infinity=False, nan=None),
+)
+
+
+@given(
+    *(
+        st.sampled_from(FLOAT_DTYPES),
+        st.sampled_from(CODEBOOKS),
+        st.sampled_from([*ff.Rounding][:6]),
+    ),
+    *(POWERS | st.just(0.0), st.data()),
+)
+def test_intervals_equal_the_reference(level, dtype, elements, rounding, factor, data):
+    x = data.draw(finite_arrays(dtype, min_size=1))
+    largest = max(map(abs, limits(elements)))
+    with np.errstate(over="ignore"):
+        scale = np.array([factor * np.abs(x.astype(np.float64)).max() / largest])
+    scale = np.where(np.isfinite(scale), scale, 1.0)
+    # On the thresholds, and next to them.
+    parts = intervals(elements, rounding)
+    with np.errstate(all="ignore"):
+        edges = (parts.thresholds * scale).astype(dtype)
+        near = np.nextafter(edges.astype(np.float64), np.inf).astype(dtype)
+        x = np.concatenate([x, edges, -edges, near])
+        x = x[np.isfinite(x)].reshape(1, 1, -1)
+
+    def run():
+        codes, values = np.empty(x.shape, np.uint8), np.empty(x.shape, dtype)
+        backend = current_backend()
+        with backend.float_environment():
+            clamped = backend.quantize_intervals(x, scale, parts, codes)
+            backend.dequantize_table(codes, scale, table(elements), parts.codes.size, values)
+        return codes, values, np.array(clamped)
+
+    assert_equal_bits(level, run)
+
+
+@given(
+    st.sampled_from(FLOAT_DTYPES),
+    st.sampled_from([f for f in ff.formats() if f.bits <= 8 and f.signed and f.zero]),
+    *(st.sampled_from([*ff.Rounding][:6]), POWERS, st.sampled_from([1.0, 3.0, 1 / 7]), st.data()),
+)
+def test_scaled_formats_equal_the_reference(level, dtype, fmt, rounding, power, odd, data):
+    x = data.draw(finite_arrays(dtype, min_size=1))
+    x = x[: x.size // 3 * 3].reshape(1, 3, -1) if x.size > 2 else x.reshape(1, 1, -1)
+    scale = np.array([power * odd, power, power * 2])[: x.shape[1]]
+    how = rules(fmt, rounding, "saturate", "error" if fmt.nan is None else "quiet")
+
+    def run():
+        codes, values = np.empty(x.shape, np.uint8), np.empty(x.shape, dtype)
+        backend = current_backend()
+        with backend.float_environment():
+            clamped = backend.quantize_format(x, scale, how, *limits(fmt), codes)
+            backend.dequantize_table(codes, scale, table(fmt), 2**fmt.bits, values)
+        return codes, values, np.array(clamped)
+
+    assert_equal_bits(level, run)
+
+
+@given(st.sampled_from(FLOAT_DTYPES), st.integers(2, 8), st.booleans(), st.data())
+def test_any_number_of_bits_equals_the_reference(level, dtype, bits, signed, data):
+    x = data.draw(finite_arrays(dtype))
+    block = data.draw(st.sampled_from([None, 1, 3, 32, 64, 300]))
+    assert_equal_bits(
+        level,
+        lambda: results(ff.quantize(x, "zeropoint", bits=bits, signed=signed, block=block)),
+    )
+    assert_equal_bits(level, lambda: results(ff.quantize(x, "absmax", bits=bits, block=block)))
+
+
+@given(
+    st.sampled_from(FLOAT_DTYPES), st.sampled_from(POWER_RULES), st.integers(0, 7), st.data()
+)  # fmt: skip
+def test_power_scales_equal_the_reference(level, dtype, rule, fraction_bits, data):
+    x = np.abs(data.draw(finite_arrays(dtype)).astype(np.float64))
+    largest = data.draw(st.sampled_from([448.0, 57344.0, 7.5, 28.0, 6.0, 127 / 64, 1.0, 127.0]))
+    assert_equal_bits(level, lambda: current_backend().power_scale(x, rule, largest, fraction_bits))
+
+
 @given(st.integers(0, 2**20), st.integers(0, 255), st.integers(-200, 200))
 def test_ties_and_near_ties_equal_the_reference(level, seed, fraction, zero_point):
     """Every value within a few ulp of a tie: the guard band's whole purpose."""
@@ -189,7 +278,9 @@ def test_results_do_not_depend_on_the_length_of_the_array(level):
             targets = ("fp16", "bf16", "fp8_e4m3fn", "fp8_e8m0fnu")
             rounded = (ff.encode(x[:n], target) for target in targets)
             drawn = (ff.encode(z[:n], f, rounding="stochastic", seed=1) for f in ("fp16", "int8"))
-            return [*rounded, *drawn, ff.quantize(y[:n], scale=0.01).codes]
+            given = (ff.quantize(y[:n], s, scale=0.01).codes for s in (None, "nf4", "dynamic8"))
+            scaled = (ff.quantize(y[:n], s, scale=0.01).codes for s in ("fp8_e4m3fn", "mxint8"))
+            return [*rounded, *drawn, *given, *scaled]
 
         z = y * 50
         whole = all_of(300)

@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 import floatfmt as ff
 from floatfmt import exact
 from floatfmt.backends import reference
+from floatfmt.elements import table
 from floatfmt.rounding import Rules, rules
+from floatfmt.schemes import POWER_RULES, SCHEMES
 from strategies import ALL_FORMATS, FLOAT_DTYPES, codes, finite_arrays, rules_of
 
 ALL_16_BITS = np.arange(2**16, dtype=np.uint16)
-SCALE_FORMATS = tuple(map(ff.format, ("fp64", "fp32", "fp16", "bf16")))
+SCALE_FORMATS = tuple(map(ff.format, ("fp64", "fp32", "fp16", "bf16", "fp8_e8m0fnu", "fp8_e4m3fn")))
 
 
 def exact_codes(
@@ -147,6 +149,35 @@ def test_absmax_scale_equals_exact(dtype, scale_format, qmax, data):
     assert [as_fraction(s) for s in result] == [
         exact.absmax_scale(as_fraction(a), scale_format, qmax) for a in amax
     ]
+
+
+@given(
+    st.sampled_from(FLOAT_DTYPES), st.sampled_from(POWER_RULES), st.integers(0, 6),
+    st.sampled_from([448.0, 57344.0, 7.5, 28.0, 6.0, 127 / 64, 1.0]), st.data(),
+)  # fmt: skip
+def test_power_scale_equals_exact(dtype, rule, fraction_bits, largest, data):
+    x = data.draw(finite_arrays(dtype, min_size=1, max_size=4))
+    amax = np.abs(x.astype(np.float64))
+    result = reference.power_scale(amax, rule, largest, fraction_bits)
+    assert [as_fraction(s) for s in result] == [
+        exact.power_scale(as_fraction(a), rule, Fraction(largest), fraction_bits) for a in amax
+    ]
+
+
+@given(
+    st.sampled_from([np.float32, np.float16, "bfloat16"]),
+    st.sampled_from([s.elements for s in SCHEMES.values() if s.elements is not None]),
+    st.data(),
+)
+def test_scaled_elements_are_the_nearest(dtype, elements, data):
+    """No value of the table or format, times the scale, lies nearer: in Fractions."""
+    x = data.draw(finite_arrays(np.dtype(dtype), min_size=1, max_size=30))
+    q = ff.quantize(x, elements)
+    scale = as_fraction(q.scale)
+    values = [as_fraction(v) * scale for v in set(table(elements).tolist())]
+    found = [as_fraction(v) * scale for v in table(elements)[q.codes]]
+    for v, near in zip(x, found, strict=True):
+        assert abs(as_fraction(v) - near) == min(abs(as_fraction(v) - other) for other in values)
 
 
 @given(st.sampled_from(FLOAT_DTYPES), st.sampled_from(SCALE_FORMATS), st.data())

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ..elements import AT_OR_ABOVE, BY_SIGN, Intervals
+from ..elements import ABOVE, AT_OR_ABOVE, Intervals
 from ..formats import Format, format
 from ..rounding import Rounding, Rules, rules
 
@@ -515,15 +515,14 @@ def quantize_intervals(x: np.ndarray, scale: Float64, parts: Intervals, codes: n
     wide = x.astype(np.float64)
     if not np.isfinite(wide).all():
         return -1
-    above = np.zeros(x.shape, np.int64)
+    count, above = np.zeros(x.shape, np.int64), np.ones(x.shape, bool)
     for threshold, side in zip(parts.thresholds, parts.sides, strict=True):
         edge = (threshold * scale + 0.0)[:, None]
-        above += wide > edge
-        if side == AT_OR_ABOVE:
-            above += wide == edge
-        elif side == BY_SIGN:
-            above += (wide == edge) & ~np.signbit(wide)
-    codes[...] = parts.codes[above]
+        equal = (wide == edge) & ((side == AT_OR_ABOVE) | ~np.signbit(wide))
+        # Of thresholds that the scale has made equal the lowest decides about equal values.
+        above &= (wide > edge) | (equal if side != ABOVE else False)
+        count += above
+    codes[...] = parts.codes[count]
     outside = (wide < (parts.low * scale)[:, None]) | (wide > (parts.high * scale)[:, None])
     return int(np.count_nonzero(outside))
 
