@@ -122,13 +122,15 @@ static double round_scale(double numerator, double quotient, double divisor, str
         .limit = {(int64_t)largest},
         .overflow = {largest},
     };
-    uint64_t code = encode_any(bits_of_double(quotient), any_plan_of(f, &saturating), 0, 0);
+    const double finite = quotient < DBL_MAX ? quotient : DBL_MAX;
+    uint64_t code = encode_any(bits_of_double(finite), any_plan_of(f, &saturating), 0, 0);
     if (f.has_zero && code < UINT64_C(1) << f.fraction_bits) {
         /* Two factors: 1 / step alone may be beyond double. Neither product is inexact. */
         const int k = f.fraction_bits + f.bias - 1;
         const double steps = numerator * power_of_two(k / 2) * power_of_two(k - k / 2) / divisor;
         const uint64_t whole = (uint64_t)steps;
         code = whole + (steps > (double)whole);
+        code += code == 0; /* the division itself went below double */
     }
     return double_of_bits(decoding64_pattern(code, decoding64_of(f)));
 }
