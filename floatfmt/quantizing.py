@@ -152,7 +152,7 @@ class _Job:
     def _fuses(self) -> bool:
         """Return whether one pass finds scales and codes: every piece holds whole groups."""
         plan, groups = self.plan, self.groups
-        is_plainest = (plan.power_rule, plan.clip, self.ends) == (None, None, (None, None))
+        is_plainest = all(part is None for part in (plan.power_rule, plan.clip, *self.ends))
         if plan.scheme.name != "absmax" or plan.nonfinite != "error" or not is_plainest:
             return False
         if isinstance(groups, BlockGroups):
@@ -212,7 +212,7 @@ class _Job:
             finite = np.isfinite(values)
             if finite.all():
                 return values, 0
-            largest = values.dtype.type(self.plan.source.max_finite)
+            largest = values.dtype.type(float(self.plan.source.max_finite))
             kept = np.where(finite, values, values.dtype.type(0))
             if policy == "saturate":
                 kept = np.where(np.isinf(values), np.copysign(largest, values), kept)
