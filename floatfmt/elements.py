@@ -18,7 +18,16 @@ from . import exact
 from .formats import Format
 from .rounding import Rounding
 
-__all__ = ["Codebook", "Elements", "Integers", "Intervals", "ends_of", "intervals", "limits", "table"]
+__all__ = [
+    "Codebook",
+    "Elements",
+    "Integers",
+    "Intervals",
+    "ends_of",
+    "intervals",
+    "limits",
+    "table",
+]
 
 
 class Integers(NamedTuple):
