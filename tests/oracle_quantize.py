@@ -1,8 +1,8 @@
 """Quantisation written a second time, from its documentation: Fractions, one value at a time.
 
 Nothing of `floatfmt` computes here; of it are only the tables of `floatfmt.codebooks`, which are
-data. Written from `ff.quantize`, `ff.Codebook`, `ff.encode` and OCP MX v1.0. Formulas are float64's:
-`fl` marks each rounding to it.
+data. Written from what `ff.quantize`, `ff.Codebook` and `ff.encode` document, and OCP MX v1.0.
+Formulas are float64's: `fl` marks each rounding to it.
 """
 
 from __future__ import annotations
@@ -147,6 +147,15 @@ def round_scale(x: Fraction, name: str) -> Fraction:
     return min(whole, largest)
 
 
+def output(x: Fraction, name: str) -> Fraction:
+    """Round to a format of outputs, to nearest even; the largest value beyond."""
+    precision, low, largest = SCALES[name]
+    if x == 0:
+        return x
+    step = Fraction(2) ** (max(floor_log2(abs(x)), low) - precision + 1)
+    return max(min(rint(x / step) * step, largest), -largest)
+
+
 # --- one value to a code ------------------------------------------------------------------------
 
 
@@ -260,9 +269,7 @@ def groups_of(
     if block is not None:
         blocked = block_axis % len(shape)
         counts = tuple(-(-n // block) if i == blocked else n for i, n in enumerate(shape))
-        return counts, lambda at: tuple(
-            n // block if i == blocked else n for i, n in enumerate(at)
-        )
+        return counts, lambda at: tuple(n // block if i == blocked else n for i, n in enumerate(at))
     if axis is None:
         return (), lambda at: ()
     axes = {a % len(shape) for a in (axis if isinstance(axis, tuple) else (axis,))}
@@ -337,6 +344,8 @@ class Result:
     zero_point: np.ndarray
     saturated: int
     values: np.ndarray
+    #: The codes' values times their scales, in float64.
+    wide: np.ndarray
     tensor_scale: Fraction | None = None
 
 
@@ -415,7 +424,7 @@ def quantize(x: np.ndarray, scheme: Any, **options: Any) -> Result:
     # Tables and formats of 4 bits take the nearest value, whatever float64 makes of the quotient.
     exactly = mode == "nearest_even" and elements.compares
     codes = np.zeros(x.shape, object)
-    approximations = np.zeros(x.shape, object)
+    approximations, wide = np.zeros(x.shape, object), np.zeros(x.shape, object)
     saturated = 0
     for flat, (at, value) in enumerate(exact.items()):
         scale = scales[where(at)]
@@ -428,8 +437,9 @@ def quantize(x: np.ndarray, scheme: Any, **options: Any) -> Result:
         code, clamped = elements.encode(quotient, negative, zero, mode, random)
         codes[at] = code
         approximations[at] = elements.value(code, zero) * scale
+        wide[at] = fl(fl(elements.value(code, zero)) * scale)
         saturated += clamped
-    return Result(codes, scales, zeros, saturated, approximations, tensor_scale)
+    return Result(codes, scales, zeros, saturated, approximations, wide, tensor_scale)
 
 
 # --- Philox4x32-10 ------------------------------------------------------------------------------
