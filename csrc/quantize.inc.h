@@ -144,11 +144,13 @@ FF_INLINE double round_scale(double numerator, double quotient, double divisor,
     const float narrow = (float)quotient; /* the usual case */
     if (p->is_fp32 && narrow >= FLT_MIN && narrow <= FLT_MAX)
         return (double)narrow;
-    uint64_t code = encode_any(bits_of_double(quotient), p->encoding, 0, 0);
+    const double finite = quotient < DBL_MAX ? quotient : DBL_MAX;
+    uint64_t code = encode_any(bits_of_double(finite), p->encoding, 0, 0);
     if (code < p->first_normal) {
         const double steps = numerator * p->steps[0] * p->steps[1] / divisor;
         const uint64_t whole = (uint64_t)steps;
         code = whole + (steps > (double)whole);
+        code += code == 0; /* the division itself went below double */
     }
     return double_of_bits(decoding64_pattern(code, p->decoding));
 }

@@ -21,10 +21,13 @@ __all__ = [
     "code_dtype",
     "decode_piece",
     "encode_piece",
+    "quotients",
 ]
 
 #: Formats of no more bits become codes by comparing, faster than by rounding.
 COMPARED_BITS = 4
+#: Thresholds times a smaller scale might be subnormal, and so too coarse to compare with.
+LEAST_COMPARED_SCALE = 2.0**-900
 
 
 def code_dtype(elements: Elements) -> np.dtype:
@@ -170,10 +173,20 @@ def encode_piece(
         assert zeros is not None
         return backend.quantize(x, scale, zeros, elements.qmin, elements.qmax, codes)
     if _is_compared(elements):
+        if (scale < LEAST_COMPARED_SCALE).any():  # fp64's alone
+            if not np.isfinite(x).all():
+                return -1
+            x, scale = quotients(x, scale[:, None]), np.ones_like(scale)
         return backend.quantize_intervals(x, scale, intervals(elements), codes)
     assert isinstance(elements, Format)
     how = rules(elements, overflow="saturate", nan="error" if elements.nan is None else "quiet")
     return backend.quantize_format(x, scale, how, *limits(elements), codes)
+
+
+def quotients(x: np.ndarray, scale: Float64) -> Float64:
+    """Return finite x / scale by float64; the largest finite value beyond it, and 0 for 0 / 0."""
+    with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+        return np.asarray(np.nan_to_num(x.astype(np.float64) / scale))
 
 
 def decode_piece(
@@ -190,7 +203,3 @@ def decode_piece(
     else:
         entries = len(elements.values) if isinstance(elements, Codebook) else 2**elements.bits
         backend.dequantize_table(codes, scale, table(elements), entries, out)
-
-
-#: Every integer that a quotient may be rounded to, as a format: `encode` knows all modes.
-_WHOLE = Format("53-bit integers", 0, 52, infinity=False, nan=None, twos_complement=True)

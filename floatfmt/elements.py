@@ -18,7 +18,16 @@ from . import exact
 from .formats import Format
 from .rounding import Rounding
 
-__all__ = ["Codebook", "Elements", "Integers", "Intervals", "intervals", "limits", "table"]
+__all__ = [
+    "Codebook",
+    "Elements",
+    "Integers",
+    "Intervals",
+    "ends_of",
+    "intervals",
+    "limits",
+    "table",
+]
 
 
 class Integers(NamedTuple):
@@ -179,6 +188,14 @@ def limits(elements: Codebook | Format) -> tuple[float, float]:
     """Return the values half a step beyond the least and the greatest one."""
     values = [rung.value for rung in _ladder(elements)]
     return values[0] - (values[1] - values[0]) / 2, values[-1] + (values[-1] - values[-2]) / 2
+
+
+def ends_of(elements: Elements) -> tuple[int, int]:
+    """Return the codes of the least and the greatest value."""
+    if isinstance(elements, Integers):
+        return elements.qmin, elements.qmax
+    ladder = _ladder(elements)
+    return ladder[0].code, ladder[-1].code
 
 
 @functools.lru_cache(maxsize=64)

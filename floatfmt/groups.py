@@ -265,8 +265,9 @@ class BlockGroups:
         """Yield where groups of a section are in its parameters, and those as rows."""
         for piece in self.pieces((values,)):
             (x,) = piece.arrays
-            lead = values.shape[:-1]
-            yield piece.parameters, x.reshape(*lead, -1, x.shape[-1])
+            blocks = piece.parameters[-1]
+            shape = (*values.shape[:-1], blocks.stop - blocks.start, x.shape[-1])
+            yield piece.parameters, x.reshape(shape)
 
     def slabs(self, section: Section) -> Iterator[Section]:
         """Cut a section by rows: it is small enough."""

@@ -72,8 +72,8 @@ def quantize(
         - nf4, fp4, dynamic8, or a codebook of your own: the nearest value of a table, times the
           scale, which is the block's largest magnitude over the table's;
         - mxfp8_e4m3fn, mxfp8_e5m2, mxfp6_e2m3fn, mxfp6_e3m2fn, mxfp4, mxint8: OCP Microscaling;
-        - nvfp4: E2M1 in blocks of 16, the scales E4M3 times one fp32 scale for the tensor, which
-          is the largest magnitude / (6 * 448);
+        - nvfp4: E2M1 in blocks of 16, the scales E4M3 times one fp32 scale for the tensor (fp64
+          for fp64 values), which is the largest magnitude / (6 * 448);
         - fp8_e4m3fn, fp8_e5m2, or any format of at most 8 bits: the largest magnitude becomes the
           format's.
     bits, signed : int and bool
@@ -92,7 +92,8 @@ def quantize(
         As many neighbours along the axis share a scale; the last block may be short. None takes all
         values in C order, whatever the shape.
     rounding : str
-        A mode of ``ff.Rounding``. For codebooks a tie goes to the value of even rank.
+        A mode of ``ff.Rounding``. For codebooks a tie goes to the value of even rank, to_odd takes
+        the neighbour of odd rank, and toward_zero the one of lesser magnitude.
     seed : int, optional
         For stochastic rounding, as in ``ff.encode``: Philox4x32-10 with the flat index as counter.
     clip : float or "mse", optional
@@ -144,7 +145,8 @@ def quantize(
     as abs(x / scale) stays below 2**52: beyond, which takes an fp64 range far narrower than its
     distance from 0, float64 has no halves. absmax clamps nothing, unless a coarse `scale_dtype`
     makes it; under zeropoint an end may lie half a step outside the codes. `Quantized.saturated`
-    counts.
+    counts. A tie between two values of a table of float64s, or between fp64 values' codes, is found
+    to within float64's rounding.
 
     Values of the `nf4`, `fp4` and `dynamic8` tables are bitsandbytes'; what that library makes of
     them differs in ties, rounding and zeros: see ``ff.conventions()``. Sources: OCP Microscaling

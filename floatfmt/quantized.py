@@ -52,7 +52,8 @@ class Quantized:
     format : Format
         x's format, to which `dequantize` returns.
     saturated : int
-        How many values lay outside the codes' range and were clamped.
+        How many values lay outside the codes' range and were clamped: those that round to no code
+        of an integer, or lie more than half a step beyond the outermost value of others.
     nonfinite : int
         How many values were Inf or NaN; 0 unless they were allowed.
     tensor_scale : 0-d array or None

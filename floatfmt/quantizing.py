@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
@@ -17,8 +18,8 @@ import numpy as np
 from . import interop
 from .backends import Backend, Float64, current_backend, runs_reference
 from .backends.reference import philox
-from .codes import CodeWriter, code_dtype, decode_piece, encode_piece
-from .elements import Codebook, Elements, Integers, intervals, limits
+from .codes import CodeWriter, code_dtype, decode_piece, encode_piece, quotients
+from .elements import Codebook, Elements, Integers, ends_of, intervals, limits
 from .formats import Format, format
 from .groups import EVERYTHING, BlockGroups, Groups, Index, Piece, Section
 from .quantized import Quantized
@@ -143,6 +144,8 @@ class _Job:
                 values, lost = self._finite(self.view[slab.values], self.plan.nonfinite)
                 codes = self.codes.section(slab.values, values.shape)
                 self._encode(values, codes, slab.parameters)
+                if lost:
+                    self._saturate(self.view[slab.values], codes)
                 self.codes.done(slab.values, codes)
                 self.nonfinite += lost
 
@@ -217,11 +220,18 @@ class _Job:
             finite = np.isfinite(values)
             if finite.all():
                 return values, 0
-            largest = values.dtype.type(self.plan.source.max_finite)
+            largest = values.dtype.type(float(self.plan.source.max_finite))
             kept = np.where(finite, values, values.dtype.type(0))
             if policy == "saturate":
                 kept = np.where(np.isinf(values), np.copysign(largest, values), kept)
         return kept.astype(values.dtype, copy=False), int(finite.size - np.count_nonzero(finite))
+
+    def _saturate(self, values: np.ndarray, codes: np.ndarray) -> None:
+        """Give Inf the outermost codes, which the largest finite value need not have."""
+        if self.plan.nonfinite == "saturate":
+            low, high = ends_of(self.plan.elements)
+            infinite = np.isinf(values)
+            codes[...] = np.where(infinite, np.where(np.signbit(values), low, high), codes)
 
     # --- scales
 
@@ -365,7 +375,8 @@ class _Job:
             n = rows.shape[-1]
             if n == 0:
                 continue
-            rank = math.ceil(percentile / 100 * n) - 1
+            # What the user wrote: 99.9 % of 1000 are 999, though the float 99.9 is a little more.
+            rank = math.ceil(Fraction(repr(percentile)) * n / 100) - 1
             if is_range:
                 ranked = np.partition(rows, sorted({n - 1 - rank, rank}), axis=-1)
                 low[at], high[at] = (
@@ -421,11 +432,11 @@ class _Job:
             scale = self.groups.spread(self.scale, index)
             if self.tensor_scale is not None:
                 scale = scale * self.tensor_scale
-            with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-                quotient = np.ascontiguousarray(values.astype(np.float64) / scale)
-            quotient = np.where(np.isnan(quotient), 0.0, quotient)  # 0 by a scale of 0
+            quotient = np.ascontiguousarray(quotients(values, scale))
             zeros = None if self.zero_point is None else self.groups.spread(self.zero_point, index)
             target[index], clamped = _rounded(self.plan, self.backend, quotient, zeros, start)
+            if lost:
+                self._saturate(self.values[index], target[index])
             self.saturated += clamped
             self.nonfinite += lost
             start += values.size
@@ -438,7 +449,9 @@ def _fraction_bits(elements: Elements) -> int:
     return elements.bits - 2 if isinstance(elements, Integers) else 23
 
 
-_WHOLE = Format("53-bit integers", 0, 52, infinity=False, nan=None, twos_complement=True)
+#: Every integer that a quotient with a fraction may be rounded to, as a format: `encode` knows all
+#: modes.
+_WHOLE = Format("53-bit integers", 0, 52, bias=-51, infinity=False, nan=None, twos_complement=True)
 
 
 def _rounded(
@@ -453,8 +466,9 @@ def _rounded(
         whole = np.empty(flat.shape, np.uint64)
         backend.encode(flat, rules(_WHOLE, mode, "saturate", "error"), whole, stream)
         sign = np.int64(1 << 52)
-        q = ((whole.view(np.int64) ^ sign) - sign).astype(np.float64).reshape(quotient.shape)
-        q = q + zeros
+        q = ((whole.view(np.int64) ^ sign) - sign).astype(np.float64)
+        # Greater ones are integers already.
+        q = np.where(np.abs(flat) < 2.0**52, q, flat).reshape(quotient.shape) + zeros
         outside = (q < elements.qmin) | (q > elements.qmax)
         return np.clip(q, elements.qmin, elements.qmax).astype(plan.code_dtype), int(outside.sum())
     low, high = limits(elements)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,13 +15,13 @@ import numpy as np
 
 from . import interop
 from .codes import code_dtype
-from .conventions import find
+from .conventions import find as find_convention
 from .elements import Codebook, Elements, Integers
 from .formats import FormatLike, format
-from .quantize import settle
+from .quantize import SCALE_FORMATS, settle
 from .quantized import Quantized, groups_of, wide
 from .quantizing import DOUBLE_BLOCK, Plan, double_scale
-from .schemes import SCHEMES
+from .schemes import SCHEMES, find
 
 __all__ = ["Part", "description", "layout", "parts", "restore"]
 
@@ -145,19 +146,99 @@ def _elements_to_json(elements: Elements) -> dict[str, Any]:
 def _elements_from_json(found: dict[str, Any]) -> Elements:
     kind = found["kind"]
     if kind == "integers":
-        integers = Integers(**{name: found[name] for name in Integers._fields})
-        low = -(2 ** (integers.bits - 1)) if integers.signed else 0
-        high = low + 2**integers.bits - 1
-        if not (2 <= integers.bits <= 8 and low <= integers.qmin < integers.qmax <= high):
-            raise ValueError(f"there are no integers {found}")
-        return integers
+        elements = Integers(**{name: found[name] for name in Integers._fields})
+        if [type(part) for part in elements] != [int, bool, int, int]:
+            raise ValueError(_damaged(f"{found} are no integers"))
+        low = -(2 ** (elements.bits - 1)) if elements.signed else 0
+        has_codes = low <= elements.qmin < elements.qmax < low + 2**elements.bits
+        if not (2 <= elements.bits <= 8 and has_codes):
+            raise ValueError(_damaged(f"{found} are no integers"))
+        return elements
+    if kind not in ("codebook", "format") or not isinstance(found["name"], str):
+        raise ValueError(_damaged(f"elements are {found}"))
     if kind == "codebook" and "values" in found:
         return Codebook(found["values"], found["name"])
-    if kind == "codebook":
-        known = SCHEMES[found["name"]].elements
-        assert known is not None
-        return known
-    return format(found["name"])
+    # Both are looked up, so that a format which nothing is quantised to is refused.
+    known = find(found["name"] if kind == "codebook" else format(found["name"])).elements
+    assert known is not None
+    return known
+
+
+# --- what comes from a file is checked ----------------------------------------------------------
+
+
+def _damaged(what: str) -> str:
+    return f"the description of a quantised tensor is damaged: {what}"
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _are_counts(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(map(_is_count, value))
+
+
+#: What the parts of a description have to be.
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "scheme": lambda value: isinstance(value, str),
+    "shape": _are_counts,
+    "format": lambda value: isinstance(value, str),
+    "axis": _are_counts,
+    "block": lambda value: value is None or (_is_count(value) and value > 0),
+    "block_axis": lambda value: value is None or _is_count(value),
+    "include_zero": lambda value: isinstance(value, bool),
+    "double_quantization": lambda value: isinstance(value, bool),
+    "saturated": _is_count,
+    "nonfinite": _is_count,
+    "scales_saturated": _is_count,
+}
+
+
+def _check_fields(described: dict[str, Any]) -> None:
+    for name, fits in _FIELDS.items():
+        if not fits(described[name]):
+            raise ValueError(_damaged(f"{name} is {described[name]!r}"))
+    axis, along, n = described["axis"], described["block_axis"], len(described["shape"])
+    if list(axis) != sorted(set(axis)) or (axis and axis[-1] >= n):
+        raise ValueError(_damaged(f"axis is {axis!r}, of {n} dimensions"))
+    if along is not None and (along >= n or described["block"] is None):
+        raise ValueError(_damaged(f"block_axis is {along!r}, of {n} dimensions"))
+    find_convention(described["convention"])
+    if axis and described["block"] is not None:
+        raise ValueError(_damaged(f"both axis={axis!r} and block={described['block']!r}"))
+
+
+_FLOATS = tuple(np.dtype(format(name).dtype) for name in (*SCALE_FORMATS, "fp8_e4m3fn"))
+
+
+def _check_arrays(q: Quantized, arrays: dict[str, Any], double: bool) -> None:
+    """Refuse arrays that do not fit what was described."""
+    groups = groups_of(q)
+    *lead, row = groups.rows_in_order
+    packed = q.shape if q.bits == 8 else (*lead, -(-row * q.bits // 8))
+    codes = code_dtype(q.elements) if q.bits == 8 else np.dtype(np.uint8)
+    wanted: dict[str, tuple[tuple[np.dtype, ...], tuple[int, ...]]] = {
+        "": ((codes,), tuple(packed)),
+        "scale": (_FLOATS, groups.scale_shape),
+        "zero_point": ((_zero_point_dtype(q),), groups.scale_shape),
+        "tensor_scale": (_FLOATS[:2], ()),
+    }
+    if double:
+        blocks = -(-math.prod(groups.scale_shape) // DOUBLE_BLOCK)
+        wanted["scale"] = ((np.dtype(np.uint8),), groups.scale_shape)
+        wanted["scale.scale"] = ((np.dtype(np.float32),), (blocks,))
+        wanted["scale.offset"] = ((np.dtype(np.float32),), ())
+    for name in wanted.keys() & arrays.keys():
+        array, (dtypes, shape) = interop.to_numpy(arrays[name]), wanted[name]
+        if array.shape != shape:
+            raise ValueError(f"{name or 'codes'} have shape {array.shape}, not {shape}")
+        if array.dtype not in dtypes:
+            known = " or ".join(map(str, dtypes))
+            raise ValueError(f"{name or 'codes'} are {array.dtype}, not {known}")
+    scale = wide(q.scale)
+    if not (np.isfinite(scale) & (scale >= 0)).all():
+        raise ValueError("a scale is negative, or not finite")
 
 
 def restore(arrays: dict[str, Any], described: dict[str, Any]) -> Quantized:
@@ -171,37 +252,14 @@ def restore(arrays: dict[str, Any], described: dict[str, Any]) -> Quantized:
     try:
         return _restored(arrays, described)
     except (KeyError, TypeError, AttributeError, AssertionError) as error:
-        raise ValueError(f"the description of a quantised tensor is damaged: {error!r}") from None
-
-
-def _check(described: dict[str, Any]) -> None:
-    """Refuse a description that does not say what `description` says: it comes from a file."""
-    shape, block = described["shape"], described["block"]
-    counts = [described[name] for name in ("saturated", "nonfinite", "scales_saturated")]
-    whole = [*shape, *counts, *([] if block is None else [block - 1])]
-    places = [
-        *described["axis"],
-        *([] if described["block_axis"] is None else [described["block_axis"]]),
-    ]
-    flags = [described["include_zero"], described["double_quantization"]]
-    if (
-        not isinstance(shape, list)
-        or not isinstance(described["axis"], list)
-        or not isinstance(described["scheme"], str)
-        or any(type(n) is not int or n < 0 for n in whole)
-        or any(type(a) is not int or not 0 <= a < len(shape) for a in places)
-        or sorted(set(described["axis"])) != described["axis"]
-        or any(type(flag) is not bool for flag in flags)
-        or format(described["format"]).name not in ("fp64", "fp32", "fp16", "bf16")
-    ):
-        raise ValueError(f"the description of a quantised tensor is damaged: {described!r:.300}")
-    find(described["convention"])
+        raise ValueError(_damaged(repr(error))) from None
 
 
 def _restored(arrays: dict[str, Any], described: dict[str, Any]) -> Quantized:
-    _check(described)
+    _check_fields(described)
     elements = _elements_from_json(described["elements"])
     scheme = described["scheme"]
+    two_level = scheme in SCHEMES and SCHEMES[scheme].two_level
     scale, nested = arrays["scale"], None
     q = Quantized(
         packed=arrays[""],
@@ -216,10 +274,11 @@ def _restored(arrays: dict[str, Any], described: dict[str, Any]) -> Quantized:
         format=format(described["format"]),
         saturated=described["saturated"],
         nonfinite=described["nonfinite"],
-        tensor_scale=arrays.get("tensor_scale"),
+        tensor_scale=arrays["tensor_scale"] if two_level else None,
         include_zero=described["include_zero"],
         convention=described["convention"],
     )
+    _check_arrays(q, arrays, described["double_quantization"])
     changes: dict[str, Any] = {}
     if isinstance(elements, Integers):
         zeros = np.zeros(scale.shape, np.int64)
@@ -232,9 +291,7 @@ def _restored(arrays: dict[str, Any], described: dict[str, Any]) -> Quantized:
         effective = wide.astype(np.float32).reshape(scale.shape)
         changes["scale"] = interop.like(effective, scale)
         changes |= {"scale_codes": nested, "scale_offset": arrays["scale.offset"]}
-    q = replace(q, **changes)
-    _check_shapes(q)
-    return q
+    return replace(q, **changes)
 
 
 def _nested(arrays: dict[str, Any], saturated: int) -> Quantized:
@@ -253,19 +310,3 @@ def _nested(arrays: dict[str, Any], saturated: int) -> Quantized:
         format=format("fp32"),
         saturated=saturated,
     )
-
-
-def _check_shapes(q: Quantized) -> None:
-    """Refuse arrays that do not fit: they come from a file."""
-    groups = groups_of(q)
-    *lead, row = groups.rows_in_order
-    packed = q.shape if q.bits == 8 else (*lead, -(-row * q.bits // 8))
-    for name, array, shape in (("codes", q.packed, packed), ("scale", q.scale, groups.scale_shape)):
-        if tuple(array.shape) != tuple(shape):
-            raise ValueError(f"{name} have shape {tuple(array.shape)}, not {tuple(shape)}")
-    dtype = np.dtype(np.uint8) if q.bits < 8 else code_dtype(q.elements)
-    if interop.to_numpy(q.packed).dtype != dtype:
-        raise ValueError(f"codes are {interop.describe(q.packed)}, not {dtype}")
-    scale = wide(q.scale)
-    if not (np.isfinite(scale) & (scale >= 0)).all():
-        raise ValueError("a scale is not finite, or negative")

@@ -463,6 +463,7 @@ def _round_scale(numerator: Float64, quotient: Float64, divisor: float, fmt: For
     subnormal = rounded < 2.0**fmt.min_exponent
     steps_exponent = fmt.fraction_bits - fmt.min_exponent
     steps = np.ceil(np.ldexp(np.where(subnormal, numerator, 0.0), steps_exponent) / divisor)
+    steps = np.maximum(steps, 1.0)  # where the division itself went below float64
     up = _widen(steps.astype(U64), fmt).view(np.float64)
     return np.where(subnormal, up, rounded)
 
