@@ -174,6 +174,7 @@ def _ladder(elements: Codebook | Format) -> list[_Rung]:
     return [_Rung(float(exact.decode(c, elements)), c, c % 2 == 0) for c in negative + positive]
 
 
+@functools.lru_cache(maxsize=64)
 def limits(elements: Codebook | Format) -> tuple[float, float]:
     """Return the values half a step beyond the least and the greatest one."""
     values = [rung.value for rung in _ladder(elements)]

@@ -63,6 +63,8 @@ ORDER = (
     "checkpoint",
     "timing",
     "data",
+    "comparison_rows",
+    "comparison_plot",
     "compare",
     "conventions",
     "audit",
