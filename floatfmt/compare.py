@@ -569,7 +569,7 @@ def _figure(x: float) -> str:
 _COLUMNS: tuple[tuple[tuple[str, ...], Callable[[ComparisonRow], Part]], ...] = (
     (("format",), lambda row: (row.name, "name")),
     (("",), lambda row: ("*" if row.pareto else "", "name")),
-    (("bits/", "weight"), lambda row: (f"{row.bits_per_weight:.2f}", "")),
+    (("bits/", "weight"), lambda row: (f"{row.bits_per_weight:.3f}", "")),
     (("size",), lambda row: (_size(row.nbytes), "")),
     (("max", "error"), lambda row: (_figure(row.error.max_abs), "")),
     (("RMSE",), lambda row: (_figure(row.error.rmse), "")),
@@ -605,7 +605,7 @@ def _notes(comparison: Comparison) -> Iterator[str]:
         names = [name for name, why in comparison.left_out if why == reason]
         yield f"Left out: {', '.join(names)}, which {reason.replace('needs', 'need', 1)}."
     yield from (f"{row.note}." for row in comparison.rows if row.note)
-    yield "* the Pareto front: no other row has a higher SQNR in as few bits, or fewer bits at it."
+    yield "* Pareto front: no row has a higher SQNR in as few bits, or as high a one in fewer."
     yield (
         "Size and bits include scales and zero points. saturated: finite values that became Inf "
         "or NaN, or were clamped; to zero: other values that decode to 0."

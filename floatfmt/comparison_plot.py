@@ -133,7 +133,8 @@ def _figure(comparison: Comparison) -> Any:
     axes.legend(loc="lower right", frameon=False, labelcolor=TEXT)
     if comparison.left_out:
         names = ", ".join(name for name, _ in comparison.left_out)
-        figure.supxlabel(_wrapped(f"Left out, as they need finite values: {names}"), fontsize=9, color=TEXT)
+        left_out = _wrapped(f"Left out, as they need finite values: {names}")
+        figure.supxlabel(left_out, fontsize=9, color=TEXT)
     _name_points(figure, axes, points)
     return figure
 
@@ -150,7 +151,7 @@ def _lay_out_axes(axes: Any, points: Sequence[_Point], ends: tuple[float, float]
     axes.set_xscale("log", base=2)
     axes.set_xlim(low, high)
     axes.set_ylim(*ends)
-    ticks = [n for n in BITS if low <= n <= high] or [round(bits[0], 2)]
+    ticks: list[float] = [n for n in BITS if low <= n <= high] or [round(bits[0], 2)]
     axes.set_xticks(ticks, [str(n) for n in ticks])
     axes.minorticks_off()
     axes.set_xlabel("bits a weight, scales included", color=TEXT)
@@ -165,8 +166,8 @@ def _lay_out_axes(axes: Any, points: Sequence[_Point], ends: tuple[float, float]
 class _Offset(NamedTuple):
     """Where a name may stand: so far from its point, in points."""
 
-    dx: float
-    dy: float
+    dx: int
+    dy: int
 
 
 _OFFSETS = [
@@ -189,50 +190,56 @@ def _distance(offset: _Offset, on_front: bool) -> float:
 def _name_points(figure: Any, axes: Any, points: Sequence[_Point]) -> None:
     """Write each row's name where it covers no other name, point or part of the front."""
     figure.draw_without_rendering()  # where things are is known only then
-    renderer, per_point = figure.canvas.get_renderer(), figure.dpi / 72
+    around = 5 * figure.dpi / 72
     places = [tuple(axes.transData.transform((p.bits, p.sqnr))) for p in points]
     front = [place for point, place in zip(points, places, strict=True) if point.on_front]
-    reach = 5 * per_point
-    taken = [_box((x - reach, y), (x + reach, y), reach) for x, y in places]
+    taken = [_box((x - around, y), (x + around, y), around) for x, y in places]
     for (x, y), (next_x, next_y) in itertools.pairwise(front):
-        taken += [_box((x, y), (next_x, y), per_point), _box((next_x - 1, y), (next_x + 1, next_y), 1)]
-    taken.append(axes.get_legend().get_window_extent(renderer))
-    left, right, top = axes.bbox.x0, figure.bbox.x1, figure.bbox.y1
+        taken += [_box((x, y), (next_x, y), 2), _box((next_x - 1, y), (next_x + 1, next_y), 1)]
+    taken.append(axes.get_legend().get_window_extent())
     placed = sorted(
         zip(points, places, strict=True),
         key=lambda pair: (not pair[0].on_front, -pair[0].bits),  # names begin at the right
     )
-    for point, (x, y) in placed:
-        label = axes.annotate(
-            point.name,
+    for point, place in placed:
+        taken.append(_name_point(figure, axes, point, place, taken))
+
+
+def _name_point(
+    figure: Any, axes: Any, point: _Point, place: tuple[float, float], taken: Sequence[Any]
+) -> Any:
+    """Write a name as near to its place as what is taken allows, and return its box."""
+    label = axes.annotate(
+        point.name,
+        (point.bits, point.sqnr),
+        xytext=(0, 0),
+        textcoords="offset points",
+        va="center",
+        color=FRONT if point.on_front else TEXT,
+        fontsize=9.5,
+        annotation_clip=False,
+        zorder=4,
+    )
+    size, per_point = label.get_window_extent(), figure.dpi / 72
+    for dx, dy in sorted(_OFFSETS, key=lambda offset: _distance(offset, point.on_front)):
+        start = place[0] + dx * per_point - (size.width if dx < 0 else 0)
+        middle = place[1] + dy * per_point
+        box = _box((start, middle), (start + size.width, middle), size.height / 2)
+        across = axes.bbox.x0 < box.x0 and box.x1 < figure.bbox.x1
+        is_inside = across and axes.bbox.y0 < box.y0 and box.y1 < figure.bbox.y1
+        if is_inside and not any(box.overlaps(other) for other in taken):
+            break
+    label.set(position=(dx, dy), horizontalalignment="right" if dx < 0 else "left")
+    if dy:  # beside its point it needs no line to it
+        axes.annotate(
+            "",
             (point.bits, point.sqnr),
-            xytext=(0, 0),
+            xytext=(dx, dy),
             textcoords="offset points",
-            va="center",
-            color=FRONT if point.on_front else TEXT,
-            fontsize=9.5,
+            arrowprops={"arrowstyle": "-", "color": OTHERS, "linewidth": 0.6, "shrinkB": 4},
             annotation_clip=False,
-            zorder=4,
         )
-        size = label.get_window_extent(renderer)
-        for dx, dy in sorted(_OFFSETS, key=lambda o: _distance(o, point.on_front)):
-            start = x + dx * per_point - (size.width if dx < 0 else 0)
-            middle = y + dy * per_point
-            box = _box((start, middle), (start + size.width, middle), size.height / 2)
-            is_inside = left < box.x0 and box.x1 < right and axes.bbox.y0 < box.y0 and box.y1 < top
-            if is_inside and not any(box.overlaps(other) for other in taken):
-                break
-        taken.append(box)
-        label.set(position=(dx, dy), horizontalalignment="right" if dx < 0 else "left")
-        if dy:  # beside its point it needs no line to it
-            axes.annotate(
-                "",
-                (point.bits, point.sqnr),
-                xytext=(dx, dy),
-                textcoords="offset points",
-                arrowprops={"arrowstyle": "-", "color": OTHERS, "linewidth": 0.6, "shrinkB": 4},
-                annotation_clip=False,
-            )
+    return box
 
 
 def _box(first: tuple[float, float], last: tuple[float, float], around: float) -> Any:

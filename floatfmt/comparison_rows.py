@@ -123,9 +123,7 @@ class FloatRow(NamedTuple):
         values = scratch(self.format.value_dtype)
         return (
             Contender(lambda: encode(piece, self.format, out=codes), piece.nbytes + codes.nbytes),
-            Contender(
-                lambda: decode(codes, self.format, out=values), codes.nbytes + values.nbytes
-            ),
+            Contender(lambda: decode(codes, self.format, out=values), codes.nbytes + values.nbytes),
         )
 
 
@@ -168,9 +166,7 @@ class QuantizedRow(NamedTuple):
         q = quantize(piece, **options)
         stored, values = np.empty_like(q.packed), scratch(piece.dtype)
         return (
-            Contender(
-                lambda: quantize(piece, **options, out=stored), piece.nbytes + stored.nbytes
-            ),
+            Contender(lambda: quantize(piece, **options, out=stored), piece.nbytes + stored.nbytes),
             Contender(lambda: q.dequantize(out=values), stored.nbytes + values.nbytes),
         )
 
@@ -240,7 +236,8 @@ def _unknown(which: str, name: str) -> str:
     names = [fmt.name for fmt in registered_formats() if not fmt.is_integer]
     aliases = [alias for fmt in registered_formats() for alias in fmt.aliases]
     schemes = [scheme for scheme in SCHEMES if named(scheme) and scheme not in names]
-    nearest = nearest_names(name, [*names, *aliases, *schemes, *EXAMPLES, *DEFAULT_ROWS])
+    every = [*names, *aliases, *schemes, *EXAMPLES, *DEFAULT_ROWS]
+    nearest = nearest_names(name, dict.fromkeys(every))
     return (
         f"no format is called {which!r}; {nearest}known: {', '.join(names)}; and schemes such as"
         f" {', '.join(dict.fromkeys([*EXAMPLES, *schemes]))}"

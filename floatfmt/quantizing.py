@@ -178,8 +178,9 @@ class _Job:
         back = np.empty(values.shape, values.dtype.newbyteorder("="))
         zero_point = None if self.zero_point is None else self.zero_point[at]
         for piece in self.groups.pieces((codes, back), writes=1):
-            parameters = self._parameters(piece, self.scale[at], zero_point)
-            decode_piece(self.plan.elements, self.backend, *piece.arrays, *parameters)
+            scale, zeros = self._parameters(piece, self.scale[at], zero_point)
+            part_codes, part_back = piece.arrays
+            decode_piece(self.plan.elements, self.backend, part_codes, part_back, scale, zeros)
         self.visit(values, back)
 
     def _fuses(self) -> bool:
