@@ -48,7 +48,7 @@ def check(path: str | os.PathLike[str]) -> Path:
     """
     target = Path(path)
     if target.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{os.fspath(path)!r}: a plot is a {', '.join(SUFFIXES)} file")
+        raise ValueError(f"{os.fspath(path)!r}: a plot is a .svg, .png or .pdf file")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{os.fspath(path)!r}: there is no folder {str(target.parent)!r}")
     if importlib.util.find_spec("matplotlib") is None:
