@@ -582,6 +582,8 @@ def _cast(name: str) -> Any:
 def formats_command(as_json: bool) -> None:
     """List the number formats and what their layouts give.
 
+    'floatfmt compare --help' has the names of quantisation schemes, such as int8_row and nf4.
+
     \b
     Examples:
       floatfmt formats

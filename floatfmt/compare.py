@@ -605,7 +605,7 @@ def _notes(comparison: Comparison) -> Iterator[str]:
         names = [name for name, why in comparison.left_out if why == reason]
         yield f"Left out: {', '.join(names)}, which {reason.replace('needs', 'need', 1)}."
     yield from (f"{row.note}." for row in comparison.rows if row.note)
-    yield "* Pareto front: no row has a higher SQNR in as few bits, or as high a one in fewer."
+    yield "* Pareto front: no row has a higher SQNR in as few bytes, or as high a one in fewer."
     yield (
         "Size and bits include scales and zero points. saturated: finite values that became Inf "
         "or NaN, or were clamped; to zero: other values that decode to 0."

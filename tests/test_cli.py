@@ -24,6 +24,7 @@ import safetensors.numpy
 
 import floatfmt as ff
 from floatfmt import cli
+from floatfmt.comparison_rows import DEFAULT_ROWS
 from floatfmt.inspection import inspect
 
 compare_module = importlib.import_module("floatfmt.compare")
@@ -201,7 +202,7 @@ def test_compare_shows_the_comparison_of_a_file(run, weights):
     code, out, err = run("compare", weights)
     assert (code, err) == (0, "")
     assert f"{weights}: 2,000 fp32 values" in " ".join(out.split())
-    for name in (*compare_module.DEFAULT_FORMATS, "1 of int64"):
+    for name in (*DEFAULT_ROWS, "1 of int64"):
         assert name in out
 
 
@@ -210,7 +211,52 @@ def test_compare_takes_a_tensor_and_formats(run, weights):
         "compare", weights, "--tensor", "wte", "--format", "bf16", "--format", "int8_absmax_row"
     )
     table = [line.split()[0] for line in out.split("\n\n")[1].splitlines()[2:]]
-    assert table == ["bf16", "int8_absmax_row", "(copy)"]
+    assert table == ["int8_absmax_row", "bf16", "(copy)"]
+
+
+def test_compare_takes_schemes_repeated_or_with_commas(run, weights):
+    _, out, _ = run("compare", weights, "--format", "int8", "--format", "nf4, mxfp4,", "--json")
+    rows = {row["name"]: row for row in json.loads(out)["rows"]}
+    assert list(rows) == ["mxfp4", "nf4", "int8"]
+    assert rows["nf4"]["nbytes"] == ff.quantize(WEIGHTS, "nf4").nbytes
+    assert {name for name, row in rows.items() if row["pareto"]} <= set(rows)
+
+
+def test_compare_plots_beside_what_it_prints(run, weights, tmp_path):
+    for name in ("out.svg", "out.png"):
+        code, out, err = run("compare", weights, "--plot", tmp_path / name, "--json")
+        assert (code, err, json.loads(out)["values"]) == (0, "", 2000)
+    svg = (tmp_path / "out.svg").read_text()
+    assert all(name in svg for name in DEFAULT_ROWS)
+
+
+def test_a_plot_that_cannot_be_written_is_one_line_before_the_work(run, tmp_path, monkeypatch):
+    missing = tmp_path / "missing.npy"  # said only if the work began
+    assert_one_line(run("compare", missing, "--plot", "out.gif"), "'out.gif'", ".svg")
+    assert_one_line(run("compare", missing, "--plot", tmp_path / "no" / "a.svg"), "no folder")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    plot = ("--plot", tmp_path / "a.svg")
+    assert_one_line(run("compare", missing, *plot), "pip install 'floatfmt[plot]'")
+
+
+@pytest.mark.parametrize("name", ["directory", "index"])
+def test_compare_passes_on_a_directory_or_index(run, weights, monkeypatch, tmp_path, name):
+    """What can be opened is `open_checkpoint`'s to say."""
+    from floatfmt import checkpoint
+
+    opened, really = [], checkpoint.open_checkpoint
+    given = tmp_path / "model"
+    given.mkdir()
+    path = given if name == "directory" else given / "model.safetensors.index.json"
+
+    def open_checkpoint(path):
+        opened.append(os.fspath(path))
+        return really(weights)
+
+    monkeypatch.setattr(checkpoint, "open_checkpoint", open_checkpoint)
+    code, out, _ = run("compare", path, "--format", "nf4")
+    assert (code, opened) == (0, [str(path)])
+    assert f"{path}: 2,000 fp32 values" in " ".join(out.split())
 
 
 def test_compare_json_is_the_comparison_and_nothing_else(run, weights):
@@ -245,8 +291,6 @@ BAD_FILES = {
     "hostile.safetensors": hostile,
     "objects.npy": lambda path: path.write_bytes(pickle.dumps([object])),
     "ints.npy": lambda path: np.save(path, np.arange(3)),
-    "nan.npy": lambda path: np.save(path, np.float32([1, np.nan])),
-    "inf.npz": lambda path: np.savez(path, a=WEIGHTS, b=np.float64([[1, 2], [3, np.inf]])),
     "none.npy": lambda path: np.save(path, np.zeros(0)),
     "missing.npy": lambda path: None,
 }
@@ -266,16 +310,18 @@ def assert_one_line(result: tuple[int, str, str], *words: str) -> None:
 @pytest.mark.parametrize("as_json", [(), ("--json",)])
 def test_a_bad_file_is_one_line_that_names_it(run, tmp_path, name, as_json):
     BAD_FILES[name](tmp_path / name)
-    names_itself = name not in ("nan.npy", "inf.npz")
-    assert_one_line(run("compare", tmp_path / name, *as_json), *([name] if names_itself else []))
+    assert_one_line(run("compare", tmp_path / name, *as_json), name)
 
 
 def test_a_nan_is_named_with_its_tensor_and_place(run, tmp_path):
-    for name in ("nan.npy", "inf.npz"):
-        BAD_FILES[name](tmp_path / name)
-    assert_one_line(run("compare", tmp_path / "nan.npy"), "tensor 'nan'[1] is nan")
-    assert_one_line(run("compare", tmp_path / "inf.npz"), "tensor 'b'[1, 1] is inf")
-    assert run("compare", tmp_path / "nan.npy", "--format", "bf16")[0] == 0
+    np.save(tmp_path / "nan.npy", np.float32([1, np.nan]))
+    np.savez(tmp_path / "inf.npz", a=WEIGHTS, b=np.float64([[1, 2], [3, np.inf]]))
+    schemes = ("--format", "int8,nf4")
+    assert_one_line(run("compare", tmp_path / "nan.npy", *schemes), "tensor 'nan'[1] is nan")
+    assert_one_line(run("compare", tmp_path / "inf.npz", *schemes), "tensor 'b'[1, 1] is inf")
+    code, out, err = run("compare", tmp_path / "nan.npy")
+    assert (code, err) == (0, "")
+    assert "nvfp4, which need finite values: tensor 'nan'[1] is nan." in " ".join(out.split())
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -304,6 +350,9 @@ def test_an_unreadable_file_is_one_line(run, weights):
         (["inspect", "0x10000", "--code", "--format", "fp16"], ["0x10000"]),
         (["inspect", "\x1b[31m\n"], ["cannot read"]),
         (["compare", "{file}", "--format", "int8_absmx"], ["'int8_absmx'", "nearest: int8_absmax"]),
+        (["compare", "{file}", "--format", "bf16,nf5"], ["'nf5'", "nearest: nf4", "int4_block32"]),
+        (["compare", "{file}", "--format", " ,"], ["--format names no format"]),
+        (["compare", "{file}", "--format", "nvfp4_ceil"], ["nvfp4_ceil: scale_rule="]),
         (["compare", "{file}", "--tensor", "wet"], ["'wet'", "nearest: 'wte'"]),
         (["compare", "{file}", "--tensor", "ids"], ["'ids' holds int64", "floating-point"]),
         (["compare", "{file}", "{file}"], ["unexpected extra argument"]),
@@ -361,7 +410,7 @@ def test_a_real_interrupt_of_a_real_process_exits_with_130(tmp_path):
         # A shell starts what runs in its background with SIGINT ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from floatfmt.cli import main\n"
-        "module = importlib.import_module('floatfmt.compare')\n"
+        "module = importlib.import_module('floatfmt.comparison_rows')\n"
         "module.widened = lambda piece: os.kill(os.getpid(), signal.SIGINT)\n"
         f"main(['compare', {str(tmp_path / 'w.npy')!r}])"
     )
@@ -640,7 +689,8 @@ def test_a_pipe_gets_every_row_on_one_line_without_colour(weights):
         assert "…" not in ran.stdout
     rows = [line for line in ran.stdout.splitlines() if line.startswith("int8_zeropoint")]
     assert len(rows) == 1
-    assert len(rows[0].split()) == 1 + 9 + 1  # the size has a unit
+    cells = [cell for cell in rows[0].split() if cell != "*"]
+    assert len(cells) == 1 + 9 + 1  # the size has a unit
 
 
 class _Terminal:

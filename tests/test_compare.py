@@ -795,7 +795,16 @@ def test_the_plot_is_svg_that_names_every_row_and_the_source(request, tmp_path, 
 
 
 def test_no_name_in_the_plot_covers_another_or_a_point():
-    names = [*DEFAULT_ROWS, "nf4_double", "fp4", "mxfp4_rceil", "int8", "dynamic8", "mxint8", "tf32"]
+    names = [
+        *DEFAULT_ROWS,
+        "nf4_double",
+        "fp4",
+        "mxfp4_rceil",
+        "int8",
+        "dynamic8",
+        "mxint8",
+        "tf32",
+    ]
     result = untimed(None, names)
     figure = comparison_plot._figure(result)
     figure.draw_without_rendering()
