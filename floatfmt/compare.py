@@ -261,8 +261,9 @@ def compare(
 
     A tensor is gone through in pieces, once for each format or twice. Beside them, memory is taken
     by the scales of one tensor in one format, some 28 bytes a scale, less than a byte a value in
-    blocks of 32. Three things take as much as the tensor: blocks through all its values, as those
-    of nf4, if it does not lie in C order; and "_p99.9" and "_mse" with one scale.
+    blocks of 32; and the codes, a byte a value, where rounding is not to nearest even. As much as
+    the tensor or more take blocks through all its values, as those of nf4, if it does not lie in C
+    order; and "_p99.9" and "_mse" with one scale.
 
     Speed is that of ``ff.encode``, ``ff.decode``, ``ff.quantize`` and ``Quantized.dequantize`` into
     arrays that exist already, on up to 4,194,304 values of the largest tensor (262,144 on the NumPy

@@ -184,10 +184,13 @@ def rows_of(wanted: RowLike | Iterable[RowLike]) -> tuple[Row, ...]:
     """
     one = isinstance(wanted, (str, Codebook)) or not isinstance(wanted, Iterable)
     each = [wanted] if one else cast("Iterable[RowLike]", wanted)
-    rows = tuple(dict.fromkeys(map(_row, each)))
+    rows: list[Row] = []
+    for row in map(_row, each):
+        if row not in rows:
+            rows.append(row)
     if not rows:
         raise ValueError("no format to compare is given")
-    return rows
+    return tuple(rows)
 
 
 def _row(which: Any) -> Row:
@@ -207,9 +210,21 @@ def _row(which: Any) -> Row:
     return FloatRow(fmt)
 
 
+#: The options of ff.quantize that say how any tensor is quantised, whatever its values.
+OPTIONS = (
+    *("scheme", "bits", "signed", "axis", "block", "block_axis", "rounding", "seed", "clip"),
+    *("scale_dtype", "scale_rule", "include_zero", "double_quantization"),
+)
+
+
 def _row_of_options(which: tuple[Any, ...]) -> Row:
     match which:
         case (str(name), dict(options)):
+            for option in options:
+                if option not in OPTIONS:
+                    raise TypeError(
+                        f"{name}: a row's options are {', '.join(OPTIONS)}; got {option!r}"
+                    )
             return _checked(QuantizedRow(name, tuple(options.items())))
     raise TypeError(f"a row is a name, a format, or (name, options of ff.quantize), got {which!r}")
 
@@ -226,7 +241,8 @@ def _scheme_row(which: str) -> Row:
 def _checked(row: QuantizedRow) -> QuantizedRow:
     """Return the row, if its options go together."""
     try:
-        settle((1, 1), format("fp32"), **dict(row.options))
+        # As many axes as there may be: which of them a tensor has is known later.
+        settle((1,) * 8, format("fp32"), **({"scheme": None} | dict(row.options)))
     except (TypeError, ValueError) as exc:
         raise type(exc)(f"{row.name}: {exc}") from None
     return row

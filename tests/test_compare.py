@@ -347,6 +347,21 @@ def test_options_that_do_not_go_together_are_an_error_before_any_work(tmp_path):
         compare(tmp_path / "missing.npy", "nvfp4_rceil")
     with pytest.raises(ValueError, match="mine: bits must be from 2 to 8, got 9"):
         compare(tmp_path / "missing.npy", [("mine", {"scheme": "absmax", "bits": 9})])
+    for options, message in (
+        ({"scale": 0.5}, "mine: a row's options are scheme, .*; got 'scale'"),
+        ({"scheme": "nf4", "nonfinite": "ignore"}, "got 'nonfinite'"),
+        ({}, "mine: give a scheme"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            compare(tmp_path / "missing.npy", [("mine", options)])
+
+
+def test_a_row_may_be_any_options_that_quantize_takes():
+    x = WEIGHTS.reshape(3, 100, 700)
+    row = ("per channel", {"scheme": ff.format("fp6_e2m3fn"), "axis": [0, 2], "clip": 99.0})
+    assert_same(untimed(x, [row, row]).rows[0], by_hand(x, row))
+    with pytest.raises(ValueError, match="axis 2 is out of range for an array of 2 dimensions"):
+        untimed(WEIGHTS, [row])
 
 
 # --- files --------------------------------------------------------------------------------------
