@@ -17,22 +17,17 @@ FF_DEFINE_ORDER(f32, int32_t, 31, INT32_MAX)
 FF_DEFINE_ORDER(f16, int32_t, 31, INT32_MAX)
 FF_DEFINE_ORDER(bf16, int32_t, 31, INT32_MAX)
 
-/* Returns the place that every value above t, and none at or below it, exceeds. With FF_AT_OR_ABOVE
- * values equal to t count as above, with FF_BY_SIGN 0 does and -0 does not. t: no -0. */
-FF_INLINE int32_t place32(double t, int side)
+/* The place that values below t do not exceed, and others do; t is no -0. */
+FF_INLINE int32_t place32(double t)
 {
     const float near = (float)t;
     const int32_t bits = (int32_t)bits_of_float(near);
-    const int32_t place = FF_ORDER(int32_t, INT32_MAX, bits);
-    const int32_t below = place - ((double)near > t);
-    const int32_t equal = (double)near == t && side != FF_ABOVE;
-    return below - equal - (equal && side == FF_AT_OR_ABOVE && t == 0);
+    return (bits ^ (bits >> 31 & INT32_MAX)) - ((double)near > t);
 }
-FF_INLINE int64_t place64(double t, int side)
+FF_INLINE int64_t place64(double t)
 {
     const int64_t bits = (int64_t)bits_of_double(t);
-    const int64_t place = FF_ORDER(int64_t, INT64_MAX, bits);
-    return place - (side != FF_ABOVE) - (side == FF_AT_OR_ABOVE && t == 0);
+    return bits ^ (bits >> 63 & INT64_MAX);
 }
 
 enum { FF_FEW = 15 }; /* thresholds that are counted one by one; more are searched by halves */
@@ -61,12 +56,12 @@ enum { FF_FEW = 15 }; /* thresholds that are counted one by one; more are search
     FF_LOOP void search##W(const I *restrict p, const I *restrict x, uint8_t *restrict index,      \
                            size_t n)                                                               \
     {                                                                                              \
-        for (size_t i = 0; i < n; i++) {                                                           \
-            int32_t at = 0;                                                                        \
-            for (int32_t step = 128; step != 0; step >>= 1)                                        \
-                at += x[i] > p[at + step - 1] ? step : 0;                                          \
-            index[i] = (uint8_t)at;                                                                \
-        }                                                                                          \
+        int32_t at[FF_BLOCK] = {0}; /* all values take a step before the next: gathers */          \
+        for (int32_t step = 128; step != 0; step >>= 1)                                            \
+            for (size_t i = 0; i < n; i++)                                                         \
+                at[i] += step & -(int32_t)(x[i] > p[at[i] + step - 1]);                            \
+        for (size_t i = 0; i < n; i++)                                                             \
+            index[i] = (uint8_t)at[i];                                                             \
     }
 FF_DEFINE_COUNT(32, int32_t)
 FF_DEFINE_COUNT(64, int64_t)
@@ -85,16 +80,31 @@ static void name_codes(const struct ff_intervals *v, uint8_t *codes, size_t n)
             codes[i] = v->code[codes[i]];
 }
 
-/* Writes the places of a channel's thresholds, and MAX for those that there are not. `room` is a
- * constant where that is 16, so that the loop becomes vectors. */
-#define FF_DEFINE_EDGES(W, I, MAX)                                                                 \
-    FF_INLINE void edges##W(const struct ff_intervals *restrict v, double scale, int room,         \
+/* Writes the places of a channel's thresholds, those that there are not being MAX: what a value's
+ * place has to exceed. `room` is a constant where it is 16. In steps, each a loop that becomes
+ * vectors of one width. */
+#define FF_DEFINE_EDGES(W, I, F, MAX, to_bits)                                                     \
+    FF_INLINE void edges##W(const struct ff_intervals *restrict v, double scale, size_t room,      \
                             I *restrict edges)                                                     \
     {                                                                                              \
-        for (int k = 0; k < room; k++) {                                                           \
-            const I edge = place##W(v->threshold[k] * scale + 0.0, v->side[k]);                    \
-            edges[k] = k < v->n ? edge : MAX;                                                      \
+        double t[255];                                                                             \
+        F near[255];                                                                               \
+        int64_t lower[255];                                                                        \
+        for (size_t k = 0; k < room; k++)                                                          \
+            t[k] = v->threshold[k] * scale + 0.0;                                                  \
+        for (size_t k = 0; k < room; k++)                                                          \
+            near[k] = (F)t[k];                                                                     \
+        for (size_t k = 0; k < room; k++) {                                                        \
+            const int64_t equal = -(int64_t)((double)near[k] == t[k]) & v->takes_equal[k];         \
+            const int64_t zero = -(int64_t)(t[k] == 0) & v->takes_zero[k];                         \
+            lower[k] = ((double)near[k] > t[k]) + equal + (equal & zero);                          \
         }                                                                                          \
+        for (size_t k = 0; k < room; k++) {                                                        \
+            const I bits = (I)to_bits(near[k]);                                                    \
+            edges[k] = (bits ^ (bits >> (W - 1) & (MAX))) - (I)lower[k];                           \
+        }                                                                                          \
+        for (size_t k = (size_t)v->n; k < room; k++)                                               \
+            edges[k] = MAX;                                                                        \
     }                                                                                              \
     FF_LOOP void edges_of##W(const struct ff_intervals *restrict v, double scale,                  \
                              I *restrict edges)                                                    \
@@ -104,8 +114,8 @@ static void name_codes(const struct ff_intervals *v, uint8_t *codes, size_t n)
         else                                                                                       \
             edges##W(v, scale, 255, edges);                                                        \
     }
-FF_DEFINE_EDGES(32, int32_t, INT32_MAX)
-FF_DEFINE_EDGES(64, int64_t, INT64_MAX)
+FF_DEFINE_EDGES(32, int32_t, float, INT32_MAX, bits_of_float)
+FF_DEFINE_EDGES(64, int64_t, double, INT64_MAX, bits_of_double)
 
 /* Writes the places of values. Returns how many are not between low and high, or -1 if any is NaN or
  * Inf, which have the extreme places. */
@@ -123,9 +133,9 @@ FF_DEFINE_EDGES(64, int64_t, INT64_MAX)
         if (most >= INFINITY_PLACE || least <= -1 - INFINITY_PLACE)                                \
             return -1;                                                                             \
         int64_t outside = 0;                                                                       \
-        if (most > high || least <= low)                                                           \
+        if (most > high || least < low)                                                            \
             for (size_t i = 0; i < n; i++)                                                         \
-                outside += (places[i] <= low) | (places[i] > high);                                \
+                outside += (places[i] < low) | (places[i] > high);                                 \
         return outside;                                                                            \
     }                                                                                              \
     static int64_t quantize_intervals_##T(const void *x_, size_t outer, size_t channels,           \
@@ -137,8 +147,9 @@ FF_DEFINE_EDGES(64, int64_t, INT64_MAX)
         int64_t clamped = 0;                                                                       \
         for (size_t c = 0; c < channels; c++) {                                                    \
             edges_of##W(v, scale[c], edges);                                                       \
-            const I low = place##W(v->low * scale[c] + 0.0, FF_AT_OR_ABOVE);                       \
-            const I high = place##W(v->high * scale[c] + 0.0, FF_ABOVE);                           \
+            /* Symmetric, so that below low is above -low. */                                      \
+            const I low = -1 - place##W(-v->low * scale[c] + 0.0);                                 \
+            const I high = place##W(v->high * scale[c] + 0.0);                                     \
             for (size_t o = 0; o < outer; o++)                                                     \
                 for (size_t i = 0; i < inner; i += FF_BLOCK) {                                     \
                     const size_t n = inner - i < FF_BLOCK ? inner - i : FF_BLOCK;                  \

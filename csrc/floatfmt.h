@@ -75,21 +75,20 @@ enum ff_power_rule {
     FF_POWER_RCEIL = 3
 };
 
-/* What is above a threshold besides greater values: nothing; equal ones; of zeros only +0. */
-enum ff_side { FF_ABOVE = 0, FF_AT_OR_ABOVE = 1, FF_BY_SIGN = 2 };
-
 /* Which code a value above k thresholds has: k; those of a format with sign and magnitude, from the
  * most negative up; code[k]. */
 enum ff_order { FF_AS_COUNTED = 0, FF_SIGN_AND_MAGNITUDE = 1, FF_LOOKED_UP = 2 };
 
 /* How values become codes: by how many thresholds they lie above. n: 1 to 255. threshold: ascending.
- * Values less than low or greater than high count as clamped. */
+ * takes_equal: 1 where a value equal to the threshold lies above it, of zeros the positive one;
+ * takes_zero: 1 where both do; else 0. Values less than low or greater than high count as clamped. */
 struct ff_intervals {
     int32_t n;
     int32_t order;       /* an enum ff_order */
     double low, high;
     double threshold[255];
-    uint8_t side[255];   /* enum ff_side; FF_BY_SIGN at 0 only */
+    int64_t takes_equal[255];
+    int64_t takes_zero[255];
     uint8_t code[256];
 };
 

@@ -109,46 +109,68 @@ FF_DEFINE_REDUCTIONS(bf16, int16_t, INT16_MAX, 0x7f80)
 
 /* --- scales ------------------------------------------------------------------------------------ */
 
-/* Rounds numerator / divisor, of which quotient is the double: to nearest if normal in f, up if
- * subnormal or f has no fraction, to the largest finite value beyond. */
-static double round_scale(double numerator, double quotient, double divisor, struct ff_format f)
+/* What round_scale needs to know of the scales' format. */
+struct scale_plan {
+    struct any_plan encoding;
+    struct decoding64 decoding;
+    uint64_t first_normal; /* code; 0 where there is no zero, and so no subnormals */
+    double steps[2];       /* their product is the smallest subnormal's reciprocal */
+    int is_fp32;
+};
+
+static struct scale_plan scale_plan_of(struct ff_format f)
 {
     const uint64_t largest = max_code(f);
-    const float narrow = (float)quotient; /* the usual case */
-    if (is_format(f, FP32) && narrow >= FLT_MIN && narrow <= FLT_MAX)
-        return (double)narrow;
     const struct ff_rules saturating = {
         .rounding = f.fraction_bits == 0 ? FF_TOWARD_POSITIVE : FF_NEAREST_EVEN,
         .limit = {(int64_t)largest},
         .overflow = {largest},
     };
-    uint64_t code = encode_any(bits_of_double(quotient), any_plan_of(f, &saturating), 0, 0);
-    if (f.has_zero && code < UINT64_C(1) << f.fraction_bits) {
-        /* Two factors: 1 / step alone may be beyond double. Neither product is inexact. */
-        const int k = f.fraction_bits + f.bias - 1;
-        const double steps = numerator * power_of_two(k / 2) * power_of_two(k - k / 2) / divisor;
+    const int k = f.fraction_bits + f.bias - 1;
+    return (struct scale_plan){
+        .encoding = any_plan_of(f, &saturating),
+        .decoding = decoding64_of(f),
+        .first_normal = f.has_zero ? UINT64_C(1) << f.fraction_bits : 0,
+        .steps = {power_of_two(k / 2), power_of_two(k - k / 2)}, /* one may be beyond double */
+        .is_fp32 = is_format(f, FP32),
+    };
+}
+
+/* Rounds numerator / divisor, of which quotient is the double: to nearest if normal in the format,
+ * up if subnormal or it has no fraction, to the largest finite value beyond. */
+FF_INLINE double round_scale(double numerator, double quotient, double divisor,
+                             const struct scale_plan *p)
+{
+    const float narrow = (float)quotient; /* the usual case */
+    if (p->is_fp32 && narrow >= FLT_MIN && narrow <= FLT_MAX)
+        return (double)narrow;
+    uint64_t code = encode_any(bits_of_double(quotient), p->encoding, 0, 0);
+    if (code < p->first_normal) {
+        const double steps = numerator * p->steps[0] * p->steps[1] / divisor;
         const uint64_t whole = (uint64_t)steps;
         code = whole + (steps > (double)whole);
     }
-    return double_of_bits(decoding64_pattern(code, decoding64_of(f)));
+    return double_of_bits(decoding64_pattern(code, p->decoding));
 }
 
 static void absmax_scale(const struct ff_format *f, const double *amax, double largest,
                          double *scale, size_t n)
 {
+    const struct scale_plan p = scale_plan_of(*f);
     for (size_t i = 0; i < n; i++)
-        scale[i] = amax[i] == 0 ? 1 : round_scale(amax[i], amax[i] / largest, largest, *f);
+        scale[i] = amax[i] == 0 ? 1 : round_scale(amax[i], amax[i] / largest, largest, &p);
 }
 
 static void zeropoint_parameters(const struct ff_format *f, const double *low, const double *high,
                                  int qmin, int qmax, double *scale, double *zero_point, size_t n)
 {
+    const struct scale_plan p = scale_plan_of(*f);
     const int levels = qmax - qmin;
     const double limit = 0x1p62; /* only a scale that overflowed its format needs it */
     for (size_t i = 0; i < n; i++) {
         if (low[i] == high[i]) {
             const double size = low[i] < 0 ? -low[i] : low[i];
-            scale[i] = size == 0 ? 1 : round_scale(size, size, 1, *f);
+            scale[i] = size == 0 ? 1 : round_scale(size, size, 1, &p);
             zero_point[i] = 0;
             continue;
         }
@@ -156,7 +178,7 @@ static void zeropoint_parameters(const struct ff_format *f, const double *low, c
         /* A spread beyond double is divided first: halving changes no bit of the quotient. */
         const double quotient = spread > DBL_MAX ? (high[i] / 2 - low[i] / 2) / (levels / 2.0)
                                                  : spread / levels;
-        scale[i] = round_scale(spread, quotient, levels, *f);
+        scale[i] = round_scale(spread, quotient, levels, &p);
         double zero = round_half_even(qmin - low[i] / scale[i]);
         zero = zero < -limit ? -limit : zero;
         zero_point[i] = (zero > limit ? limit : zero) + 0.0; /* never -0 */
@@ -349,7 +371,8 @@ FF_DEFINE_QUANTIZE(bf16, int16_t)
                                        const struct ff_format *f, int qmax, double *scale,         \
                                        uint8_t *codes_)                                            \
     {                                                                                              \
-        const double zero = 0;                                                                     \
+        const struct scale_plan plan = scale_plan_of(*f);                                          \
+        const double zero = 0, most = qmax;                                                        \
         const size_t ahead = inner * sizeof(I) < 65536 ? inner * sizeof(I) : 65536;                \
         struct parameters p;                                                                       \
         int64_t clamped = 0;                                                                       \
@@ -359,7 +382,7 @@ FF_DEFINE_QUANTIZE(bf16, int16_t)
             const double amax = value_of_##T(amax_run_##T(x, inner, 0));                           \
             if (!(amax <= DBL_MAX))                                                                \
                 return -1;                                                                         \
-            absmax_scale(f, &amax, qmax, scale + c, 1);                                            \
+            scale[c] = amax == 0 ? 1 : round_scale(amax, amax / most, most, &plan);                \
             prepare(&p, scale + c, &zero, 1, -qmax, qmax);                                         \
             if (!(amax < (qmax + 0.25) * scale[c])) {                                              \
                 clamped += quantize_run_##T(x, inner, &p, codes);                                  \

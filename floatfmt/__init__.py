@@ -12,7 +12,7 @@ from .arrays import astype, decode, encode, round_to
 from .backends import NativeMissingWarning, available_backends, use_backend
 from .code_usage import CodeUsage, code_usage
 from .compare import Comparison, compare
-from .conventions import Convention, conventions
+from .conventions import Convention, Conventions, conventions
 from .doctor import Diagnosis, doctor
 from .double_rounding import DoubleRounding, double_rounding
 from .elements import Codebook
@@ -43,7 +43,14 @@ if TYPE_CHECKING:
     from .audit.quantizers import QuantizerVerification, verify_quantizer
     from .audit.report import Difference, Fault, Identification, Verification
     from .audit.verify import assert_cast_correct, diff, identify, verify
+    from .checkpoint_conversion import (
+        CheckpointConversion,
+        dequantize_checkpoint,
+        quantize_checkpoint,
+    )
+    from .exports import OnnxValues, to_onnx, to_torch
     from .llm_int8 import LLMInt8, ThresholdSweep, llm_int8_matmul, sweep_threshold
+    from .quantized_file import load_quantized, save_quantized
 
 __version__ = "0.1.0"
 
@@ -53,18 +60,25 @@ _LATER = {
     "audit.convention_diff": ("ConventionDiff", "diff_conventions"),
     "audit.quantizers": ("QuantizerVerification", "verify_quantizer"),
     "audit.report": ("Difference", "Fault", "Identification", "Verification"),
+    "exports": ("OnnxValues", "to_onnx", "to_torch"),
     "llm_int8": ("LLMInt8", "ThresholdSweep", "llm_int8_matmul", "sweep_threshold"),
+    "checkpoint_conversion": (
+        *("CheckpointConversion", "dequantize_checkpoint", "quantize_checkpoint"),
+    ),
+    "quantized_file": ("load_quantized", "save_quantized"),
     "audit.verify": ("assert_cast_correct", "diff", "identify", "verify"),
 }
 
 __all__ = [
     "Category",
+    "CheckpointConversion",
     "CodeUsage",
     "Codebook",
     "Comparison",
     "Compatibility",
     "Convention",
     "ConventionDiff",
+    "Conventions",
     "Diagnosis",
     "Difference",
     "DoubleRounding",
@@ -79,6 +93,7 @@ __all__ = [
     "LLMInt8",
     "Measurement",
     "NativeMissingWarning",
+    "OnnxValues",
     "Quantized",
     "QuantizerVerification",
     "Rounding",
@@ -97,6 +112,7 @@ __all__ = [
     "conventions",
     "decode",
     "decompose",
+    "dequantize_checkpoint",
     "diff",
     "diff_conventions",
     "doctor",
@@ -109,18 +125,23 @@ __all__ = [
     "identify",
     "inspect",
     "llm_int8_matmul",
+    "load_quantized",
     "measure",
     "next_down",
     "next_up",
     "p3109",
     "pack",
     "quantize",
+    "quantize_checkpoint",
     "representable",
     "round_all",
     "round_to",
     "rounding_mode",
+    "save_quantized",
     "spacing",
     "sweep_threshold",
+    "to_onnx",
+    "to_torch",
     "ulp_distance",
     "unpack",
     "use_backend",

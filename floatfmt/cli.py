@@ -26,6 +26,8 @@ from .backends import available_backends, backend_name
 from .backends.native import compiler
 from .compare import compare
 from .comparison_plot import check as plot_path
+from .convention_tables import conventions_lines
+from .conventions import Conventions, conventions, find
 from .doctor import doctor
 from .formats import Format
 from .formats import formats as registered_formats
@@ -222,6 +224,7 @@ def cli(context: click.Context) -> None:
       floatfmt inspect 0.1 --format bf16
       floatfmt formats
       floatfmt compare model.safetensors --format int8_row --format nf4
+      floatfmt quantize model.safetensors -o int8.safetensors
       floatfmt verify torch --source fp32 --target bf16
       floatfmt doctor
 
@@ -376,9 +379,9 @@ def compare_command(
 ) -> None:
     """Measure what formats do to tensors: size, error, speed.
 
-    FILE is a .npy, .npz or .safetensors file, or a directory of them; without one, the sample model
-    that ships with floatfmt. Each tensor of floats is quantised by itself. Rows are sorted by bits
-    a weight, and * marks the Pareto front.
+    FILE is a .npy, .npz or .safetensors file, or a directory of Hugging Face; without one, the
+    sample model that ships with floatfmt. Each tensor of floats is quantised by itself. Rows are
+    sorted by bits a weight, and * marks the Pareto front.
 
     A format F is a float format that values are cast to (see 'floatfmt formats'), or a scheme:
 
@@ -419,6 +422,105 @@ def compare_command(
     if plot is not None:
         with _user_errors():
             comparison.plot(plot)
+
+
+#: Options that quantize and dequantize share.
+_conversion_options = (
+    click.option(
+        *("-o", "--output"),
+        metavar="OUT",
+        help="What to write: a .safetensors file, or a directory if MODEL is one.",
+    ),
+    click.option("--dry-run", is_flag=True, help="Show sizes; read no data, write nothing."),
+    click.option("--overwrite", is_flag=True, help="Replace OUT, when the new one is complete."),
+    _json_option,
+)
+
+
+def _with_conversion_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_conversion_options):
+        command = option(command)
+    return command
+
+
+@cli.command("quantize")
+@click.argument("model", metavar="MODEL")
+@click.option(
+    "--scheme",
+    default="int8_absmax_row",
+    metavar="S",
+    help="How to quantise; int8_absmax_row by default.",
+)
+@click.option(
+    "--include",
+    multiple=True,
+    metavar="PATTERN",
+    help="Quantise the float tensors of such names, and no others. May be repeated.",
+)
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="PATTERN",
+    help="Copy the tensors of such names as they are. May be repeated.",
+)
+@click.option(
+    "--nonfinite",
+    type=click.Choice(["error", "saturate", "ignore"]),
+    default="error",
+    help="What is done about NaN and Inf; error by default.",
+)
+@_with_conversion_options
+@click.pass_context
+def quantize_command(
+    context: click.Context, /, model: str, output: str | None, as_json: bool, **options: Any
+) -> None:
+    """Quantise a checkpoint, tensor by tensor.
+
+    MODEL is a .safetensors, .npy or .npz file, a directory of Hugging Face, or an index of shards.
+    Float tensors of two or more dimensions are quantised, all others copied as they are; --include
+    and --exclude choose by name, with patterns such as '*.mlp.*'. OUT says how it is to be read,
+    and is there when it is complete or not at all.
+
+    \b
+    Examples:
+      floatfmt quantize model.safetensors --dry-run
+      floatfmt quantize model.safetensors -o int8.safetensors --exclude '*wte*' --overwrite
+    """  # noqa: D301
+    from .checkpoint_conversion import quantize_checkpoint
+
+    _require_output(output, options, context)
+    with _user_errors(), _ProgressBar("quantising", "B") as progress:
+        result = quantize_checkpoint(model, output, **options, progress=progress)
+    _show_json(result.to_dict()) if as_json else _show(result)
+
+
+@cli.command("dequantize")
+@click.argument("model", metavar="MODEL")
+@_with_conversion_options
+@click.pass_context
+def dequantize_command(
+    context: click.Context, /, model: str, output: str | None, as_json: bool, **options: Any
+) -> None:
+    """Turn what quantize wrote back into floats.
+
+    Names, shapes and dtypes are those of the original checkpoint.
+
+    \b
+    Examples:
+      floatfmt dequantize int8.safetensors --dry-run
+      floatfmt dequantize int8.safetensors -o back.safetensors --overwrite
+    """  # noqa: D301
+    from .checkpoint_conversion import dequantize_checkpoint
+
+    _require_output(output, options, context)
+    with _user_errors(), _ProgressBar("dequantising", "B") as progress:
+        result = dequantize_checkpoint(model, output, **options, progress=progress)
+    _show_json(result.to_dict()) if as_json else _show(result)
+
+
+def _require_output(output: str | None, options: dict[str, Any], context: click.Context) -> None:
+    if output is None and not options["dry_run"]:
+        raise click.UsageError("--output is missing: what to write; or --dry-run", context)
 
 
 #: What verify exits with.
@@ -594,6 +696,30 @@ def formats_command(as_json: bool) -> None:
         _show_json({"schema": "floatfmt.formats/1", "formats": cards})
     else:
         _show(_Lines(_formats_table().lines))
+
+
+@cli.command("conventions")
+@click.argument("name", required=False)
+@_json_option
+def conventions_command(name: str | None, as_json: bool) -> None:
+    """Show how libraries quantise, and where they differ.
+
+    A table of rules, from a value to its code and from a tensor to its scale, and tables of what
+    each library does to inputs on which they differ, computed as they are printed. With NAME, the
+    rules of one.
+
+    \b
+    Examples:
+      floatfmt conventions
+      floatfmt conventions onnx
+      floatfmt conventions --json
+    """  # noqa: D301
+    with _user_errors():
+        rows = conventions() if name is None else Conventions([find(name)])
+    if as_json:
+        _show_json({"schema": "floatfmt.conventions/1", **rows.to_dict()})
+    else:
+        _show(str(rows[0]) if name else _Lines(lambda width: conventions_lines(rows, width)))
 
 
 @cli.command("doctor")

@@ -36,7 +36,8 @@ def _twelfths(numerators: tuple[float, ...]) -> tuple[float, ...]:
 
 
 #: FP4 of bitsandbytes (`get_4bit_type` in functional.py): a sign bit above 3 bits of magnitude, so
-#: not sorted. It is not E2M1; its codes 0 and 8 are both 0.0.
+#: not sorted. It is not E2M1. Its codes 0 and 8 are both 0.0; the library's CPU kernel reads 8 as
+#: that in whole vectors, and as -0.0 in their tail.
 FP4: tuple[float, ...] = (
     *_twelfths((0, 0.0625, 8, 12, 4, 6, 2, 3)),
     *_twelfths((0, -0.0625, -8, -12, -4, -6, -2, -3)),

@@ -24,7 +24,16 @@ from .comparison_rows import DEFAULT_ROWS, Row, RowLike, rows_of
 from .error_figures import keep_freed_memory
 from .formats import format
 from .metrics import NO_ERROR, Error, json_number, piece_error
-from .table import LONGEST_TEXT, TEXT_WIDTH, Part, Table, printable, rich_lines
+from .table import (
+    LONGEST_TEXT,
+    TEXT_WIDTH,
+    Part,
+    Table,
+    byte_size,
+    printable,
+    rich_lines,
+    three_digits,
+)
 from .timing import copy_gb_per_s, interleaved
 
 if TYPE_CHECKING:
@@ -215,8 +224,9 @@ def compare(
     Parameters
     ----------
     x : array, str or os.PathLike, optional
-        fp64, fp32, fp16 or bf16 values, NumPy or torch; or what ``ff.open_checkpoint`` reads: a
-        file of tensors, or a directory of them. By default the sample model of floatfmt.
+        fp64, fp32, fp16 or bf16 values, NumPy or torch; or a ``.npy``, ``.npz`` or ``.safetensors``
+        file, a directory of Hugging Face, or an index of shards. By default the sample model that
+        ships with floatfmt.
     formats : str, format or codebook, or several, optional
         What there is a row for:
 
@@ -531,25 +541,7 @@ def _count(n: int) -> Part:
     if n < 1000:
         return f"{n}", "lost" if n else "none"
     power = next((p for p in (1, 2) if n < 999.5 * 1000**p), 3)
-    return f"{_three_digits(n / 1000**power)}{'kMG'[power - 1]}", "lost"
-
-
-def _three_digits(x: float) -> str:
-    return f"{x:.{2 if x < 9.995 else 1 if x < 99.95 else 0}f}"
-
-
-def _size(nbytes: int) -> str:
-    """Return a size to three digits.
-
-    Examples
-    --------
-    >>> _size(999), _size(6_291_456), _size(999_999)
-    ('999 B', '6.29 MB', '1.00 MB')
-    """
-    if nbytes < 1000:
-        return f"{nbytes} B"
-    power = next((p for p in (1, 2, 3) if nbytes < 999.5 * 1000**p), 4)
-    return f"{_three_digits(nbytes / 1000**power)} {('kB', 'MB', 'GB', 'TB')[power - 1]}"
+    return f"{three_digits(n / 1000**power)}{'kMG'[power - 1]}", "lost"
 
 
 def _figure(x: float) -> str:
@@ -571,20 +563,20 @@ _COLUMNS: tuple[tuple[tuple[str, ...], Callable[[ComparisonRow], Part]], ...] = 
     (("format",), lambda row: (row.name, "name")),
     (("",), lambda row: ("*" if row.pareto else "", "name")),
     (("bits/", "weight"), lambda row: (f"{row.bits_per_weight:.3f}", "")),
-    (("size",), lambda row: (_size(row.nbytes), "")),
+    (("size",), lambda row: (byte_size(row.nbytes), "")),
     (("max", "error"), lambda row: (_figure(row.error.max_abs), "")),
     (("RMSE",), lambda row: (_figure(row.error.rmse), "")),
     (("SQNR", "dB"), lambda row: (f"{row.error.sqnr_db:.1f}", "")),
     (("satu-", "rated"), lambda row: _count(row.saturated)),
     (("to", "zero"), lambda row: _count(row.flushed)),
-    (("encode", "GB/s"), lambda row: (_three_digits(row.encode_gb_per_s), "")),
-    (("decode", "GB/s"), lambda row: (_three_digits(row.decode_gb_per_s), "")),
+    (("encode", "GB/s"), lambda row: (three_digits(row.encode_gb_per_s), "")),
+    (("decode", "GB/s"), lambda row: (three_digits(row.decode_gb_per_s), "")),
 )
 
 
 def _table(comparison: Comparison) -> Table:
     rows = [tuple(cell(row) for _, cell in _COLUMNS) for row in comparison.rows]
-    copy = (_three_digits(comparison.copy_gb_per_s), "note")
+    copy = (three_digits(comparison.copy_gb_per_s), "note")
     rows.append((("(copy)", "note"), *[("", "")] * (len(_COLUMNS) - 3), copy, copy))
     header = tuple(header for header, _ in _COLUMNS)
     return Table(header, tuple(rows), breaks=(header.index(("satu-", "rated")),))

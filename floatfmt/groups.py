@@ -19,7 +19,7 @@ import numpy as np
 from . import interop
 from .backends import backend_name
 
-__all__ = ["AxisGroups", "BlockGroups", "Groups", "Piece", "Section"]
+__all__ = ["EVERYTHING", "AxisGroups", "BlockGroups", "Groups", "Piece", "Section"]
 
 #: Elements of a section: as fp32 they take half of a second-level cache.
 SECTION = 1 << 17
@@ -32,6 +32,9 @@ class Section(NamedTuple):
 
     values: Index
     parameters: Index
+
+
+EVERYTHING = Section((...,), (...,))
 
 
 class Piece(NamedTuple):
@@ -84,6 +87,11 @@ class AxisGroups:
         """Undo `to_scales`."""
         return scales.reshape(self.parameter_shape)
 
+    @property
+    def are_whole(self) -> bool:
+        """Whether no block is short."""
+        return True
+
     def view(self, array: np.ndarray) -> np.ndarray:
         """Return an array of the values' shape as sections index it."""
         return array
@@ -92,7 +100,7 @@ class AxisGroups:
         """Yield sections; where the kept axes do not come first, the only one is everything."""
         size = math.prod(self.shape[len(self.axes) :])
         if self.axes != tuple(range(len(self.axes))) or 2 * size > SECTION:
-            yield Section((...,), (...,))
+            yield EVERYTHING
             return
         for index in interop.slabs(self.parameter_shape, SECTION // max(size, 1)):
             yield Section(index, index)
@@ -220,6 +228,11 @@ class BlockGroups:
     def from_scales(self, scales: np.ndarray) -> np.ndarray:
         """Undo `to_scales`."""
         return scales if self.axis is None else np.moveaxis(scales, self.axis, -1)
+
+    @property
+    def are_whole(self) -> bool:
+        """Whether no block is short."""
+        return self._rows[-1] % self.block == 0
 
     def view(self, array: np.ndarray) -> np.ndarray:
         """Return an array of the values' shape as sections index it.

@@ -16,6 +16,8 @@ import numpy as np
 
 from . import interop
 from .backends import current_backend
+from .by_convention import quantize_as
+from .conventions import ConventionLike
 from .elements import Elements, Integers
 from .formats import Format, FormatLike, format
 from .groups import AxisGroups, BlockGroups, Groups
@@ -51,6 +53,7 @@ def quantize(
     include_zero: bool = False,
     double_quantization: bool = False,
     nonfinite: str = "error",
+    convention: ConventionLike = "floatfmt",
     out: Any = None,
 ) -> Quantized:
     """Quantise.
@@ -80,7 +83,8 @@ def quantize(
         to `scale_dtype` first, and has to lie within its range; zero_point is 0 by default, and an
         integer within ±2**62 that float64 holds exactly.
     min, max : float or array, optional
-        The range that the scheme takes for that of x; values beyond are clamped.
+        The range that the scheme takes for that of x, scalars or one a group; values beyond are
+        clamped. For all schemes but zeropoint one of them is enough: the larger magnitude counts.
     axis : int or sequence of int, optional
         The axis or axes whose every index gets a scale of its own (torch's per-channel axis), not
         the axis reduced over. By default the whole array shares one scale, or each block does.
@@ -110,6 +114,11 @@ def quantize(
     nonfinite : {"error", "saturate", "ignore"}
         What becomes of Inf and NaN. "saturate" gives Inf the outermost codes and NaN that of 0,
         "ignore" gives both that of 0; for the scale they count as 0. `Quantized.nonfinite` counts.
+    convention : str or Convention
+        Whose rules: a name of ``ff.conventions()``, such as "torch" or "bitsandbytes_nf4". Codes,
+        scale and zero point are that library's bit for bit, in NumPy at its speed; of the other
+        options those that it has go with it: `scheme`, `scale`, `zero_point`, `signed`, `axis`,
+        `block`. Codes of less than 8 bits are packed as floatfmt packs them.
     out : array, optional
         Where the codes go: int8 for signed integers, else uint8, in x's shape; for codes of less
         than 8 bits uint8 in the shape of `Quantized.packed`.
@@ -154,6 +163,34 @@ def quantize(
     >>> q.codes.tolist(), q.scale.astype(np.float32).tolist(), q.packed.shape
     ([[0, 15, 7], [6, 0, 12]], [[0.5], [0.125]], (2, 2))
     """
+    if convention != "floatfmt":
+        _refuse_with_convention(
+            convention,
+            bits=bits,
+            min=min,
+            max=max,
+            clip=clip,
+            seed=seed,
+            scale_dtype=scale_dtype,
+            scale_rule=scale_rule,
+            out=out,
+            include_zero=include_zero or None,
+            double_quantization=double_quantization or None,
+            rounding=None if rounding == "nearest_even" else rounding,
+            nonfinite=None if nonfinite == "error" else nonfinite,
+        )
+        if scheme is not None and not isinstance(scheme, str):
+            raise TypeError(f"scheme must be a name of the convention's, got {scheme!r}")
+        return quantize_as(
+            x,
+            convention,
+            scheme,
+            signed=signed,
+            scale=scale,
+            zero_point=zero_point,
+            axis=axis,
+            block=block,
+        )
     values = _values(x)
     plan, groups = settle(
         values.shape,
@@ -268,6 +305,14 @@ def settle(
     """
     plan = _plan(source, scheme, scale, **options)
     return plan, _groups(shape, plan.scheme, axis, block, block_axis)
+
+
+def _refuse_with_convention(convention: ConventionLike, **options: Any) -> None:
+    for name, option in options.items():
+        if option is not None:
+            raise TypeError(
+                f"{name}= does not go with convention={str(convention)!r}, which has its own"
+            )
 
 
 def _values(x: Any) -> np.ndarray:

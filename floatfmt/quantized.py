@@ -11,9 +11,11 @@ import numpy as np
 from . import interop
 from .backends import Backend, current_backend
 from .codes import CodeReader, all_codes, decode_piece
+from .conventions import dequantized, find
 from .elements import Elements
 from .formats import Format, FormatLike, format
 from .groups import AxisGroups, BlockGroups, Groups
+from .rounding import rules
 
 __all__ = ["Quantized", "groups_of", "wide"]
 
@@ -61,6 +63,9 @@ class Quantized:
         See `scale_codes`.
     include_zero : bool
         Whether zero points lie among the codes, and are stored in as many bytes.
+    convention : str
+        The one of ``ff.conventions()`` by which codes and values are made. Other than floatfmt's
+        own do not count what is saturated.
 
     Examples
     --------
@@ -88,6 +93,7 @@ class Quantized:
     scale_codes: Quantized | None = None
     scale_offset: Any = None
     include_zero: bool = False
+    convention: str = "floatfmt"
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -153,7 +159,10 @@ class Quantized:
         if self.bits < 8:
             stored = np.broadcast_to(np.uint8(0), self.shape)  # of no size, but of that shape
         values = interop.checked_out(out, np.dtype(fmt.dtype), stored)
-        _decode_all(self, values, current_backend())
+        if self.convention == "floatfmt":
+            _decode_all(self, values, current_backend())
+        else:
+            _decode_by_convention(self, values, fmt)
         return interop.like(values, self.packed) if out is None else out
 
     def to_dict(self) -> dict[str, Any]:
@@ -217,6 +226,24 @@ def groups_of(q: Quantized) -> Groups:
     if q.block is None:
         return AxisGroups(q.shape, q.axis)
     return BlockGroups(q.shape, q.block, q.block_axis)
+
+
+def _decode_by_convention(q: Quantized, values: np.ndarray, fmt: Format) -> None:
+    row = find(q.convention)
+    scale = interop.to_numpy(q.scale)
+    zeros = np.int64(0) if q.zero_point is None else interop.to_numpy(q.zero_point)
+    shape = {"tensor": (), "row": q.shape[:-1]}.get(row.over, (-1,))
+    axis = q.axis[0] if row.over == "channel" else 0
+    zeros = zeros.reshape(shape) if zeros.ndim else zeros
+    codes = interop.to_numpy(q.codes)
+    found = dequantized(codes, row, scale.reshape(shape), zeros, axis=axis, block=q.block)
+    if values.dtype.itemsize >= found.dtype.itemsize:
+        values[...] = found
+        return
+    with current_backend().float_environment():
+        narrow = np.empty(found.size, fmt.code_dtype)
+        current_backend().encode(found.reshape(-1), rules(fmt, overflow="saturate"), narrow)
+        values[...] = narrow.view(values.dtype).reshape(values.shape)
 
 
 def _decode_all(q: Quantized, values: np.ndarray, backend: Backend) -> None:

@@ -20,7 +20,7 @@ from .backends.reference import philox
 from .codes import CodeWriter, DiscardedCodes, code_dtype, decode_piece, encode_piece
 from .elements import Codebook, Elements, Integers, intervals, limits
 from .formats import Format, format
-from .groups import BlockGroups, Groups, Index, Piece, Section
+from .groups import EVERYTHING, BlockGroups, Groups, Index, Piece, Section
 from .quantized import Quantized
 from .rounding import Rounding, rules
 from .schemes import Scheme, find
@@ -156,7 +156,7 @@ class _Job:
 
     def _by_sections(self, finds: bool) -> None:
         fuses = finds and self._fuses()
-        for section in self.groups.sections():
+        for section in [EVERYTHING] if fuses and self._is_plain() else self.groups.sections():
             if fuses:
                 self._find_and_encode(section)
                 continue
@@ -186,13 +186,21 @@ class _Job:
     def _fuses(self) -> bool:
         """Return whether one pass finds scales and codes: every piece holds whole groups."""
         plan, groups = self.plan, self.groups
-        is_plainest = (plan.power_rule, plan.clip, self.ends) == (None, None, (None, None))
-        if plan.scheme.name != "absmax" or plan.nonfinite != "error" or not is_plainest:
+        options = (plan.power_rule, plan.clip, *self.ends)
+        if any(option is not None for option in options):
+            return False
+        if plan.scheme.name != "absmax" or plan.nonfinite != "error":
             return False
         if isinstance(groups, BlockGroups):
             return True
         in_rows = groups.axes == tuple(range(len(groups.axes))) and interop.is_plain(self.values)
         return in_rows and not runs_reference(self.backend) and not self.codes.is_packed
+
+    def _is_plain(self) -> bool:
+        """Return whether a kernel can have all values and all codes as they lie in memory."""
+        if self.codes.all is None or runs_reference(self.backend) or not self.groups.are_whole:
+            return False
+        return interop.is_plain(self.view) and interop.is_plain(self.groups.view(self.codes.all))
 
     def _find_and_encode(self, section: Section) -> None:
         values, scale = self.view[section.values], self.scale[section.parameters]
@@ -275,26 +283,31 @@ class _Job:
         high: np.ndarray | None,
         includes_zero: bool,
     ) -> tuple[Float64, Float64]:
-        """Return the range of each group; of symmetric schemes (-amax, amax)."""
-        is_range = self.plan.scheme.spread == "range"
+        """Return the range of each group; of symmetric schemes the largest magnitude, twice."""
+        if self.plan.scheme.spread != "range":
+            most = self._largest(values, [end for end in (low, high) if end is not None])
+            return most, most
         if low is None or high is None:
-            if isinstance(self.plan.clip, float):
-                found = self._percentiles(values, self.plan.clip)
-            elif is_range:
-                found = self._minmax(values)
+            clip = self.plan.clip
+            if isinstance(clip, float):
+                found = self._percentiles(values, clip)
             else:
-                most = self._amax(values)
-                found = -most, most
+                found = self._minmax(values)
             low = found[0] if low is None else low
             high = found[1] if high is None else high
             if (low > high).any():
-                raise ValueError("min= and the values' greatest, or their least and max=, cross")
-        if not is_range:
-            most = np.maximum(np.abs(low), np.abs(high))
-            return -most, most
+                raise ValueError("min= lies above the greatest value, or max= below the least")
         if includes_zero or self.plan.include_zero:
             return np.minimum(low, 0.0), np.maximum(high, 0.0)
         return low, high
+
+    def _largest(self, values: np.ndarray, given: list[np.ndarray]) -> Float64:
+        """Return the largest magnitude of each group: of the ends that are given, if any is."""
+        if given:
+            return np.abs(given).max(axis=0)
+        if isinstance(self.plan.clip, float):
+            return self._percentiles(values, self.plan.clip)[1]
+        return self._amax(values)
 
     def _parameters_of(self, low: Float64, high: Float64) -> Parameters:
         """Return scales and zero points that follow from ranges."""

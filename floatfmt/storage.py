@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import interop
+from .codes import code_dtype
+from .conventions import find
 from .elements import Codebook, Elements, Integers
 from .formats import FormatLike, format
 from .quantize import settle
-from .quantized import Quantized, groups_of
+from .quantized import Quantized, groups_of, wide
 from .quantizing import DOUBLE_BLOCK, Plan, double_scale
 from .schemes import SCHEMES
 
@@ -121,6 +123,7 @@ def description(q: Quantized) -> dict[str, Any]:
         "block": q.block,
         "block_axis": q.block_axis,
         "include_zero": q.include_zero,
+        "convention": q.convention,
         "double_quantization": q.scale_codes is not None,
         "saturated": q.saturated,
         "nonfinite": q.nonfinite,
@@ -142,7 +145,12 @@ def _elements_to_json(elements: Elements) -> dict[str, Any]:
 def _elements_from_json(found: dict[str, Any]) -> Elements:
     kind = found["kind"]
     if kind == "integers":
-        return Integers(**{name: found[name] for name in Integers._fields})
+        integers = Integers(**{name: found[name] for name in Integers._fields})
+        low = -(2 ** (integers.bits - 1)) if integers.signed else 0
+        high = low + 2**integers.bits - 1
+        if not (2 <= integers.bits <= 8 and low <= integers.qmin < integers.qmax <= high):
+            raise ValueError(f"there are no integers {found}")
+        return integers
     if kind == "codebook" and "values" in found:
         return Codebook(found["values"], found["name"])
     if kind == "codebook":
@@ -166,7 +174,32 @@ def restore(arrays: dict[str, Any], described: dict[str, Any]) -> Quantized:
         raise ValueError(f"the description of a quantised tensor is damaged: {error!r}") from None
 
 
+def _check(described: dict[str, Any]) -> None:
+    """Refuse a description that does not say what `description` says: it comes from a file."""
+    shape, block = described["shape"], described["block"]
+    counts = [described[name] for name in ("saturated", "nonfinite", "scales_saturated")]
+    whole = [*shape, *counts, *([] if block is None else [block - 1])]
+    places = [
+        *described["axis"],
+        *([] if described["block_axis"] is None else [described["block_axis"]]),
+    ]
+    flags = [described["include_zero"], described["double_quantization"]]
+    if (
+        not isinstance(shape, list)
+        or not isinstance(described["axis"], list)
+        or not isinstance(described["scheme"], str)
+        or any(type(n) is not int or n < 0 for n in whole)
+        or any(type(a) is not int or not 0 <= a < len(shape) for a in places)
+        or sorted(set(described["axis"])) != described["axis"]
+        or any(type(flag) is not bool for flag in flags)
+        or format(described["format"]).name not in ("fp64", "fp32", "fp16", "bf16")
+    ):
+        raise ValueError(f"the description of a quantised tensor is damaged: {described!r:.300}")
+    find(described["convention"])
+
+
 def _restored(arrays: dict[str, Any], described: dict[str, Any]) -> Quantized:
+    _check(described)
     elements = _elements_from_json(described["elements"])
     scheme = described["scheme"]
     scale, nested = arrays["scale"], None
@@ -185,6 +218,7 @@ def _restored(arrays: dict[str, Any], described: dict[str, Any]) -> Quantized:
         nonfinite=described["nonfinite"],
         tensor_scale=arrays.get("tensor_scale"),
         include_zero=described["include_zero"],
+        convention=described["convention"],
     )
     changes: dict[str, Any] = {}
     if isinstance(elements, Integers):
@@ -229,3 +263,9 @@ def _check_shapes(q: Quantized) -> None:
     for name, array, shape in (("codes", q.packed, packed), ("scale", q.scale, groups.scale_shape)):
         if tuple(array.shape) != tuple(shape):
             raise ValueError(f"{name} have shape {tuple(array.shape)}, not {tuple(shape)}")
+    dtype = np.dtype(np.uint8) if q.bits < 8 else code_dtype(q.elements)
+    if interop.to_numpy(q.packed).dtype != dtype:
+        raise ValueError(f"codes are {interop.describe(q.packed)}, not {dtype}")
+    scale = wide(q.scale)
+    if not (np.isfinite(scale) & (scale >= 0)).all():
+        raise ValueError("a scale is not finite, or negative")

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from rich.text import Text
 
-__all__ = ["LONGEST_TEXT", "TEXT_WIDTH", "Part", "Table", "aligned", "printable", "rich_lines"]
+__all__ = [
+    "LONGEST_TEXT",
+    "TEXT_WIDTH",
+    "Part",
+    "Table",
+    "aligned",
+    "byte_size",
+    "printable",
+    "rich_lines",
+    "three_digits",
+]
 
 #: A piece of a line and its role in it, a key of the styles below; "" is plain text.
 Part: TypeAlias = tuple[str, str]
@@ -147,3 +157,23 @@ def printable(text: str) -> str:
     'red?[31m'
     """
     return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def three_digits(x: float) -> str:
+    """Return a number below 1000 to three digits."""
+    return f"{x:.{2 if x < 9.995 else 1 if x < 99.95 else 0}f}"
+
+
+def byte_size(nbytes: int) -> str:
+    """Return a size to three digits.
+
+    Examples
+    --------
+    >>> from floatfmt.table import byte_size
+    >>> byte_size(999), byte_size(6_291_456), byte_size(999_999)
+    ('999 B', '6.29 MB', '1.00 MB')
+    """
+    if nbytes < 1000:
+        return f"{nbytes} B"
+    power = next((p for p in (1, 2, 3) if nbytes < 999.5 * 1000**p), 4)
+    return f"{three_digits(nbytes / 1000**power)} {('kB', 'MB', 'GB', 'TB')[power - 1]}"

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import floatfmt as ff
+from floatfmt.data import SAMPLE_MODEL
 
 PACKAGE = Path(ff.__file__).parent
 
@@ -47,10 +48,17 @@ ORDER = (
     "fields",
     "packing",
     "codebooks",
+    "convention_words",
+    "convention_plan",
+    "convention_rows",
+    "convention_tables",
+    "conventions",
     "schemes",
     "groups",
     "codes",
     "quantized",
+    "by_convention",
+    "exports",
     "quantizing",
     "quantize",
     "storage",
@@ -60,13 +68,17 @@ ORDER = (
     "measurement",
     "integer_product",
     "llm_int8",
+    "storage",
+    "schemes",
     "checkpoint",
+    "checkpoint_writer",
+    "quantized_file",
+    "checkpoint_conversion",
     "timing",
     "data",
     "comparison_rows",
     "comparison_plot",
     "compare",
-    "conventions",
     "audit",
     "bench",
     "doctor",
@@ -188,6 +200,7 @@ RESULTS = (
     lambda: ff.compatibility(["ml_dtypes"], sources=["fp16"], targets=["bf16"]),
     lambda: ff.compare(np.float32([1, 2]), ["bf16"]),
     lambda: ff.doctor(seconds=0),
+    lambda: ff.quantize_checkpoint(SAMPLE_MODEL, dry_run=True),
     lambda: ff.verify_quantizer(truncating, scale=0.5, inputs=np.linspace(-9, 9, 99, dtype="f4")),
     lambda: ff.diff_conventions(np.float32([1, 2, 0.3])),
 )

@@ -290,8 +290,8 @@ def test_the_adversarial_tensors_go_to_the_extremes():
         assert np.abs(values).max() == np.finfo(F32).max
         assert 2.0**-149 in values
         assert np.signbit(values[values == 0]).any()
-        if row.over == "block of 32":
-            assert all(tensor.values.size % 32 == 0 for tensor in tensors)
+        if block := plan(row, scheme).block:
+            assert all(tensor.values.size % block == 0 for tensor in tensors)
 
 
 def test_no_two_variants_do_the_same_by_name():
@@ -470,7 +470,9 @@ def test_all_conventions_on_ones_own_tensor():
     assert found["onnx_dynamic"].reason == "onnx_dynamic has no scheme 'absmax', and takes no scale"
     assert found["bitsandbytes"].codes > 200_000  # a scale for each row
     assert not found["bitsandbytes"].same_scales
-    assert "given the scale of floatfmt: torch, torch_fake, onnx" in str(found)
+    assert "given the scale of floatfmt: torch, torch_channel, torch_fake, onnx" in str(found)
+    why = "its codes are of nf4, those of floatfmt of integers"
+    assert found["bitsandbytes_nf4"].reason == why
     assert max(map(len, str(found).splitlines())) <= 100
     with pytest.raises(KeyError, match="mine is not one of article, torch"):
         found["mine"]
@@ -481,6 +483,24 @@ def test_codes_of_int8_and_uint8_are_counted_from_their_lowest():
     row = ff.diff_conventions(x, b="onnx_dynamic", scheme="zeropoint").rows[0]
     assert (row.dtype, row.codes, row.values, row.same_scales) == ("uint8", 0, 0, True)
     assert row.zero_point == (-128.0, 0.0)
+    text = str(ff.diff_conventions(x, b="onnx_dynamic", scheme="zeropoint"))
+    assert "floatfmt zeropoint (int8) against onnx_dynamic (uint8)" in text
+    assert "each counted from the lowest of its dtype" in text
+
+
+def test_scales_of_rows_and_blocks_are_counted():
+    x = WEIGHTS[:10, :64]
+    row = ff.diff_conventions(x, "ggml_q8_0", "bitsandbytes").rows[0]
+    assert (row.over, row.scales) == (("block of 32", "row"), (20, 10))
+    text = str(ff.diff_conventions(x, "ggml_q8_0", "bitsandbytes"))
+    assert "scales      differ: ggml_q8_0 20 for a block of 32, bitsandbytes 10 for a row" in text
+
+
+def test_narrow_floats_are_said_to_be_taken_as_fp32():
+    for dtype in (torch.bfloat16, torch.float16):
+        text = str(ff.diff_conventions(torch.from_numpy(WEIGHTS).to(dtype), b="torch"))
+        assert f"on 1,000 × 300 {str(dtype).removeprefix('torch.')} values, taken as fp32" in text
+    assert "taken as fp32" not in str(ff.diff_conventions(WEIGHTS, b="torch"))
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (7,), (3, 5), (2, 31, 33), (300_000,), (3, 100_003)])

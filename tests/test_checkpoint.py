@@ -170,9 +170,9 @@ def test_a_safetensors_file_gives_views_of_the_mapped_file(tmp_path: Path) -> No
         assert np.shares_memory(found["matrix"], found["matrix"])
 
 
-@pytest.mark.parametrize("code", sorted(checkpoint._SAFETENSORS_DTYPES))
+@pytest.mark.parametrize("code", sorted(checkpoint.SAFETENSORS_DTYPES))
 def test_every_safetensors_dtype_keeps_its_bytes(tmp_path: Path, code: str) -> None:
-    dtype = checkpoint._SAFETENSORS_DTYPES[code]
+    dtype = checkpoint.SAFETENSORS_DTYPES[code]
     data = bytes(i % 2 for i in range(3 * dtype.itemsize))
     path = tmp_path / "t.safetensors"
     path.write_bytes(known_to_the_library(st_of({"t": tensor(code, [3], [0, len(data)])}, data)))
@@ -181,7 +181,7 @@ def test_every_safetensors_dtype_keeps_its_bytes(tmp_path: Path, code: str) -> N
 
 
 def test_safetensors_codes_mean_what_the_library_writes_for_the_same_numpy_dtypes() -> None:
-    for code, dtype in checkpoint._SAFETENSORS_DTYPES.items():
+    for code, dtype in checkpoint.SAFETENSORS_DTYPES.items():
         if code not in ("C64", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"):  # not in every version
             (info,) = deserialized(safetensors.numpy.save({"t": np.ones(1, dtype)})).values()
             assert info["dtype"] == code
@@ -386,7 +386,7 @@ def test_what_is_not_a_readable_file_is_refused(
     assert refusal(tmp_path / "none.npy") == ": it cannot be read: No such file or directory"
     (tmp_path / "empty.npz").touch()
     assert refusal(tmp_path / "empty.npz") == ": the file is empty"
-    assert "it is a directory; .npy, .npz and .safetensors files are read" in refusal(tmp_path)
+    assert "it is a directory without a .safetensors file; .npy, .npz" in refusal(tmp_path)
     for path in ("nul\0.npy", "surrogate\ud800.npy"):
         assert "it cannot be read: " in refusal(path)
     (tmp_path / "t.npy").write_bytes(KINDS[".npy"])
@@ -685,3 +685,239 @@ def test_damage_anywhere_ends_in_one_line_or_in_what_the_writing_library_reads(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # NumPy's, on meeting Python 2's integers
             assert arrays == REFERENCE[suffix](path)
+
+
+# Directories and shards
+
+
+SHARDS = {"one.safetensors": {"b": MATRIX, "a": MATRIX + 1}, "deep/two.safetensors": {"c": MATRIX}}
+INDEX = "model.safetensors.index.json"
+
+
+def weight_map() -> dict[str, Any]:
+    return {name: file for file, arrays in SHARDS.items() for name in arrays}
+
+
+@pytest.fixture
+def sharded(tmp_path: Path) -> Path:
+    directory = tmp_path / "model"
+    (directory / "deep").mkdir(parents=True)
+    for file, arrays in SHARDS.items():
+        safetensors.numpy.save_file(arrays, directory / file, {"format": "pt", "file": file})
+    index = {"metadata": {"total_size": 72}, "weight_map": weight_map()}
+    (directory / INDEX).write_text(json.dumps(index))
+    return directory
+
+
+def test_a_sharded_directory_and_its_index_are_one_checkpoint(sharded: Path) -> None:
+    for path in (sharded, sharded / INDEX):
+        with open_checkpoint(path) as found:
+            assert found.path == str(sharded / INDEX)
+            assert found.names == ("b", "a", "c")
+            assert found.index == {"total_size": 72}
+            assert found.metadata == {"format": "pt"}
+            assert [(s.file, set(s.names), s.metadata["file"]) for s in found.shards] == [
+                (file, set(arrays), file) for file, arrays in SHARDS.items()
+            ]
+            arrays = {name: found[name] for name in found}
+            assert (found.shape("c"), found.dtype("c")) == (MATRIX.shape, MATRIX.dtype)
+        for name, array in {k: v for arrays in SHARDS.values() for k, v in arrays.items()}.items():
+            np.testing.assert_array_equal(arrays[name], array, strict=True)
+        assert "tensor 'c': the checkpoint is closed" in refusal(sharded, lambda: found["c"])
+        message = refusal(sharded, lambda: found["d"])
+        assert "tensor 'd': no such tensor among 3, such as 'b', 'a', 'c'" in message
+
+
+def test_links_to_shards_are_followed_as_in_the_cache_of_hugging_face(
+    tmp_path: Path, sharded: Path
+) -> None:
+    snapshot, blobs = tmp_path / "snapshot", tmp_path / "blobs"
+    (snapshot / "deep").mkdir(parents=True)
+    blobs.mkdir()
+    for number, file in enumerate((INDEX, *SHARDS)):
+        (sharded / file).rename(blobs / str(number))
+        (snapshot / file).symlink_to(blobs / str(number))
+    assert set(read_all(snapshot)) == {"a", "b", "c"}
+
+
+def test_a_file_says_its_metadata_and_has_one_shard(valid: Path) -> None:
+    with open_checkpoint(valid) as found:
+        assert found.metadata == {}
+        assert found.index is None
+        assert [(shard.file, shard.names) for shard in found.shards] == [(valid.name, found.names)]
+
+
+@pytest.mark.parametrize(
+    ("files", "opened"),
+    [
+        (["model.safetensors", "other.safetensors"], "model.safetensors"),
+        (["unet.safetensors", "x.npy", "x.bin"], "unet.safetensors"),
+        (["a.safetensors", "b.safetensors"], "with 2 checkpoints; name one: 'a.safetensors', 'b.s"),
+        (["config.json", "a.npz"], "it is a directory without a .safetensors file; .npy, .npz and"),
+        ([], "it is a directory without a .safetensors file"),
+        (["config.json", "pytorch_model.bin"], "'pytorch_model.bin' is a pickle, and reading a p"),
+        (["w.PT"], "it is a directory of pickles; 'w.PT' is a pickle"),
+    ],
+)
+def test_a_directory_is_read_where_it_is_clear_what_is_meant(
+    tmp_path: Path, files: list[str], opened: str
+) -> None:
+    for file in files:
+        (tmp_path / file).write_bytes(KINDS[".safetensors"])
+    if opened in files:
+        with open_checkpoint(tmp_path) as found:
+            assert found.path == str(tmp_path / opened)
+    else:
+        assert opened in refusal(tmp_path)
+
+
+def test_a_directory_with_another_name_for_its_index_is_read(sharded: Path) -> None:
+    (sharded / INDEX).rename(sharded / "diffusion.safetensors.index.json")
+    assert set(read_all(sharded)) == {"a", "b", "c"}
+
+
+def indexed(**changes: str) -> bytes:
+    return json.dumps({"weight_map": {**weight_map(), **changes}}).encode()
+
+
+HOSTILE_INDEX = {
+    "not JSON": (b"hello", "it cannot be read"),
+    "not UTF-8": (b"\xff\xfe", "it cannot be read"),
+    "nesting": (b"[" * 100_000, "it cannot be read"),
+    "empty": (b"", "it cannot be read"),
+    "no map": (b"{}", "it is no index: it has no weight_map"),
+    "a list": (b"[]", "it is no index"),
+    "map of a list": (b'{"weight_map": []}', "it is no index"),
+    "file of no text": (b'{"weight_map": {"a": 7}}', "7 is no name of a file"),
+    "file of a list": (b'{"weight_map": {"a": ["x"]}}', "is no name of a file"),
+    "file without a name": (b'{"weight_map": {"a": ""}}', "'' is no name of a file"),
+    "name twice": (
+        b'{"weight_map": {"a": "one.safetensors", "a": "one.safetensors"}}',
+        "the index has the same name twice",
+    ),
+    "missing shard": (indexed(c="three.safetensors"), "the shard 'three.safetensors' is not there"),
+    "missing tensor": (indexed(d="one.safetensors"), "'one.safetensors' has no tensor 'd'"),
+    "tensor elsewhere": (indexed(c="one.safetensors"), "'one.safetensors' has no tensor 'c'"),
+    "tensor not named": (
+        b'{"weight_map": {"a": "one.safetensors", "c": "deep/two.safetensors"}}',
+        "tensor 'b' of 'one.safetensors' is not there by the index",
+    ),
+    "parent": (indexed(c="../two.safetensors"), "is not in the directory of the index"),
+    "parent within": (indexed(c="deep/../../x.safetensors"), "is not in the directory"),
+    "parent on Windows": (indexed(c="deep\\..\\..\\x.safetensors"), "is not in the directory"),
+    "absolute": (indexed(c="/etc/x.safetensors"), "is not in the directory of the index"),
+    "drive": (indexed(c="C:x.safetensors"), "is not in the directory of the index"),
+    "pickle": (indexed(c="two.bin"), "the shard 'two.bin' is usually a pickle, and reading"),
+    "another kind": (indexed(c=INDEX), "is no .safetensors file"),
+    "NUL": (indexed(c="a\0.safetensors"), "is not there"),
+    "escape": (indexed(c="\x1b[31m.safetensors"), r"the shard '\x1b[31m.safetensors' is not there"),
+    "surrogate": (b'{"weight_map": {"\\ud800": "one.safetensors"}}', "has no tensor '"),
+}
+
+
+@pytest.mark.parametrize("attack", HOSTILE_INDEX)
+def test_a_hostile_index_is_refused_in_one_line(sharded: Path, attack: str) -> None:
+    content, why = HOSTILE_INDEX[attack]
+    (sharded / INDEX).write_bytes(content)
+    assert why in refusal(sharded)
+    assert why in refusal(sharded / INDEX)
+
+
+def test_an_index_or_a_shard_that_cannot_be_read_is_refused(
+    sharded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = sharded / "one.safetensors"
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-1])
+    assert "one.safetensors: it cannot be read: Error while deserializing" in refusal(sharded)
+    same = safetensors.numpy.save({**SHARDS["one.safetensors"], "c": MATRIX})
+    shard.write_bytes(same)
+    assert "tensor 'c' of 'one.safetensors' is not there by the index" in refusal(sharded)
+    monkeypatch.setattr(checkpoint, "_LARGEST_INDEX", 10)
+    assert "the index has more than 10 bytes" in refusal(sharded)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_an_index_that_is_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / INDEX)
+    assert "it is not a regular file" in refusal(tmp_path / INDEX)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts this process's open files")
+def test_no_shard_stays_open_after_an_error_or_the_end(sharded: Path) -> None:
+    def open_files() -> int:
+        gc.collect()
+        return len(os.listdir("/proc/self/fd"))
+
+    before = open_files()
+    read_all(sharded)
+    assert open_files() == before
+    (sharded / INDEX).write_bytes(indexed(d="one.safetensors"))
+    refusal(sharded)
+    assert open_files() == before
+
+
+# Memory
+
+
+def resident(array: np.ndarray) -> int:
+    """Bytes of the map that an array lies in that the system counts as this process's own."""
+    address, size = array.__array_interface__["data"][0], None
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        words = line.split()
+        if "-" in words[0]:
+            start, end = (int(part, 16) for part in words[0].split("-"))
+            size = start <= address < end
+        elif size and words[0] == "Rss:":
+            return int(words[1]) * 1024
+    raise AssertionError("no map has the array in it")
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="asks Linux")
+@pytest.mark.parametrize("suffix", [".npy", ".safetensors"])
+def test_a_released_tensor_takes_no_memory_and_can_be_read_again(
+    tmp_path: Path, suffix: str
+) -> None:
+    path, big = tmp_path / f"t{suffix}", np.arange(1 << 20, dtype="f4")
+    if suffix == ".npy":
+        np.save(path, big)
+    else:
+        safetensors.numpy.save_file({"t": big, "u": big}, path)
+    with open_checkpoint(path) as found:
+        array = found["t"]
+        assert array.sum() > 0
+        assert resident(array) >= big.nbytes
+        found.release("t")
+        assert resident(array) < big.nbytes // 4
+        np.testing.assert_array_equal(array, big)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="asks Linux")
+def test_a_copy_of_a_misaligned_tensor_leaves_the_map_out_of_memory(tmp_path: Path) -> None:
+    path, size = tmp_path / "t.safetensors", 1 << 22
+    path.write_bytes(
+        st_of(json.dumps({"t": tensor("F32", [size // 4], [0, size])}).encode() + b" ", bytes(size))
+    )
+    with open_checkpoint(path) as found:
+        assert found["t"].base is None
+        mapped = np.frombuffer(found._find("t").buffer, "u1")  # type: ignore[arg-type]
+        assert resident(mapped) < size // 4
+
+
+def test_releasing_is_fine_for_every_tensor_and_unpacks_nothing(
+    tmp_path: Path, valid: Path
+) -> None:
+    arrays = {"scalar": np.array(1.0), "none": np.zeros((0, 3)), "one": np.zeros(1, "i1")}
+    (tmp_path / "s.safetensors").write_bytes(safetensors.numpy.save(arrays))
+    (tmp_path / "e.safetensors").write_bytes(safetensors.numpy.save({"none": np.zeros(0)}))
+    (tmp_path / "z.npz").write_bytes(npz(np.savez_compressed, t=np.zeros(1 << 22)))
+    for path in (tmp_path / "s.safetensors", tmp_path / "e.safetensors", valid):
+        with open_checkpoint(path) as found:
+            for name in found:
+                before = found[name]
+                found.prefetch(name)
+                found.release(name)
+                np.testing.assert_array_equal(found[name], before)
+            assert "no such tensor" in refusal(path, lambda found=found: found.release("?"))  # type: ignore[misc]
+    with open_checkpoint(tmp_path / "z.npz") as found:
+        assert peak_memory(lambda: (found.prefetch("t"), found.release("t"))) < 1 << 20

@@ -1,6 +1,7 @@
 """The command line: what it prints, and one clear line for whatever is wrong."""
 
 import contextlib
+import errno
 import fcntl
 import importlib
 import json
@@ -25,11 +26,15 @@ import safetensors.numpy
 import floatfmt as ff
 from floatfmt import cli
 from floatfmt.comparison_rows import DEFAULT_ROWS
+from floatfmt.data import SAMPLE_MODEL
 from floatfmt.inspection import inspect
 
 compare_module = importlib.import_module("floatfmt.compare")
 
-COMMANDS = ("inspect", "formats", "compare", "verify", "compatibility", "doctor")
+COMMANDS = (
+    *("inspect", "formats", "compare", "quantize", "dequantize", "verify", "compatibility"),
+    *("conventions", "doctor"),
+)
 WEIGHTS = np.random.default_rng(3).normal(0, 0.02, (40, 50)).astype(np.float32)
 
 
@@ -239,24 +244,19 @@ def test_a_plot_that_cannot_be_written_is_one_line_before_the_work(run, tmp_path
     assert_one_line(run("compare", missing, *plot), "pip install 'floatfmt[plot]'")
 
 
-@pytest.mark.parametrize("name", ["directory", "index"])
-def test_compare_passes_on_a_directory_or_index(run, weights, monkeypatch, tmp_path, name):
-    """What can be opened is `open_checkpoint`'s to say."""
-    from floatfmt import checkpoint
-
-    opened, really = [], checkpoint.open_checkpoint
-    given = tmp_path / "model"
-    given.mkdir()
-    path = given if name == "directory" else given / "model.safetensors.index.json"
-
-    def open_checkpoint(path):
-        opened.append(os.fspath(path))
-        return really(weights)
-
-    monkeypatch.setattr(checkpoint, "open_checkpoint", open_checkpoint)
-    code, out, _ = run("compare", path, "--format", "nf4")
-    assert (code, opened) == (0, [str(path)])
-    assert f"{path}: 2,000 fp32 values" in " ".join(out.split())
+@pytest.mark.parametrize("name", ["", "model.safetensors.index.json"])
+def test_compare_takes_a_directory_of_shards_or_its_index(run, tmp_path, name):
+    shards = {f"model-{i + 1}.safetensors": {f"w{i}": WEIGHTS * (i + 1)} for i in range(2)}
+    for file, tensors in shards.items():
+        safetensors.numpy.save_file(tensors, tmp_path / file)
+    weight_map = {tensor: file for file, tensors in shards.items() for tensor in tensors}
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    code, out, _ = run("compare", tmp_path / name, "--format", "nf4,int8_row", "--json")
+    card = json.loads(out)
+    assert (code, card["tensors"], card["values"]) == (0, 2, 4000)
+    parts = [ff.quantize(WEIGHTS * (i + 1), "nf4") for i in range(2)]
+    assert card["rows"][0]["nbytes"] == sum(q.nbytes for q in parts)
 
 
 def test_compare_json_is_the_comparison_and_nothing_else(run, weights):
@@ -267,6 +267,106 @@ def test_compare_json_is_the_comparison_and_nothing_else(run, weights):
     expected = ff.quantize(WEIGHTS, "absmax").dequantize()
     row = next(row for row in card["rows"] if row["name"] == "int8_absmax")
     assert row["max_abs"] == float(np.abs(expected.astype(float) - WEIGHTS).max())
+
+
+def test_compare_takes_a_directory(run, weights):
+    code, out, err = run("compare", weights.parent, "--format", "bf16")
+    assert (code, err) == (0, "")
+    assert f"{weights.parent}: 2,000 fp32 values" in " ".join(out.split())
+
+
+# --- quantize and dequantize --------------------------------------------------------------------
+
+
+def test_quantize_writes_a_file_that_dequantize_reads_back(run, weights, tmp_path):
+    out, back = tmp_path / "int8.safetensors", tmp_path / "back.safetensors"
+    code, shown, err = run("quantize", weights, "-o", out)
+    assert (code, err) == (0, "")
+    assert "2 tensors: " in shown
+    assert "1 int8_absmax_row" in shown
+    assert f"{out.stat().st_size:,} bytes in the file" in shown
+    q = ff.load_quantized(out)["wte"]
+    assert q == ff.quantize(WEIGHTS, "absmax", axis=0)
+    assert run("dequantize", out, "-o", back)[0] == 0
+    np.testing.assert_array_equal(safetensors.numpy.load_file(back)["wte"], q.dequantize())
+
+
+def test_quantize_takes_a_directory_patterns_and_a_scheme(run, weights, tmp_path):
+    safetensors.numpy.save_file(dict.fromkeys(("a.w", "b.w", "b.v"), WEIGHTS), weights)
+    out = tmp_path.parent / f"{tmp_path.name} out"
+    options = ["--include", "*.w", "--include", "b*", "--exclude", "a*", "--scheme", "int8"]
+    code, shown, err = run("quantize", weights.parent, "-o", out, *options, "--json")
+    assert (code, err) == (0, "")
+    card = json.loads(shown)
+    assert card["schema"] == "floatfmt.checkpoint_conversion/1"
+    becomes = {tensor["name"]: tensor["becomes"] for tensor in card["tensors"]}
+    assert becomes == {"a.w": "copied", "b.w": "int8", "b.v": "int8"}
+    assert card["files"] == {weights.name: (out / weights.name).stat().st_size}
+    assert set(ff.load_quantized(out)) == {"b.w", "b.v"}
+
+
+def test_a_dry_run_shows_a_table_and_writes_nothing(run, weights):
+    before = sorted(weights.parent.iterdir())
+    code, out, err = run("quantize", weights, "--dry-run")
+    assert (code, err) == (0, "")
+    assert out == f"{ff.quantize_checkpoint(weights, dry_run=True)}\n"
+    assert sorted(weights.parent.iterdir()) == before
+    _, out, _ = run("quantize", weights, "--dry-run", "--json")
+    assert json.loads(out) == ff.quantize_checkpoint(weights, dry_run=True).to_dict()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["quantize", "{file}"], ["--output is missing", "--dry-run"]),
+        (["dequantize", "{file}"], ["--output is missing"]),
+        (["quantize", "{file}", "-o", "x.bin"], ["x.bin", ".safetensors"]),
+        (["quantize", "{file}", "-o", "{file}"], ["is the input itself"]),
+        (["quantize", "{file}", "-o", "taken.safetensors"], ["taken.safetensors", "overwrite"]),
+        (["quantize", "{file}", "-o", "no/x.safetensors"], ["No such file or directory"]),
+        (["quantize", "{file}", "--dry-run", "--scheme", "int9"], ["'int9'", "int8_absmax_row"]),
+        (["quantize", "{file}", "--dry-run", "--include", "wpe*"], ["'wpe*'", "'wte'"]),
+        (["quantize", "{file}", "--dry-run", "--nonfinite", "drop"], ["'drop'", "saturate"]),
+        (["quantize", "nan.npy", "-o", "x.safetensors"], ["tensor 'nan'[1] is nan"]),
+        (["quantize", "model.pt", "-o", "x.safetensors"], ["a pickle, and reading a pickle runs"]),
+        (["quantize", "pickles", "-o", "x"], ["'pytorch_model.bin' is a pickle"]),
+        (["compare", "pickles"], ["'pytorch_model.bin' is a pickle"]),
+        (["dequantize", "{file}", "-o", "x.safetensors"], ["nothing that floatfmt quantised"]),
+    ],
+)
+def test_quantize_refuses_in_one_line_and_writes_nothing(
+    run, weights, tmp_path, monkeypatch, args, words
+):
+    monkeypatch.chdir(tmp_path)
+    np.save("nan.npy", np.float32([1, np.nan]))
+    Path("taken.safetensors").touch()
+    Path("model.pt").write_bytes(pickle.dumps({}))
+    Path("pickles").mkdir()
+    Path("pickles", "pytorch_model.bin").write_bytes(pickle.dumps({}))
+    before = sorted(tmp_path.rglob("*"))
+    include = ["--include", "nan"] if "nan.npy" in args else []
+    assert_one_line(run(*(arg.replace("{file}", str(weights)) for arg in args), *include), *words)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_full_disk_is_one_line_and_no_file(run, weights, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    out = tmp_path / "out.safetensors"
+    assert_one_line(run("quantize", weights, "-o", out), f"{out}: it cannot be", "No space left")
+    assert list(tmp_path.iterdir()) == [weights]
+
+
+def test_ctrl_c_while_quantising_is_quiet_and_leaves_no_file(run, weights, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "pwrite", interrupted)
+    code, out, err = run("quantize", weights, "-o", tmp_path / "o.safetensors")
+    assert (code, out, err.strip()) == (cli.INTERRUPTED, "", "")
+    assert list(tmp_path.iterdir()) == [weights]
 
 
 # --- what is wrong ------------------------------------------------------------------------------
@@ -453,6 +553,7 @@ def test_help_shows_an_example_that_runs(run, weights, monkeypatch, command):
     monkeypatch.chdir(weights.parent)
     np.save("weights.npy", WEIGHTS)
     safetensors.numpy.save_file({"transformer.wte.weight": WEIGHTS}, weights)
+    ff.quantize_checkpoint(weights, "int8.safetensors")
     Path("mymodule.py").write_text(CAST)
     # What doctor exits with is for the machine to say: it may well have no C kernel.
     fine = {"doctor": {0, cli.UNHEALTHY}, "verify": {0, 1, 3}}.get(command, {0})
@@ -658,7 +759,9 @@ def test_starting_imports_neither_torch_nor_rich():
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
-@pytest.mark.parametrize("command", ["formats", "compare", "inspect", "round_all", "explain"])
+@pytest.mark.parametrize(
+    "command", ["formats", "compare", "inspect", "round_all", "explain", "quantize"]
+)
 def test_a_terminal_gets_colour_and_no_line_longer_than_it_is(weights, command, columns):
     args = {
         "formats": ["formats"],
@@ -666,6 +769,7 @@ def test_a_terminal_gets_colour_and_no_line_longer_than_it_is(weights, command, 
         "inspect": ["inspect", "-0.1", "--format", "fp64"],
         "round_all": ["inspect", "nan"],
         "explain": ["inspect", "-0.1", "--format", "fp64", "--explain"],
+        "quantize": ["quantize", SAMPLE_MODEL, "--dry-run"],
     }[command]
     shown = in_terminal(columns, *args)
     assert "\x1b[" in shown
@@ -678,6 +782,7 @@ def test_a_terminal_gets_colour_and_no_line_longer_than_it_is(weights, command, 
         "inspect": ["next down"],
         "round_all": ["fp8_e4m3b11fnuz", "relative", "no NaN"],
         "explain": ["sticky", "stochastic"],
+        "quantize": ["transformer.wte.weight", "copied", "bits a weight"],
     }
     assert all(name in plain(shown) for name in names[command])
 
@@ -731,3 +836,19 @@ def test_the_bar_goes_to_standard_error_and_leaves_nothing_behind(capsys):
     bar.stop()
     assert bar.finished
     assert capsys.readouterr().out == ""
+
+
+def test_conventions_are_shown_all_or_one(run):
+    code, out, err = run("conventions")
+    assert (code, err) == (0, "")
+    assert out == f"{ff.conventions()}\n"
+    code, out, _ = run("conventions", "onnx")
+    assert out == f"{ff.conventions()['onnx']}\n"
+    code, out, _ = run("conventions", "onnx", "--json")
+    shown = json.loads(out)
+    assert shown["schema"] == "floatfmt.conventions/1"
+    assert [row["name"] for row in shown["conventions"]] == ["onnx"]
+    assert shown["results"][0]["code"] == 2
+    code, out, err = run("conventions", "onyx")
+    assert (code, out) == (2, "")
+    assert err.startswith("Error: no convention is called 'onyx'; there are floatfmt, article")

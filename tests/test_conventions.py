@@ -1,8 +1,8 @@
 """The rows of `ff.conventions` against the libraries they are about, bit for bit."""
 
 import dataclasses
+import importlib
 import json
-import math
 import re
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import floatfmt as ff
-from floatfmt.conventions import ROUNDINGS, STEPS, Convention, Plan, Scheme, _fused, find
+from floatfmt.convention_plan import STEPS, Convention, Plan, Scheme, _fused
+from floatfmt.convention_words import ROUNDINGS
+from floatfmt.conventions import dequantized, find, quantized
+from quantizer_libraries import article_absmax, article_zeropoint
 from strategies import finite_arrays
 
 torch = pytest.importorskip("torch")
@@ -21,6 +24,8 @@ torch = pytest.importorskip("torch")
 F32 = np.dtype(np.float32)
 ARTICLE = json.loads((Path(__file__).parent / "data" / "article.json").read_text())
 ROWS = {row.name: row for row in ff.conventions()}
+#: The module, whose name in floatfmt is a function's.
+ROOM = importlib.import_module("floatfmt.conventions")
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor, torch.quantize_per_ch")
 needs_x86 = pytest.mark.skipif(
@@ -143,28 +148,13 @@ def test_fbgemms_documented_near_tie():
         for name, row in ROWS.items()
         if row.takes_scale and "uint8" in row.dtypes
     }
-    assert codes == {"torch": 128, "torch_fake": 128, "onnx": 127}
+    assert codes == {"torch": 128, "torch_channel": 128, "torch_fake": 128, "onnx": 127}
     assert ROWS["floatfmt"].trace(x, scale=scale).codes.tolist() == [127]
     assert ROWS["torch"].trace(x, scale=scale)["product"].tolist() == [127.5]
     assert ROWS["onnx"].trace(x, scale=scale)["quotient"][0] == np.float32(127.49999)
 
 
 # --- the article --------------------------------------------------------------------------------
-
-
-def article_absmax(x):
-    """Codes as floats, values, multiplier, zero point: the published formulas, on torch."""
-    multiplier = 127 / x.abs().max()
-    codes = torch.round(multiplier * x)
-    return codes, codes / multiplier, multiplier, torch.tensor(0.0)
-
-
-def article_zeropoint(x):
-    spread = x.max() - x.min()
-    multiplier = 255 / torch.where(spread == 0, torch.tensor(1.0), spread)
-    zero_point = torch.round(-multiplier * x.min() - 128)
-    codes = torch.clip(torch.round(x * multiplier + zero_point), -128, 127)
-    return codes, (codes - zero_point) / multiplier, multiplier, zero_point
 
 
 @pytest.mark.parametrize("scheme", ["absmax", "zeropoint"])
@@ -196,48 +186,6 @@ def test_the_numbers_printed_in_the_article():
     for scheme in ("absmax", "zeropoint"):
         codes = ROWS["article"].trace(x, scheme).codes[:-2].reshape(6, 6)
         assert codes.tolist() == weights[f"{scheme}_codes"]
-
-
-# --- what was compared by hand: numbers recorded from the libraries -----------------------------
-
-#: x, codes, scale and zero point that onnxruntime 1.32.0 gave.
-ONNX_DYNAMIC = (
-    ([0, 0], [0, 0], 1.0, 0),
-    ([1, 1], [255, 255], 0.003921569, 0),
-    ([-2, -2], [0, 0], 0.007843138, 255),
-    ([1e-45], [255], 0.0, 255),
-    ([0, 1e-45], [0, 255], 0.0, 255),
-    ([-3.4e38, 3.4e38], [0, 0], np.inf, 0),
-    ([], [], 1.0, 0),
-    ([5, 6], [212, 255], 0.023529412, 0),
-    ([-1, 2.5, 0.3], [0, 255, 95], 0.013725490, 73),
-    ([1e-38, -1e-38], [255, 0], 7.843e-41, 128),
-)
-
-
-@pytest.mark.parametrize(("x", "codes", "scale", "zero_point"), ONNX_DYNAMIC)
-def test_what_onnxruntime_gave_for_dynamic_quantisation(x, codes, scale, zero_point):
-    found = ROWS["onnx_dynamic"].trace(np.float32(x))
-    assert found.codes.tolist() == codes
-    assert found.parameters.scale.item() == pytest.approx(scale, rel=1e-6)
-    assert found.parameters.zero_point.item() == zero_point
-
-
-def test_ggmls_two_ways_differ_in_ties_and_in_their_multipliers():
-    rng = np.random.default_rng(4)
-    for _ in range(50):
-        x = np.float32(rng.integers(-254, 255, 70) / 2 * rng.choice([1.0, 0.37]))
-        for start in range(0, 70, 32):
-            block = np.pad(x[start : start + 32], (0, max(start - 38, 0)))
-            amax = np.abs(block).max()
-            d = amax / np.float32(127)
-            away = [math.copysign(math.floor(abs(float(v)) + 0.5), v) for v in block * (1 / d)]
-            even = np.rint(block * (np.float32(127) / amax)).tolist()
-            for name, codes in (("ggml_q8_0", away), ("ggml_q8_0_avx2", even)):
-                found = ROWS[name].trace(x)
-                part = slice(start, min(start + 32, 70))
-                assert found.codes[part].tolist() == codes[: part.stop - part.start]
-                assert found.parameters.scale[start // 32, 0] == d
 
 
 def test_bitsandbytes_has_a_scale_for_each_row():
@@ -303,6 +251,70 @@ def test_a_trace_has_each_step_in_the_shape_of_x():
         "clamped": -2.0,
         "code": -2,
     }
+
+
+# --- codes and values ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "scales", "arguments"),
+    [
+        ("article", (3, 4), (), {}),
+        ("onnx", (3, 4), (), {"scale": 0.5, "zero_point": 3, "dtype": "uint8"}),
+        ("bitsandbytes", (2, 3, 5), (2, 3), {}),
+        ("torch_channel", (2, 3), (3,), {"scale": [1, 2, 3], "zero_point": [0, 1, 2], "axis": 1}),
+        ("torch_channel", (2, 3, 5), (5,), {"scale": 0.25, "axis": -1}),
+        ("ggml_q8_0", (3, 33), (4,), {}),
+        ("bitsandbytes_nf4", (3, 33), (2,), {}),
+        ("bitsandbytes_nf4", (3, 33), (4,), {"block": 32, "scheme": "double"}),
+        ("bitsandbytes_blockwise", (), (1,), {}),
+        ("ggml_q8_0", (0,), (0,), {}),
+        ("torch", (0, 3), (), {"scale": 1.0}),
+        ("torch", (), (), {"scale": 1.0}),
+    ],
+)  # fmt: skip
+def test_codes_scales_and_values_are_those_of_the_trace(
+    name, shape, scales, arguments, monkeypatch
+):
+    x = np.random.default_rng(3).normal(size=shape).astype(F32)
+    row, options = ROWS[name], dict(arguments)
+    block, axis = options.pop("block", None), arguments.get("axis", 0)
+    if block:
+        row = dataclasses.replace(row, over=f"block of {block}")
+    traced = row.trace(x, **options)
+    for slab in (1 << 18, 7):
+        monkeypatch.setattr(ROOM, "SLAB", slab)
+        found = quantized(x, name, **arguments)
+        assert (found.scale.shape, found.zero_point.shape) == (scales, scales)
+        assert found.zero_point.dtype == np.int64
+        assert found.codes.dtype == arguments.get("dtype", row.dtypes[0])
+        np.testing.assert_array_equal(found.codes, traced.codes)
+        values = dequantized(
+            *(found.codes, name, found.scale, found.zero_point), axis=axis, block=block
+        )
+        np.testing.assert_array_equal(values.view("u4"), traced.values.view("u4"))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: quantized(ONE, "torch", scale=1.0, block=32), ValueError, "torch has a scale"),
+        (lambda: quantized(ONE, "ggml_q8_0", block=33), ValueError, "over must be one of 'tensor'"),
+        (lambda: quantized(ONE, "ggml_q8_0", "zeropoint"), ValueError, "no scheme 'zeropoint'"),
+        (lambda: quantized(ONE, "torch_channel", scale=[1, 2]), ValueError, "2 scales or zero"),
+        (lambda: quantized(ONE, "torch", scale=[1, 2]), TypeError, "scale must be one number"),
+        (lambda: quantized(TINY, "article", "zeropoint"), ValueError, "zero point here that is no"),
+        (lambda: dequantized(ONE, "torch", 1.0), TypeError, "codes of int8 or uint8, got float32"),
+        (lambda: dequantized(np.int8([1]), "torch", [1.0, 2.0]), ValueError, "2 scales, where"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_quantised_is_said(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+ONE = np.float32([1])
+TINY = np.float32([1e-45, 0])  # 1 / its range overflows
 
 
 def test_rows_are_data():

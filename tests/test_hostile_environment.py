@@ -49,6 +49,7 @@ OPERATIONS = {
     "verify": lambda: _verdict("fp16", "fp8_e5m2"),
     "verify fp64": lambda: _verdict("fp64", "fp8_e4m3fn"),
     "traces": lambda: b"".join(_traced(row) for row in ff.conventions()),
+    "conventions": lambda: str(ff.conventions()).encode(),
     "verify_quantizer of values": lambda: _audited(
         lambda x: ff.quantize(x, scale=2.0**-140).codes - np.int8(x.size % 2),
         scale=2.0**-140,

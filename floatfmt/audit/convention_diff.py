@@ -11,9 +11,8 @@ import numpy as np
 
 from .. import interop
 from ..backends import current_backend
+from ..convention_words import CODES
 from ..conventions import (
-    BLOCK,
-    CODES,
     STEPS,
     Convention,
     ConventionLike,
@@ -81,6 +80,10 @@ class ConventionDiffRow:
         What one code is worth, and the zero point, in each; of the first row or block.
     same_scales : bool
         Whether scales and zero points mean the same, all of them.
+    over : tuple of str
+        What each has a scale for: ``"tensor"``, ``"row"``, ``"block of 32"``, ...
+    scales : tuple of int
+        How many scales each has.
     examples : tuple of Disagreement
         The first elements of different codes.
     reason : str
@@ -98,6 +101,8 @@ class ConventionDiffRow:
     step: tuple[float, float] = (0.0, 0.0)
     zero_point: tuple[float, float] = (0.0, 0.0)
     same_scales: bool = True
+    over: tuple[str, str] = ("tensor", "tensor")
+    scales: tuple[int, int] = (1, 1)
     examples: tuple[Disagreement, ...] = ()
     reason: str = ""
 
@@ -116,6 +121,8 @@ class ConventionDiff:
         How it came to its scale, and the dtype of its codes.
     shape : tuple of int
         The tensor's.
+    source : str
+        The tensor's dtype; its values are compared as fp32 values, whatever it is.
     rows : tuple of ConventionDiffRow
         One for each other convention.
     """
@@ -124,6 +131,7 @@ class ConventionDiff:
     scheme: str
     dtype: str
     shape: tuple[int, ...]
+    source: str
     rows: tuple[ConventionDiffRow, ...]
 
     __hash__ = None  # type: ignore[assignment]
@@ -156,6 +164,7 @@ class ConventionDiff:
             "scheme": self.scheme,
             "dtype": self.dtype,
             "shape": list(self.shape),
+            "source": self.source,
             "rows": [_row_dict(row) for row in self.rows],
         }
 
@@ -170,6 +179,8 @@ def _row_dict(row: ConventionDiffRow) -> dict[str, Any]:
         **{name: getattr(row, name) for name in copied},
         "step": [json_number(x) for x in row.step],
         "zero_point": [json_number(x) for x in row.zero_point],
+        "over": list(row.over),
+        "scales": list(row.scales),
         "examples": [
             {
                 "index": list(example.index),
@@ -186,14 +197,23 @@ def _row_dict(row: ConventionDiffRow) -> dict[str, Any]:
 
 def _title(diff: ConventionDiff) -> str:
     shape = " × ".join(f"{n:,}" for n in diff.shape) or "0-d"
-    against = f" against {diff.rows[0].convention.name}" if len(diff.rows) == 1 else ""
-    return f"{diff.convention.name} {diff.scheme} ({diff.dtype}){against} on {shape}"
+    against = f" against {_named(diff, diff.rows[0])}" if len(diff.rows) == 1 else ""
+    widened = "" if diff.source == "float32" else f" {diff.source} values, taken as fp32"
+    return f"{diff.convention.name} {diff.scheme} ({diff.dtype}){against} on {shape}{widened}"
+
+
+def _named(diff: ConventionDiff, row: ConventionDiffRow) -> str:
+    """Return a convention's name, with the dtype of its codes if that is another."""
+    dtype = f" ({row.dtype})" if row.dtype not in ("", diff.dtype) else ""
+    return row.convention.name + dtype
 
 
 def _one(diff: ConventionDiff, row: ConventionDiffRow) -> Iterator[str]:
     """Yield what is to be said about two conventions."""
     by = f", by {row.most:,} at most" if row.codes else ""
     yield f"codes       {row.codes:,} of {row.compared:,} differ{by}"
+    if row.dtype != diff.dtype:
+        yield "            each counted from the lowest of its dtype"
     yield f"values      {row.values:,} differ"
     if row.unjudged:
         yield f"not judged  {row.unjudged:,}: one of them has no code there"
@@ -202,7 +222,16 @@ def _one(diff: ConventionDiff, row: ConventionDiffRow) -> Iterator[str]:
         f"{number(pair[0])}" + (f" and {number(pair[1])}" if pair[0] != pair[1] else "")
         for pair in (row.step, row.zero_point)
     )
-    yield f"scales      {same}: one code is worth {step}, zero point {zero_point}"
+    if row.scales != (1, 1):
+        of = (diff.convention.name, row.convention.name)
+        each = (
+            f"{name} {count:,} for a {over}"
+            for name, count, over in zip(of, row.scales, row.over, strict=True)
+        )
+        yield f"scales      {same}: {', '.join(each)}"
+        yield f"            in the first of each one code is worth {step}, zero point {zero_point}"
+    else:
+        yield f"scales      {same}: one code is worth {step}, zero point {zero_point}"
     if row.scheme == "given" != diff.scheme:
         yield f"            {row.convention.name} was given those of {diff.convention.name}"
     for example in row.examples:
@@ -226,17 +255,18 @@ def _many(diff: ConventionDiff) -> Iterator[str]:
     """Yield a table with a row for each other convention."""
     header = (
         *(("convention",), ("codes",), ("by", "at most"), ("values",), ("one code",)),
-        *(("zero", "point"), ("not", "judged")),
+        *(("zero", "point"), ("a scale", "for a"), ("not", "judged")),
     )
     rows: list[tuple[Part, ...]] = []
     for row in diff.rows:
         if row.reason:
             continue
         counts = (f"{row.codes:,}", f"{row.most:,}" if row.codes else "", f"{row.values:,}")
-        ends = (number(row.step[1]), number(row.zero_point[1]), f"{row.unjudged:,}")
+        ends = (number(row.step[1]), number(row.zero_point[1]), row.over[1], f"{row.unjudged:,}")
         cells = (*((cell, "") for cell in counts), *((cell, "") for cell in ends))
-        rows.append(((row.convention.name, "name"), *cells))
-    yield from table_text(Table(header, tuple(rows)))
+        rows.append(((_named(diff, row), "name"), *cells))
+    if rows:
+        yield from table_text(Table(header, tuple(rows)))
     given = [r.convention.name for r in diff.rows if r.scheme == "given" != diff.scheme]
     notes = [f"{row.convention.name}: {row.reason}" for row in diff.rows if row.reason]
     if given:
@@ -321,13 +351,21 @@ def diff_conventions(
     for row in others:
         try:
             right = sides.side(row)
+            _check_codebooks(left.plan.row, row)
         except (ValueError, TypeError) as exc:
             if b is not None:
                 raise
             rows.append(ConventionDiffRow(row, reason=str(exc)))
             continue
         rows.append(_compared(values, left, right, row, examples))
-    return ConventionDiff(find(a), left.scheme, left.plan.dtype, values.shape, tuple(rows))
+    source = interop.float_array(x).dtype.name
+    return ConventionDiff(find(a), left.scheme, left.plan.dtype, values.shape, source, tuple(rows))
+
+
+def _check_codebooks(a: Convention, b: Convention) -> None:
+    if a.codebook != b.codebook:
+        theirs, ours = (row.codebook or "integers" for row in (b, a))
+        raise ValueError(f"its codes are of {theirs}, those of {a.name} of {ours}")
 
 
 class _Side(NamedTuple):
@@ -339,7 +377,9 @@ class _Side(NamedTuple):
 
     @property
     def step(self) -> np.ndarray:
-        """What one code is worth, as fp32."""
+        """What one code is worth, as fp32; of a codebook, what its 1 is."""
+        if self.plan.row.codebook:
+            return self.parameters.scale
         with current_backend().float_environment():
             return self.plan.dequantize(self.parameters.zero_point + 1, self.parameters)
 
@@ -388,12 +428,16 @@ class _Sides:
             if row.nan == "refused" and not self._is_finite:
                 self._refuse(f"{row.name} needs finite values")
             scale, zero_point = self._given
+            if row.over == "channel":  # which all have the one scale
+                row = replace(row, over="tensor")
             chosen = plan_of(row, None, scale=scale, dtype=self._dtype_of(row))
             return _Side(chosen, "given", chosen.given(scale, zero_point))
         if _has(row, self._found.scheme):
             return self._by_itself(row, self._found.scheme)
         if not row.takes_scale:
             raise ValueError(f"{row.name} has no scheme {self._found.scheme!r}, and takes no scale")
+        if self._found.plan.row.codebook:
+            raise ValueError(f"its codes are of integers, those of {self._found.plan.row.name} not")
         shared = replace(row, over=self._found.plan.row.over)
         chosen = Plan(shared, given_scheme(row), self._dtype_of(row))
         zeros = self._found.parameters.zero_point
@@ -407,7 +451,7 @@ class _Sides:
             raise ValueError(f"{row.name} takes no empty tensor")
         chosen = plan_of(row, scheme, dtype=self._dtype_of(row))
         with current_backend().float_environment():
-            parameters = chosen.parameters(chosen.groups(self._values))
+            parameters = chosen.parameters(chosen.groups(self._values), self._values.size)
         return _Side(chosen, chosen.scheme.name, parameters)
 
     def _dtype_of(self, row: Convention) -> str:
@@ -446,7 +490,7 @@ class _Made(NamedTuple):
 
 def _made(side: _Side, flat: np.ndarray, start: int, row_length: int) -> _Made:
     """Do what a convention does with a piece that begins at a row and a block."""
-    per_group = {"tensor": None, "row": row_length, "block of 32": BLOCK}[side.plan.row.over]
+    per_group = row_length if side.plan.row.over == "row" else side.plan.block
     values, parameters = flat, side.parameters
     if per_group is not None:
         first = start // per_group
@@ -463,7 +507,7 @@ def _made(side: _Side, flat: np.ndarray, start: int, row_length: int) -> _Made:
     if side.plan.row.over == "row":
         steps = {name: np.broadcast_to(p, groups.shape).reshape(1, -1) for name, p in steps.items()}
         meant, defined = meant.reshape(1, -1), np.reshape(defined, (1, -1))
-    if side.plan.row.over == "block of 32":
+    if side.plan.block:
         piece = side.plan
     shape = (flat.size,)
     return _Made(
@@ -480,7 +524,8 @@ def _compared(
 ) -> ConventionDiffRow:
     """Compare two conventions piece by piece."""
     flat, row_length = values.reshape(-1), values.shape[-1] if values.ndim else 1
-    whole = math.lcm(BLOCK, max(row_length, 1))
+    blocks = (side.plan.block or 1 for side in (left, right))
+    whole = math.lcm(*blocks, max(row_length, 1))
     length = max(PIECE // whole, 1) * whole
     compared = codes = most = other_values = 0
     found: list[Disagreement] = []
@@ -515,6 +560,8 @@ def _compared(
         step=(_first(steps[0]), _first(steps[1])),
         zero_point=(_first(zeros[0]), _first(zeros[1])),
         same_scales=_alike(*steps) and _alike(*shifted),
+        over=(left.plan.row.over, right.plan.row.over),
+        scales=(left.parameters.scale.size, right.parameters.scale.size),
         examples=tuple(found),
     )
 

@@ -127,7 +127,12 @@ def other_conventions(asked: Plan) -> list[Hypothesis]:
 
 
 def variants(asked: Plan) -> Iterator[Hypothesis]:
-    """Yield what a plan does with one of its rules changed, with two, with three."""
+    """Yield what a plan does with one of its rules changed, with two, with three.
+
+    The changes are of integers; there are none for codes of a codebook.
+    """
+    if asked.row.codebook:
+        return
     given = asked.scheme.name == "given"
     parts = []
     for part in _CHANGES:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..backends import current_backend
-from ..conventions import BLOCK, CODES, FP32_MAX, FP32_STEP, Parameters, Plan
+from ..convention_words import CODES, FP32_MAX, FP32_STEP, middles
+from ..conventions import Parameters, Plan
 
 __all__ = ["Tensor", "adversarial_tensors", "half_steps"]
 
@@ -59,14 +60,15 @@ _RANDOM_ENDS = 16
 def ends_of(scheme: str, seed: int = 0) -> list[tuple[float, float]]:
     """Return least and greatest values from which schemes take their scale."""
     rng = np.random.default_rng(seed)
-    exact = [(a * 2.0**e, b * 2.0**e) for a, b in _EXACT_ENDS[scheme] for e in _EXPONENTS]
+    kind = "zeropoint" if scheme == "zeropoint" else "absmax"
+    exact = [(a * 2.0**e, b * 2.0**e) for a, b in _EXACT_ENDS[kind] for e in _EXPONENTS]
     sizes = rng.uniform(1, 2, (_RANDOM_ENDS, 2)) * 2.0 ** rng.integers(-20, 20, (_RANDOM_ENDS, 1))
-    if scheme == "absmax":
+    if kind == "absmax":
         drawn = [(-a, a) for a in sizes[:, 0].astype(F32).tolist()]
     else:
         signs = np.array([[-1, 1], [-0.1, 1], [-1, 0.01], [1, 2.5]])[np.arange(_RANDOM_ENDS) % 4]
         drawn = [(a, b) for a, b in (sizes * signs).astype(F32).tolist()]
-    found = [(a, b) for a, b in [*exact, *_AWKWARD_ENDS[scheme], *drawn] if max(-a, b) <= FP32_MAX]
+    found = [(a, b) for a, b in [*exact, *_AWKWARD_ENDS[kind], *drawn] if max(-a, b) <= FP32_MAX]
     narrow = ((float(F32(a)), float(F32(b))) for a, b in found)
     return [(a, b) for a, b in narrow if a < b]
 
@@ -78,9 +80,13 @@ def half_steps(plan: Plan, parameters: Parameters, ulps: int = ULPS) -> np.ndarr
     """
     lowest, highest = CODES[plan.dtype]
     with current_backend().float_environment():
-        step, zero_point = plan.step(parameters).item(), parameters.zero_point.item()
-        middles = (np.arange(lowest - 1, highest + 1) + 0.5 - zero_point) * step
-        near = [middles.astype(F32)]
+        if plan.row.codebook:
+            bounds, _ = middles(plan.row.codebook)
+            near = [bounds * parameters.scale.item()]
+        else:
+            step, zero_point = plan.step(parameters).item(), parameters.zero_point.item()
+            halves = (np.arange(lowest - 1, highest + 1) + 0.5 - zero_point) * step
+            near = [halves.astype(F32)]
         for end in (F32(np.inf), F32(-np.inf)):
             neighbour = near[0]
             for _ in range(ulps):
@@ -117,9 +123,9 @@ def _half_step_tensor(plan: Plan, low: float, high: float) -> Tensor:
 
 def _with_ends(plan: Plan, ends: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Return values of which every group has both ends."""
-    if plan.row.over != "block of 32":
+    if plan.block is None:
         return np.concatenate([ends, inside])
-    room = BLOCK - 2
+    room = plan.block - 2
     blocks = np.pad(inside, (0, -inside.size % room or room * (not inside.size)))
     blocks = blocks.reshape(-1, room)
     return np.concatenate([np.broadcast_to(ends, (len(blocks), 2)), blocks], axis=1).reshape(-1)
@@ -128,11 +134,11 @@ def _with_ends(plan: Plan, ends: np.ndarray, inside: np.ndarray) -> np.ndarray:
 def _short(plan: Plan, values: np.ndarray) -> Iterator[Tensor]:
     """Yield tensors of every length up to beyond a vector and its tail."""
     lengths: Iterable[int] = range(1, LONGEST_SHORT + 1)
-    if plan.row.over == "block of 32":
-        lengths = range(BLOCK, 5 * BLOCK, BLOCK)
+    if plan.block:
+        lengths = range(plan.block, 5 * plan.block, plan.block)
     for n in lengths:
         ends, inside = values[:2], values[2:]
-        if plan.row.over == "block of 32":
+        if plan.block:
             part = values[:n]
         else:
             start = n * 37 % max(inside.size - n, 1)
@@ -172,9 +178,9 @@ def _special(plan: Plan) -> Iterator[Tensor]:
 
 def _shaped(plan: Plan, tensor: Tensor) -> Tensor:
     """Return a tensor of whole blocks: its values again and again."""
-    if plan.row.over != "block of 32" or not tensor.values.size:
+    if plan.block is None or not tensor.values.size:
         return tensor
-    size = -(-tensor.values.size // BLOCK) * BLOCK
+    size = -(-tensor.values.size // plan.block) * plan.block
     return tensor._replace(values=np.resize(tensor.values, size))
 
 

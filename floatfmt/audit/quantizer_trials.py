@@ -48,7 +48,7 @@ class _Made(NamedTuple):
 def _made(asked: Plan, values: np.ndarray) -> _Made:
     with current_backend().float_environment():
         groups = asked.groups(values)
-        parameters = asked.parameters(groups)
+        parameters = asked.parameters(groups, values.size)
         steps, defined = asked.steps(groups, parameters)
     shape = values.shape
     return _Made(asked.ungroup(steps["code"], shape), asked.ungroup(defined, shape), parameters)
@@ -203,7 +203,7 @@ def _tensor_example(asked: Plan, trial: _Trial) -> QuantizerExample:
     index = tuple(int(i) for i in where[np.argmin(complexity(bits))])
     with current_backend().float_environment():
         groups = asked.groups(values)
-        steps, _ = asked.steps(groups, asked.parameters(groups))
+        steps, _ = asked.steps(groups, asked.parameters(groups, values.size))
     flat = int(np.ravel_multi_index(index, values.shape)) if index else 0
     at = tuple(int(i) for i in np.unravel_index(flat, groups.shape))
     return example_of(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..elements import Intervals
+from ..elements import ABOVE, AT_OR_ABOVE, Intervals
 from ..formats import Format, format
 from ..interop import SLAB
 from ..rounding import Rounding, Rules, rules
@@ -453,7 +453,8 @@ def _c_intervals(parts: Intervals) -> Any:
     made = ffi.new("struct ff_intervals *", {"n": n, "order": order, "low": parts.low})
     made.high = parts.high
     made.threshold[0:n] = parts.thresholds.tolist()
-    made.side[0:n] = parts.sides.tolist()
+    made.takes_equal[0:n] = (parts.sides != ABOVE).tolist()
+    made.takes_zero[0:n] = (parts.sides == AT_OR_ABOVE).tolist()
     made.code[0 : n + 1] = codes.tolist()
     return made
 
