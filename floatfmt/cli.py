@@ -25,6 +25,7 @@ from . import __version__
 from .backends import available_backends, backend_name
 from .backends.native import compiler
 from .compare import compare
+from .comparison_plot import check as plot_path
 from .convention_tables import conventions_lines
 from .conventions import Conventions, conventions, find
 from .doctor import doctor
@@ -99,7 +100,7 @@ def _user_errors() -> Iterator[None]:
         yield
     except MemoryError:
         raise click.ClickException("not enough memory") from None
-    except (ValueError, TypeError, OSError) as exc:
+    except (ValueError, TypeError, OSError, ModuleNotFoundError) as exc:
         raise click.ClickException(str(exc)) from exc
 
 
@@ -222,7 +223,7 @@ def cli(context: click.Context) -> None:
     Examples:
       floatfmt inspect 0.1 --format bf16
       floatfmt formats
-      floatfmt compare model.safetensors
+      floatfmt compare model.safetensors --format int8_row --format nf4
       floatfmt quantize model.safetensors -o int8.safetensors
       floatfmt verify torch --source fp32 --target bf16
       floatfmt doctor
@@ -369,29 +370,58 @@ def _inspections(
     "formats",
     metavar="F",
     multiple=True,
-    help="A format to compare, or int8_absmax, int8_zeropoint or int8_absmax_row. May be repeated.",
+    help="A format or scheme to compare, or several with commas. May be repeated.",
 )
+@click.option("--plot", metavar="OUT", help="Draw SQNR against bits: a .svg, .png or .pdf file.")
 @_json_option
 def compare_command(
-    file: str | None, tensor: str | None, formats: tuple[str, ...], as_json: bool
+    file: str | None, tensor: str | None, formats: tuple[str, ...], plot: str | None, as_json: bool
 ) -> None:
     """Measure what formats do to tensors: size, error, speed.
 
     FILE is a .npy, .npz or .safetensors file, or a directory of Hugging Face; without one, the
-    sample model that ships with floatfmt. Each tensor of floats is quantised by itself.
+    sample model that ships with floatfmt. Each tensor of floats is quantised by itself. Rows are
+    sorted by bits a weight, and * marks the Pareto front.
+
+    A format F is a float format that values are cast to (see 'floatfmt formats'), or a scheme:
+
+    \b
+      int8, int4, uint4 ...     2 to 8 bits; _absmax, _zeropoint, _asymmetric
+      nf4, fp4, dynamic8        codebooks, in blocks
+      mxfp4, mxfp8_e4m3fn ...   OCP Microscaling; nvfp4
+      fp8_e4m3fn_scaled         a float format by a scale
+
+    \b
+    and what is to differ from the usual, one after the other:
+      _row                      a scale for each index of axis 0
+      _block32                  a scale for each block of 32
+      _double                   scales quantised too
+      _floor _ceil _even _rceil the rule for power-of-two scales
+      _mse _p99.9               clipping
+      _bf16scale _fp16scale _e8m0scale
 
     \b
     Examples:
       floatfmt compare
       floatfmt compare model.safetensors --tensor transformer.wte.weight
+      floatfmt compare model.safetensors --format bf16,int8_row,int4_block32,nf4 --plot out.svg
       floatfmt compare weights.npy --format bf16 --format int8_absmax_row --json
     """  # noqa: D301
-    with _user_errors(), _ProgressBar("comparing", "tensors") as progress:
-        comparison = compare(file, formats or None, tensor=tensor, progress=progress)
+    wanted = [name for text in formats for name in text.split(",") if name.strip()]
+    if formats and not wanted:
+        raise click.UsageError("--format names no format")
+    with _user_errors():
+        if plot is not None:
+            plot_path(plot)  # before the work, not after it
+        with _ProgressBar("comparing", "values") as progress:
+            comparison = compare(file, wanted or None, tensor=tensor, progress=progress)
     if as_json:
         _show_json(comparison.to_dict())
     else:
         _show(comparison)
+    if plot is not None:
+        with _user_errors():
+            comparison.plot(plot)
 
 
 #: Options that quantize and dequantize share.
@@ -653,6 +683,8 @@ def _cast(name: str) -> Any:
 @_json_option
 def formats_command(as_json: bool) -> None:
     """List the number formats and what their layouts give.
+
+    'floatfmt compare --help' has the names of quantisation schemes, such as int8_row and nf4.
 
     \b
     Examples:

@@ -18,6 +18,7 @@ from .rounding import rules
 __all__ = [
     "CodeReader",
     "CodeWriter",
+    "DiscardedCodes",
     "code_dtype",
     "decode_piece",
     "encode_piece",
@@ -53,6 +54,10 @@ def _unpacked(stored: np.ndarray, elements: Elements, n: int) -> np.ndarray:
     return codes
 
 
+def _packed_shape(rows: tuple[int, ...], bits: int) -> tuple[int, ...]:
+    return (*rows[:-1], -(-rows[-1] * bits // 8))
+
+
 class CodeWriter:
     """Where the codes go: an array of them, or of bytes in which they are packed."""
 
@@ -76,8 +81,7 @@ class CodeWriter:
         self._scratch = np.empty(0, self.dtype)
 
     def _packed_array(self, out: Any, values: np.ndarray) -> np.ndarray:
-        nbytes = -(-self.rows[-1] * self.elements.bits // 8)
-        shape = (*self.rows[:-1], nbytes)
+        shape = _packed_shape(self.rows, self.elements.bits)
         if out is None:
             return np.empty(shape, np.uint8)
         stored = interop.checked_out(out, np.dtype(np.uint8), np.broadcast_to(np.uint8(0), shape))
@@ -119,6 +123,26 @@ class CodeWriter:
         pack_into(np.atleast_1d(codes).view(np.uint8), packed, self.elements.bits)
         if packed is not target:
             target[...] = packed
+
+
+class DiscardedCodes(CodeWriter):
+    """Codes that are looked at part by part and then forgotten."""
+
+    def __init__(self, elements: Elements, groups: Groups, values: np.ndarray) -> None:
+        self.elements, self.groups, self.dtype = elements, groups, code_dtype(elements)
+        self.is_packed = True  # parts are small, as those that are packed
+        self.all = None
+        self.rows, self._shape = groups.rows_in_order, values.shape
+        packed = _packed_shape(self.rows, elements.bits)
+        #: Of the shape that codes would be stored in, and of no size.
+        self.stored = np.broadcast_to(np.uint8(0), values.shape if elements.bits == 8 else packed)
+        self._scratch = np.empty(0, self.dtype)
+
+    def done(self, index: Any, codes: np.ndarray) -> None:
+        pass
+
+    def finish(self) -> None:
+        pass
 
 
 class CodeReader:

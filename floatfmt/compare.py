@@ -1,7 +1,7 @@
 """One tensor, or a file of them, in many formats: size, error, values lost, and speed.
 
-Tensors are streamed in pieces, so memory does not grow with the file. A format is a row of data:
-any floating-point format is a `FloatRow`, and `INT8_ROWS` lists the quantisers.
+Tensors are streamed in pieces, so memory does not grow with the file. `comparison_rows` says what
+there can be a row for, `comparison_plot` draws the result.
 """
 
 from __future__ import annotations
@@ -12,21 +12,18 @@ import math
 import os
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, cast
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import exact, interop
-from .arrays import decode, encode
+from . import interop
 from .backends import Float64, backend_name, current_backend
-from .error_figures import keep_freed_memory, widened
-from .formats import Format, FormatLike, format, nearest_names
-from .formats import formats as registered_formats
+from .comparison_rows import DEFAULT_ROWS, Row, RowLike, rows_of
+from .error_figures import keep_freed_memory
+from .formats import format
 from .metrics import NO_ERROR, Error, json_number, piece_error
-from .quantize import quantize
-from .quantized import Quantized
 from .table import (
     LONGEST_TEXT,
     TEXT_WIDTH,
@@ -45,7 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparison", "ComparisonRow", "compare"]
 
-DEFAULT_FORMATS = ("fp32", "bf16", "fp16", "int8_absmax", "int8_zeropoint", "int8_absmax_row")
 SCHEMA = "floatfmt.compare/1"
 ACCEPTED = "compare needs floating-point values (fp64, fp32, fp16 or bf16)"
 
@@ -81,6 +77,9 @@ class ComparisonRow:
         Bytes read and written per second, in 1e9; every array counts once.
     note : str
         What has to be said about the row, or "".
+    pareto : bool
+        Whether the row is on the Pareto front: none takes as few bytes at a higher SQNR, or fewer
+        at as high a one.
     """
 
     name: str
@@ -92,6 +91,7 @@ class ComparisonRow:
     encode_gb_per_s: float
     decode_gb_per_s: float
     note: str = ""
+    pareto: bool = False
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -110,6 +110,7 @@ class ComparisonRow:
             **errors,
             **{name: json_number(getattr(self, name)) for name in speeds},
             "note": self.note,
+            "pareto": self.pareto,
         }
 
 
@@ -128,7 +129,9 @@ class Comparison:
     skipped : tuple of (str, int)
         How many tensors hold no floats, by dtype.
     rows : tuple of ComparisonRow
-        One a format.
+        One a format, from the fewest bits a weight up; of equals the one of the highest SQNR first.
+    left_out : tuple of (str, str)
+        The formats that cannot take all the values, and why.
     backend : str
         The backend that ran.
     timed : str
@@ -146,6 +149,7 @@ class Comparison:
     backend: str
     timed: str
     copy_gb_per_s: float
+    left_out: tuple[tuple[str, str], ...] = ()
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -166,7 +170,37 @@ class Comparison:
             "timed": self.timed,
             "copy_gb_per_s": json_number(self.copy_gb_per_s),
             "rows": [row.to_dict() for row in self.rows],
+            "left_out": [{"name": name, "reason": reason} for name, reason in self.left_out],
         }
+
+    def plot(self, path: str | os.PathLike[str]) -> None:
+        """Draw SQNR against bits a weight, with the Pareto front as steps, and write it to a file.
+
+        Formats without any error are at the upper edge, those without a finite SQNR at the lower
+        one, each with an arrow.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            Where to: a .svg, .png or .pdf file; one that is there is replaced.
+
+        Raises
+        ------
+        ValueError
+            The suffix is another.
+        ModuleNotFoundError
+            matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import floatfmt as ff, numpy as np, tempfile
+        >>> result = ff.compare(np.float32([0.1, -1.5, 3.2]), ["bf16", "int8", "nf4"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     result.plot(f"{folder}/formats.svg")
+        """
+        from .comparison_plot import draw
+
+        draw(self, path)
 
     def __str__(self) -> str:
         return "\n".join("".join(text for text, _ in line) for line in _layout(self, None))
@@ -180,47 +214,66 @@ class Comparison:
 
 def compare(
     x: Any = None,
-    formats: FormatLike | Iterable[FormatLike] | None = None,
+    formats: RowLike | Iterable[RowLike] | None = None,
     *,
     tensor: str | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Comparison:
-    """Put a tensor, or every tensor of a file, into many formats and measure what comes out.
+    """Put a tensor, or every tensor of a checkpoint, into many formats and measure what comes out.
 
     Parameters
     ----------
     x : array, str or os.PathLike, optional
         fp64, fp32, fp16 or bf16 values, NumPy or torch; or a ``.npy``, ``.npz`` or ``.safetensors``
-        file. By default the sample model that ships with floatfmt.
-    formats : str or format, or several, optional
-        Whatever ``ff.format`` takes, a ``Format`` of your own, and the int8 quantisers
-        "int8_absmax", "int8_zeropoint" and "int8_absmax_row". By default fp32, bf16, fp16 and those
-        three.
+        file, a directory of Hugging Face, or an index of shards. By default the sample model that
+        ships with floatfmt.
+    formats : str, format or codebook, or several, optional
+        What there is a row for:
+
+        - a float format, which values are cast to: whatever ``ff.format`` takes, such as "bf16" or
+          "fp8_e4m3fn", and a ``Format`` of your own;
+        - a scheme that values are quantised by, as its name says: int or uint with 2 to 8 bits
+          ("int8", "int8_zeropoint", "uint4_asymmetric"), "nf4", "fp4", "dynamic8", "nvfp4",
+          "mxfp4", "mxfp6_e2m3fn" and the others of OCP, "fp8_e4m3fn_scaled"; with what differs from
+          the usual: "_row" (a scale for each index of axis 0; a single one where there are fewer
+          than two axes), "_block32", "_double", "_rceil", "_mse", "_p99.9", "_fp16scale";
+        - a ``Codebook`` of your own, or ``(name, options of ff.quantize)``.
+
+        By default a dozen of 32 to 4 bits.
     tensor : str, optional
-        The one tensor of the file to look at; by default every tensor that holds floats.
+        The one tensor of the checkpoint to look at; by default every tensor that holds floats.
     progress : function, optional
         Called now and then with how many values are done, and how many there are.
 
     Returns
     -------
     Comparison
-        A row a format, in the order asked for; one asked for twice has one row.
+        A row a format, sorted by bits a weight; one asked for twice has one row.
 
     Raises
     ------
     ValueError
-        A format is unknown; there are no values; an int8 quantiser is asked for and a value is NaN
-        or Inf (the message names the first: choose float formats or another tensor). A
-        `CheckpointError`, which is one, if the file cannot be read.
+        A format is unknown; there are no values; none of the formats can take a NaN or Inf that is
+        there (the message names the first). A `CheckpointError`, which is one, if the file cannot
+        be read.
     TypeError
-        There are no floats.
+        There are no floats; options do not go together.
 
     Notes
     -----
     Each tensor is quantised by itself, and the figures of all are taken together. The error is that
-    of ``ff.decode(ff.encode(x, f), f)`` and of ``ff.quantize(x, ...).dequantize()``.
-    int8_absmax_row has a scale for each index of axis 0; a tensor of fewer than two dimensions has
-    one scale. Float formats take NaN and Inf as they are: see `Error` for how they count.
+    of ``ff.decode(ff.encode(x, f), f)`` and of ``ff.quantize(x, ...).dequantize()``, the sizes are
+    those of ``ff.pack`` and ``Quantized.nbytes``.
+
+    Schemes, and formats without a NaN, need finite values: where there are others, they are
+    `Comparison.left_out`. Other float formats take NaN and Inf as they are: see `Error` for how
+    they count.
+
+    A tensor is gone through in pieces, once for each format or twice. Beside them, memory is taken
+    by the scales of one tensor in one format, some 28 bytes a scale, less than a byte a value in
+    blocks of 32; and the codes, a byte a value, where rounding is not to nearest even. As much as
+    the tensor or more take blocks through all its values, as those of nf4, if it does not lie in C
+    order; and "_p99.9" and "_mse" with one scale.
 
     Speed is that of ``ff.encode``, ``ff.decode``, ``ff.quantize`` and ``Quantized.dequantize`` into
     arrays that exist already, on up to 4,194,304 values of the largest tensor (262,144 on the NumPy
@@ -230,235 +283,29 @@ def compare(
     --------
     >>> import numpy as np
     >>> from floatfmt.compare import compare
-    >>> result = compare(np.float32([0.1, -1.5, 3.2]), ["bf16", "int8_absmax"])
-    >>> [(row.name, row.nbytes, round(row.error.sqnr_db, 1)) for row in result.rows]
-    [('bf16', 6, 61.1), ('int8_absmax', 7, 49.5)]
+    >>> result = compare(np.float32([0.1, -1.5, 3.2]), ["bf16", "int8"])
+    >>> [(row.name, row.nbytes, round(row.error.sqnr_db, 1), row.pareto) for row in result.rows]
+    [('bf16', 6, 61.1, True), ('int8', 7, 49.5, False)]
     """
-    rows = _rows(DEFAULT_FORMATS if formats is None else formats)
+    rows = rows_of(DEFAULT_ROWS if formats is None else formats)
     with _opened(x, tensor) as source:
         keep_freed_memory()
-        total = sum(source.sizes.values())
-        tallies = [_Tally(row) for row in rows]
-        done = 0
-        for name in source.sizes:
-            for count in _measure(source.read(name), tallies, source.label(name)):
-                done += count
-                if progress is not None:
-                    progress(done, total)
+        tallies, left_out = _measured(source, rows, progress)
         largest = max(source.sizes, key=source.sizes.__getitem__)
         piece = _timed_piece(source.read(largest))
-        speeds, copy_speed = _speeds(rows, piece)
+        speeds, copy_speed = _speeds([tally.row for tally in tallies], piece)
         return Comparison(
             source=source.title,
             tensors=len(source.sizes),
-            values=total,
+            values=sum(source.sizes.values()),
             dtypes=source.dtypes,
             skipped=source.skipped,
-            rows=tuple(tally.result(*speed) for tally, speed in zip(tallies, speeds, strict=True)),
+            rows=_ranked(tally.result(*s) for tally, s in zip(tallies, speeds, strict=True)),
             backend=backend_name(),
             timed=f"{piece.size:,} values of {source.label(largest)}",
             copy_gb_per_s=copy_speed,
+            left_out=left_out,
         )
-
-
-# --- rows ---------------------------------------------------------------------------------------
-
-#: Where a piece lies in its tensor: an index of `interop.slabs`.
-Index: TypeAlias = tuple[Any, ...]
-
-
-class _Contender(NamedTuple):
-    """A function to time, and the bytes it reads and writes."""
-
-    run: Callable[[], object]
-    nbytes: int
-
-
-class _Fitted(Protocol):
-    """A row with all it has to know about one tensor."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that the tensor takes."""
-
-    def approximate(self, piece: np.ndarray, x: Float64, index: Index) -> tuple[Float64, int]:
-        """Return what a piece decodes to, and how many of its values were saturated.
-
-        `x` holds the piece's values.
-        """
-
-
-class _Row(Protocol):
-    """A format that values can be put in."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def note(self) -> str: ...
-    def fit(self, tensor: np.ndarray, ranges: Callable[[], Float64]) -> _Fitted:
-        """Return what encodes the tensor.
-
-        `ranges` gives the least and greatest value of each row, for the price of a pass over them.
-        """
-
-    def contenders(
-        self, piece: np.ndarray, scratch: Callable[[np.dtype], np.ndarray]
-    ) -> tuple[_Contender, _Contender]:
-        """Return encoding and decoding a piece; `scratch` gives an array of its shape."""
-
-
-class FloatRow(NamedTuple):
-    """A floating-point format, stored in the codes that ``ff.encode`` gives."""
-
-    format: Format
-
-    @property
-    def name(self) -> str:
-        return self.format.name
-
-    @property
-    def note(self) -> str:
-        stored = 8 * self.format.code_dtype.itemsize
-        if stored == self.format.bits:
-            return ""
-        if self.format.bits <= 6:
-            return f"{self.name} counts as packed, {self.format.bits} bits a code (see ff.pack)"
-        return f"{self.name} codes have {self.format.bits} bits, stored in {stored}"
-
-    def fit(self, tensor: np.ndarray, ranges: Callable[[], Float64]) -> _FittedFloat:
-        if self.format.nan is None:
-            ranges()  # an error if a value is not finite
-        return _FittedFloat(self.format, self.format.packed_nbytes(tensor.size))
-
-    def contenders(
-        self, piece: np.ndarray, scratch: Callable[[np.dtype], np.ndarray]
-    ) -> tuple[_Contender, _Contender]:
-        codes = encode(piece, self.format)
-        values = scratch(self.format.value_dtype)
-        return (
-            _Contender(lambda: encode(piece, self.format, out=codes), piece.nbytes + codes.nbytes),
-            _Contender(
-                lambda: decode(codes, self.format, out=values), codes.nbytes + values.nbytes
-            ),
-        )
-
-
-class _FittedFloat(NamedTuple):
-    format: Format
-    nbytes: int
-
-    def approximate(self, piece: np.ndarray, x: Float64, index: Index) -> tuple[Float64, int]:
-        y: Float64 = decode(encode(piece, self.format), self.format, dtype=np.float64)
-        if self.format.has_finite_codes_only:
-            low, high = self._rounding_range()
-            return y, int(np.count_nonzero((x < low) | (x > high)))
-        return y, int(np.count_nonzero(np.isfinite(x) & ~np.isfinite(y)))
-
-    def _rounding_range(self) -> tuple[float, float]:
-        """Return the least and the greatest value that rounds without being clamped."""
-        low, high = exact.encode(self.format.lowest, self.format), self.format.max_code
-        intervals = [exact.rounding_interval(code, self.format) for code in (low, high)]
-        ends = float(intervals[0][0]), float(intervals[1][1])
-        return (
-            ends[0] if intervals[0][2] else math.nextafter(ends[0], math.inf),
-            ends[1] if intervals[1][2] else math.nextafter(ends[1], -math.inf),
-        )
-
-
-class Int8Row(NamedTuple):
-    """An int8 quantiser, with one scale for the tensor or one for each index of axis 0."""
-
-    name: str
-    scheme: str
-    by_row: bool = False
-    note: str = ""
-
-    def _axis(self, array: np.ndarray) -> int | None:
-        return 0 if self.by_row and array.ndim >= 2 else None
-
-    def fit(self, tensor: np.ndarray, ranges: Callable[[], Float64]) -> _FittedInt8:
-        axis, rows = self._axis(tensor), ranges()
-        if axis is None:
-            rows = np.array([[rows[:, 0].min(), rows[:, 1].max()]])
-        # Scale and zero point follow from the least and the greatest value alone, so quantising
-        # these two gives those of the whole tensor.
-        fmt = format(tensor.dtype)
-        parameters = quantize(encode(rows, fmt).view(fmt.dtype), self.scheme, axis=0)
-        nbytes = tensor.size + parameters.nbytes - parameters.codes.nbytes
-        return _FittedInt8(parameters, axis, nbytes)
-
-    def contenders(
-        self, piece: np.ndarray, scratch: Callable[[np.dtype], np.ndarray]
-    ) -> tuple[_Contender, _Contender]:
-        axis = self._axis(piece)
-        q = quantize(piece, self.scheme, axis=axis)
-        codes, values = np.empty_like(q.codes), scratch(piece.dtype)
-        return (
-            _Contender(
-                lambda: quantize(piece, self.scheme, axis=axis, out=codes),
-                piece.nbytes + codes.nbytes,
-            ),
-            _Contender(lambda: q.dequantize(out=values), codes.nbytes + values.nbytes),
-        )
-
-
-class _FittedInt8(NamedTuple):
-    parameters: Quantized
-    axis: int | None
-    nbytes: int
-
-    def approximate(self, piece: np.ndarray, x: Float64, index: Index) -> tuple[Float64, int]:
-        here = (index[0] if self.axis == 0 else ..., 0)
-        q = quantize(
-            piece,
-            scale=self.parameters.scale[here],
-            zero_point=self.parameters.zero_point[here],
-            axis=self.axis,
-        )
-        return widened(q.dequantize()), q.saturated
-
-
-INT8_ROWS = {
-    row.name: row
-    for row in (
-        Int8Row("int8_absmax", "absmax"),
-        Int8Row("int8_zeropoint", "zeropoint"),
-        Int8Row("int8_absmax_row", "absmax", by_row=True),
-    )
-}
-
-
-def _rows(wanted: FormatLike | Iterable[FormatLike]) -> tuple[_Row, ...]:
-    one = isinstance(wanted, str) or not isinstance(wanted, Iterable)
-    rows = tuple(dict.fromkeys(map(_row, [wanted] if one else cast(Iterable[FormatLike], wanted))))
-    if not rows:
-        raise ValueError("no format to compare is given")
-    return rows
-
-
-def _row(which: FormatLike) -> _Row:
-    if not isinstance(which, str):
-        return FloatRow(format(which))
-    name = which.strip().lower()
-    if name in INT8_ROWS:
-        return INT8_ROWS[name]
-    try:
-        fmt = format(which)
-    except ValueError:
-        raise ValueError(_unknown(which, name)) from None
-    if fmt.is_integer and fmt.min_positive == 1:
-        raise ValueError(
-            f"{fmt} without a scale would round values to whole numbers; there are"
-            f" {', '.join(INT8_ROWS)}"
-        )
-    return FloatRow(fmt)
-
-
-def _unknown(which: str, name: str) -> str:
-    names = [fmt.name for fmt in registered_formats()] + list(INT8_ROWS)
-    aliases = [alias for fmt in registered_formats() for alias in fmt.aliases]
-    nearest = nearest_names(name, names + aliases)
-    return f"no format is called {which!r}; {nearest}known: {', '.join(names)}"
 
 
 # --- sources ------------------------------------------------------------------------------------
@@ -556,20 +403,27 @@ def _label(name: str) -> str:
 
 
 class _Tally:
-    """The figures of one row, added up over pieces and tensors."""
+    """The figures of one row, added up over parts and tensors."""
 
-    def __init__(self, row: _Row) -> None:
+    def __init__(self, row: Row) -> None:
         self.row = row
         self.nbytes = 0
         self.error = NO_ERROR
         self.saturated = 0
         self.flushed = 0
 
-    def add(self, x: Float64, y: Float64, saturated: int) -> None:
+    def add(self, tensor: np.ndarray, progress: Callable[[int], object]) -> None:
+        """Add a tensor; `progress` is told how many values are done since the last time."""
+
+        def visit(x: Float64, y: Float64) -> None:
+            with current_backend().float_environment():
+                self.error = self.error.merge(piece_error(x, y))
+                self.flushed += int(np.count_nonzero((y == 0) & (x != 0)))
+            progress(x.size)
+
+        nbytes, saturated = self.row.put(tensor, visit)
+        self.nbytes += nbytes
         self.saturated += saturated
-        with current_backend().float_environment():
-            self.error = self.error.merge(piece_error(x, y))
-            self.flushed += int(np.count_nonzero((y == 0) & (x != 0)))
 
     def result(self, encode_gb_per_s: float, decode_gb_per_s: float) -> ComparisonRow:
         return ComparisonRow(
@@ -585,39 +439,61 @@ class _Tally:
         )
 
 
-def _measure(tensor: np.ndarray, tallies: list[_Tally], label: str) -> Iterator[int]:
-    """Add one tensor to the tallies, yielding how many values are done after each piece."""
-    ranges = functools.cache(functools.partial(_row_ranges, tensor, label))
-    fitted = [tally.row.fit(tensor, ranges) for tally in tallies]
-    for tally, fit in zip(tallies, fitted, strict=True):
-        tally.nbytes += fit.nbytes
+def _measured(
+    source: _Source, rows: tuple[Row, ...], progress: Callable[[int, int], object] | None
+) -> tuple[list[_Tally], tuple[tuple[str, str], ...]]:
+    """Return the figures of the rows that take all values; and the other rows, with why not."""
+    total, before = sum(source.sizes.values()), 0
+    tallies = [_Tally(row) for row in rows]
+    left_out: tuple[tuple[str, str], ...] = ()
+    for name, size in source.sizes.items():
+        tensor = source.read(name)
+        strict = [tally for tally in tallies if tally.row.needs_finite]
+        if strict and (place := _first_not_finite(tensor, source.label(name))):
+            left_out = tuple((tally.row.name, f"needs finite values: {place}") for tally in strict)
+            tallies = [tally for tally in tallies if tally not in strict]
+            if not tallies:
+                raise ValueError(
+                    f"{place}; {', '.join(dict.fromkeys(tally.row.name for tally in strict))}"
+                    f" need{'s' * (len(strict) == 1)} finite values: compare float formats, or"
+                    " another tensor"
+                )
+        counted = 0
+
+        def count(more: int, before: int = before, rows: int = len(tallies)) -> None:
+            nonlocal counted
+            counted += more
+            if progress is not None:
+                progress(before + counted // rows, total)
+
+        for tally in tallies:
+            tally.add(tensor, count)
+        before += size
+    return tallies, left_out
+
+
+def _first_not_finite(tensor: np.ndarray, label: str) -> str:
+    """Return the first NaN or Inf of a tensor, as ``"x[1] is nan"``, or ""."""
     for index in interop.slabs(tensor.shape):
-        piece = tensor[index]
-        x = widened(piece)
-        for tally, fit in zip(tallies, fitted, strict=True):
-            tally.add(x, *fit.approximate(piece, x, index))
-        yield piece.size
+        if not np.isfinite(tensor[index]).all():
+            return "{} is {}".format(
+                *interop.first_where(tensor, lambda piece: ~np.isfinite(piece), label)
+            )
+    return ""
 
 
-def _row_ranges(tensor: np.ndarray, label: str) -> Float64:
-    """Return the least and greatest value of each index of axis 0, or of a tensor without rows."""
-    has_rows = tensor.ndim >= 2
-    low = np.full(len(tensor) if has_rows else 1, np.inf)
-    high = -low
-    # A signalling NaN is invalid to compare; it is found all the same.
-    with current_backend().float_environment(), np.errstate(invalid="ignore"):
-        for index in interop.slabs(tensor.shape):
-            here = index[0] if has_rows else ...
-            values = widened(tensor[index]).reshape(low[here].size, -1)
-            low[here] = np.minimum(low[here], values.min(axis=1))
-            high[here] = np.maximum(high[here], values.max(axis=1))
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        position, value = interop.first_where(tensor, lambda piece: ~np.isfinite(piece), label)
-        raise ValueError(
-            f"{position} is {value}; int8 and formats without NaN need finite values: leave them "
-            "out, or compare another tensor"
-        )
-    return np.stack([low, high], axis=1)
+def _ranked(rows: Iterable[ComparisonRow]) -> tuple[ComparisonRow, ...]:
+    """Return rows from the fewest bits up, those of the Pareto front marked."""
+    ranked = sorted(rows, key=lambda row: (row.nbytes, -row.error.sqnr_db))
+    points = [(row.nbytes, row.error.sqnr_db) for row in ranked]
+
+    def is_beaten(size: int, sqnr: float) -> bool:
+        return any(n <= size and db >= sqnr and (n, db) != (size, sqnr) for n, db in points)
+
+    return tuple(
+        replace(row, pareto=not is_beaten(*point))
+        for row, point in zip(ranked, points, strict=True)
+    )
 
 
 def _timed_piece(tensor: np.ndarray) -> np.ndarray:
@@ -627,7 +503,7 @@ def _timed_piece(tensor: np.ndarray) -> np.ndarray:
     return np.array(first, first.dtype.newbyteorder("="), order="C")
 
 
-def _speeds(rows: tuple[_Row, ...], piece: np.ndarray) -> tuple[list[tuple[float, float]], float]:
+def _speeds(rows: Sequence[Row], piece: np.ndarray) -> tuple[list[tuple[float, float]], float]:
     """Return the GB/s that each row encodes and decodes, and the GB/s of a copy."""
 
     @functools.cache
@@ -655,7 +531,17 @@ def _speeds(rows: tuple[_Row, ...], piece: np.ndarray) -> tuple[list[tuple[float
 
 
 def _count(n: int) -> Part:
-    return f"{n:,}", "lost" if n else "none"
+    """Return a count to three digits, as few characters as possible.
+
+    Examples
+    --------
+    >>> [_count(n)[0] for n in (0, 999, 42_633, 999_999, 1_234_567_890)]
+    ['0', '999', '42.6k', '1.00M', '1.23G']
+    """
+    if n < 1000:
+        return f"{n}", "lost" if n else "none"
+    power = next((p for p in (1, 2) if n < 999.5 * 1000**p), 3)
+    return f"{three_digits(n / 1000**power)}{'kMG'[power - 1]}", "lost"
 
 
 def _figure(x: float) -> str:
@@ -675,7 +561,8 @@ def _figure(x: float) -> str:
 #: The table, column by column: its header and what it says of a row.
 _COLUMNS: tuple[tuple[tuple[str, ...], Callable[[ComparisonRow], Part]], ...] = (
     (("format",), lambda row: (row.name, "name")),
-    (("bits/", "weight"), lambda row: (f"{row.bits_per_weight:.2f}", "")),
+    (("",), lambda row: ("*" if row.pareto else "", "name")),
+    (("bits/", "weight"), lambda row: (f"{row.bits_per_weight:.3f}", "")),
     (("size",), lambda row: (byte_size(row.nbytes), "")),
     (("max", "error"), lambda row: (_figure(row.error.max_abs), "")),
     (("RMSE",), lambda row: (_figure(row.error.rmse), "")),
@@ -707,7 +594,11 @@ def _notes(comparison: Comparison) -> Iterator[str]:
     if comparison.skipped:
         skipped = ", ".join(f"{count:,} of {dtype}" for dtype, count in comparison.skipped)
         yield f"Skipped tensors of other kinds: {skipped}."
+    for reason in dict.fromkeys(reason for _, reason in comparison.left_out):
+        names = [name for name, why in comparison.left_out if why == reason]
+        yield f"Left out: {', '.join(names)}, which {reason.replace('needs', 'need', 1)}."
     yield from (f"{row.note}." for row in comparison.rows if row.note)
+    yield "* Pareto front: no row has a higher SQNR in as few bytes, or as high a one in fewer."
     yield (
         "Size and bits include scales and zero points. saturated: finite values that became Inf "
         "or NaN, or were clamped; to zero: other values that decode to 0."

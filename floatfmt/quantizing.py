@@ -18,7 +18,14 @@ import numpy as np
 from . import interop
 from .backends import Backend, Float64, current_backend, runs_reference
 from .backends.reference import philox
-from .codes import CodeWriter, code_dtype, decode_piece, encode_piece, quotients
+from .codes import (
+    CodeWriter,
+    DiscardedCodes,
+    code_dtype,
+    decode_piece,
+    encode_piece,
+    quotients,
+)
 from .elements import Codebook, Elements, Integers, ends_of, intervals, limits
 from .formats import Format, format
 from .groups import EVERYTHING, BlockGroups, Groups, Index, Piece, Section
@@ -26,7 +33,7 @@ from .quantized import Quantized
 from .rounding import Rounding, rules
 from .schemes import Scheme, find
 
-__all__ = ["Ends", "Parameters", "Plan", "double_scale", "run"]
+__all__ = ["Ends", "Parameters", "Plan", "Visit", "approximate", "double_scale", "run"]
 
 #: Values of a block of scales that are themselves quantised, as QLoRA does.
 DOUBLE_BLOCK = 256
@@ -37,6 +44,8 @@ CLIP_RATIOS = tuple(k / 100 for k in range(100, 19, -1))
 Parameters: TypeAlias = "tuple[Float64, Float64 | None]"
 #: The ends of a range that are given, in the shape of the parameters.
 Ends: TypeAlias = "tuple[np.ndarray | None, np.ndarray | None]"
+#: Takes some of the values, and what their codes stand for.
+Visit: TypeAlias = Callable[[np.ndarray, np.ndarray], None]
 
 
 class Plan(NamedTuple):
@@ -94,13 +103,34 @@ def run(
     return _result(job, stored, lambda array: interop.like(array, x))
 
 
+def approximate(values: np.ndarray, plan: Plan, groups: Groups, visit: Visit) -> Quantized:
+    """Quantise `values` without keeping the codes: `visit` sees, part by part, what they become.
+
+    What grows with the values is the scales, some 28 bytes each; the codes too, one byte each, if
+    rounding is not to nearest even. A part is small, or one block if that is not. Blocks that run
+    through values that do not lie in C order take a copy of these. Of the result, the codes alone
+    mean nothing. To be called in the backend's ``float_environment()``.
+    """
+    codes = DiscardedCodes(plan.elements, groups, values)
+    job = _Job(plan, groups, values, codes, (None, None), visit)
+    job.run(None)
+    return _result(job, codes.stored, lambda array: array)
+
+
 class _Job:
     """One array being quantised."""
 
     def __init__(
-        self, plan: Plan, groups: Groups, values: np.ndarray, codes: CodeWriter, ends: Ends
+        self,
+        plan: Plan,
+        groups: Groups,
+        values: np.ndarray,
+        codes: CodeWriter,
+        ends: Ends,
+        visit: Visit | None = None,
     ) -> None:
         self.plan, self.groups, self.codes, self.ends = plan, groups, codes, ends
+        self.visit = visit
         self.values, self.view = values, groups.view(values)
         self.backend = current_backend()
         self.is_integer = isinstance(plan.elements, Integers)
@@ -146,8 +176,22 @@ class _Job:
                 self._encode(values, codes, slab.parameters)
                 if lost:
                     self._saturate(self.view[slab.values], codes)
-                self.codes.done(slab.values, codes)
+                self._done(slab, codes)
                 self.nonfinite += lost
+
+    def _done(self, part: Section, codes: np.ndarray) -> None:
+        """Store a part's codes, and show what they stand for to who wants to see it."""
+        self.codes.done(part.values, codes)
+        if self.visit is None:
+            return
+        values, at = self.view[part.values], part.parameters
+        back = np.empty(values.shape, values.dtype.newbyteorder("="))
+        zero_point = None if self.zero_point is None else self.zero_point[at]
+        for piece in self.groups.pieces((codes, back), writes=1):
+            scale, zeros = self._parameters(piece, self.scale[at], zero_point)
+            part_codes, part_back = piece.arrays
+            decode_piece(self.plan.elements, self.backend, part_codes, part_back, scale, zeros)
+        self.visit(values, back)
 
     def _fuses(self) -> bool:
         """Return whether one pass finds scales and codes: every piece holds whole groups."""
@@ -181,7 +225,7 @@ class _Job:
                 self._report_not_finite()
             piece.put(scale, found)
             self.saturated += clamped
-        self.codes.done(section.values, codes)
+        self._done(section, codes)
 
     def _encode(self, values: np.ndarray, codes: np.ndarray, at: Index) -> None:
         """Write the codes of a section, whose parameters are `at` theirs."""
@@ -440,6 +484,11 @@ class _Job:
             self.saturated += clamped
             self.nonfinite += lost
             start += values.size
+        if self.visit is not None:
+            codes = self.groups.view(target)
+            for section in self.groups.sections():
+                for slab in self.groups.slabs(section):
+                    self._done(slab, codes[slab.values])
 
 
 def _fraction_bits(elements: Elements) -> int:

@@ -76,6 +76,8 @@ ORDER = (
     "checkpoint_conversion",
     "timing",
     "data",
+    "comparison_rows",
+    "comparison_plot",
     "compare",
     "audit",
     "bench",

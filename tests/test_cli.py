@@ -25,6 +25,7 @@ import safetensors.numpy
 
 import floatfmt as ff
 from floatfmt import cli
+from floatfmt.comparison_rows import DEFAULT_ROWS
 from floatfmt.data import SAMPLE_MODEL
 from floatfmt.inspection import inspect
 
@@ -206,7 +207,7 @@ def test_compare_shows_the_comparison_of_a_file(run, weights):
     code, out, err = run("compare", weights)
     assert (code, err) == (0, "")
     assert f"{weights}: 2,000 fp32 values" in " ".join(out.split())
-    for name in (*compare_module.DEFAULT_FORMATS, "1 of int64"):
+    for name in (*DEFAULT_ROWS, "1 of int64"):
         assert name in out
 
 
@@ -215,7 +216,47 @@ def test_compare_takes_a_tensor_and_formats(run, weights):
         "compare", weights, "--tensor", "wte", "--format", "bf16", "--format", "int8_absmax_row"
     )
     table = [line.split()[0] for line in out.split("\n\n")[1].splitlines()[2:]]
-    assert table == ["bf16", "int8_absmax_row", "(copy)"]
+    assert table == ["int8_absmax_row", "bf16", "(copy)"]
+
+
+def test_compare_takes_schemes_repeated_or_with_commas(run, weights):
+    _, out, _ = run("compare", weights, "--format", "int8", "--format", "nf4, mxfp4,", "--json")
+    rows = {row["name"]: row for row in json.loads(out)["rows"]}
+    assert list(rows) == ["mxfp4", "nf4", "int8"]
+    assert rows["nf4"]["nbytes"] == ff.quantize(WEIGHTS, "nf4").nbytes
+    assert {name for name, row in rows.items() if row["pareto"]} <= set(rows)
+
+
+def test_compare_plots_beside_what_it_prints(run, weights, tmp_path):
+    for name in ("out.svg", "out.png"):
+        code, out, err = run("compare", weights, "--plot", tmp_path / name, "--json")
+        assert (code, err, json.loads(out)["values"]) == (0, "", 2000)
+    svg = (tmp_path / "out.svg").read_text()
+    assert all(name in svg for name in DEFAULT_ROWS)
+
+
+def test_a_plot_that_cannot_be_written_is_one_line_before_the_work(run, tmp_path, monkeypatch):
+    missing = tmp_path / "missing.npy"  # said only if the work began
+    assert_one_line(run("compare", missing, "--plot", "out.gif"), "'out.gif'", ".svg")
+    assert_one_line(run("compare", missing, "--plot", tmp_path / "no" / "a.svg"), "no folder")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    plot = ("--plot", tmp_path / "a.svg")
+    assert_one_line(run("compare", missing, *plot), "pip install 'floatfmt[plot]'")
+
+
+@pytest.mark.parametrize("name", ["", "model.safetensors.index.json"])
+def test_compare_takes_a_directory_of_shards_or_its_index(run, tmp_path, name):
+    shards = {f"model-{i + 1}.safetensors": {f"w{i}": WEIGHTS * (i + 1)} for i in range(2)}
+    for file, tensors in shards.items():
+        safetensors.numpy.save_file(tensors, tmp_path / file)
+    weight_map = {tensor: file for file, tensors in shards.items() for tensor in tensors}
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    code, out, _ = run("compare", tmp_path / name, "--format", "nf4,int8_row", "--json")
+    card = json.loads(out)
+    assert (code, card["tensors"], card["values"]) == (0, 2, 4000)
+    parts = [ff.quantize(WEIGHTS * (i + 1), "nf4") for i in range(2)]
+    assert card["rows"][0]["nbytes"] == sum(q.nbytes for q in parts)
 
 
 def test_compare_json_is_the_comparison_and_nothing_else(run, weights):
@@ -297,7 +338,7 @@ def test_quantize_refuses_in_one_line_and_writes_nothing(
     run, weights, tmp_path, monkeypatch, args, words
 ):
     monkeypatch.chdir(tmp_path)
-    BAD_FILES["nan.npy"](Path("nan.npy"))
+    np.save("nan.npy", np.float32([1, np.nan]))
     Path("taken.safetensors").touch()
     Path("model.pt").write_bytes(pickle.dumps({}))
     Path("pickles").mkdir()
@@ -350,8 +391,6 @@ BAD_FILES = {
     "hostile.safetensors": hostile,
     "objects.npy": lambda path: path.write_bytes(pickle.dumps([object])),
     "ints.npy": lambda path: np.save(path, np.arange(3)),
-    "nan.npy": lambda path: np.save(path, np.float32([1, np.nan])),
-    "inf.npz": lambda path: np.savez(path, a=WEIGHTS, b=np.float64([[1, 2], [3, np.inf]])),
     "none.npy": lambda path: np.save(path, np.zeros(0)),
     "missing.npy": lambda path: None,
 }
@@ -371,16 +410,18 @@ def assert_one_line(result: tuple[int, str, str], *words: str) -> None:
 @pytest.mark.parametrize("as_json", [(), ("--json",)])
 def test_a_bad_file_is_one_line_that_names_it(run, tmp_path, name, as_json):
     BAD_FILES[name](tmp_path / name)
-    names_itself = name not in ("nan.npy", "inf.npz")
-    assert_one_line(run("compare", tmp_path / name, *as_json), *([name] if names_itself else []))
+    assert_one_line(run("compare", tmp_path / name, *as_json), name)
 
 
 def test_a_nan_is_named_with_its_tensor_and_place(run, tmp_path):
-    for name in ("nan.npy", "inf.npz"):
-        BAD_FILES[name](tmp_path / name)
-    assert_one_line(run("compare", tmp_path / "nan.npy"), "tensor 'nan'[1] is nan")
-    assert_one_line(run("compare", tmp_path / "inf.npz"), "tensor 'b'[1, 1] is inf")
-    assert run("compare", tmp_path / "nan.npy", "--format", "bf16")[0] == 0
+    np.save(tmp_path / "nan.npy", np.float32([1, np.nan]))
+    np.savez(tmp_path / "inf.npz", a=WEIGHTS, b=np.float64([[1, 2], [3, np.inf]]))
+    schemes = ("--format", "int8,nf4")
+    assert_one_line(run("compare", tmp_path / "nan.npy", *schemes), "tensor 'nan'[1] is nan")
+    assert_one_line(run("compare", tmp_path / "inf.npz", *schemes), "tensor 'b'[1, 1] is inf")
+    code, out, err = run("compare", tmp_path / "nan.npy")
+    assert (code, err) == (0, "")
+    assert "nvfp4, which need finite values: tensor 'nan'[1] is nan." in " ".join(out.split())
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -409,6 +450,9 @@ def test_an_unreadable_file_is_one_line(run, weights):
         (["inspect", "0x10000", "--code", "--format", "fp16"], ["0x10000"]),
         (["inspect", "\x1b[31m\n"], ["cannot read"]),
         (["compare", "{file}", "--format", "int8_absmx"], ["'int8_absmx'", "nearest: int8_absmax"]),
+        (["compare", "{file}", "--format", "bf16,nf5"], ["'nf5'", "nearest: nf4", "int4_block32"]),
+        (["compare", "{file}", "--format", " ,"], ["--format names no format"]),
+        (["compare", "{file}", "--format", "nvfp4_ceil"], ["nvfp4_ceil: scale_rule="]),
         (["compare", "{file}", "--tensor", "wet"], ["'wet'", "nearest: 'wte'"]),
         (["compare", "{file}", "--tensor", "ids"], ["'ids' holds int64", "floating-point"]),
         (["compare", "{file}", "{file}"], ["unexpected extra argument"]),
@@ -466,7 +510,7 @@ def test_a_real_interrupt_of_a_real_process_exits_with_130(tmp_path):
         # A shell starts what runs in its background with SIGINT ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from floatfmt.cli import main\n"
-        "module = importlib.import_module('floatfmt.compare')\n"
+        "module = importlib.import_module('floatfmt.comparison_rows')\n"
         "module.widened = lambda piece: os.kill(os.getpid(), signal.SIGINT)\n"
         f"main(['compare', {str(tmp_path / 'w.npy')!r}])"
     )
@@ -750,7 +794,8 @@ def test_a_pipe_gets_every_row_on_one_line_without_colour(weights):
         assert "…" not in ran.stdout
     rows = [line for line in ran.stdout.splitlines() if line.startswith("int8_zeropoint")]
     assert len(rows) == 1
-    assert len(rows[0].split()) == 1 + 9 + 1  # the size has a unit
+    cells = [cell for cell in rows[0].split() if cell != "*"]
+    assert len(cells) == 1 + 9 + 1  # the size has a unit
 
 
 class _Terminal:
