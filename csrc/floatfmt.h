@@ -179,7 +179,8 @@ void ff_power_scale(enum ff_isa isa, enum ff_power_rule rule, double largest, in
                     const double *amax, double *scale, size_t n);
 
 /* Writes n scales (high - low) / (qmax - qmin), rounded as above, and zero points
- * rint(qmin - low / scale), within +-2^62. Where high = low: abs(low), or 1 for 0, and 0.
+ * rint(qmin - low / scale), within +-2^62. Where high = low: abs(low), or 1 for 0, and 0;
+ * for negative values and no negative codes qmin + 1.
  * low, high: finite. */
 void ff_zeropoint_parameters(enum ff_isa isa, const struct ff_format *format, const double *low,
                              const double *high, int qmin, int qmax, double *scale,

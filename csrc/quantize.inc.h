@@ -173,7 +173,7 @@ static void zeropoint_parameters(const struct ff_format *f, const double *low, c
         if (low[i] == high[i]) {
             const double size = low[i] < 0 ? -low[i] : low[i];
             scale[i] = size == 0 ? 1 : round_scale(size, size, 1, &p);
-            zero_point[i] = 0;
+            zero_point[i] = low[i] < 0 && qmin >= 0 ? qmin + 1 : 0; /* for a code of -1 */
             continue;
         }
         const double spread = high[i] - low[i];

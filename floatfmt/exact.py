@@ -438,11 +438,13 @@ def zeropoint_parameters(
 ) -> tuple[Fraction, int]:
     """Return (scale, zero point) of zero-point quantisation of values from `low` to `high`.
 
-    A constant c has scale abs(c) (1 for c = 0) and zero point 0. A zero point beyond 2**62, which
+    A constant c has scale abs(c) (1 for c = 0) and zero point 0, or ``qmin + 1`` for negative c and
+    codes that are not. A zero point beyond 2**62, which
     takes a scale too large for its format, is limited to it.
     """
     if low == high:
-        return (_round_scale(abs(low), scale_format) if low else Fraction(1)), 0
+        zero_point = qmin + 1 if low < 0 and qmin >= 0 else 0
+        return (_round_scale(abs(low), scale_format) if low else Fraction(1)), zero_point
     scale = _round_scale(fl64(fl64(high - low) / (qmax - qmin)), scale_format)
     zero_point = round_half_even(fl64(qmin - fl64(low / scale)))
     return scale, min(max(zero_point, -(2**62)), 2**62)

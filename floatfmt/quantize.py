@@ -139,7 +139,8 @@ def quantize(
     Notes
     -----
     All zeros give codes 0, scale 1. A constant c has scale abs(c), rounded to `scale_dtype`, and
-    zero point 0 under zeropoint. An empty array gives an empty result with scale 1.
+    zero point 0 under zeropoint (1 for unsigned codes of negative c). An empty array gives an
+    empty result with scale 1.
 
     Unless a value is clamped, it comes back within half a step between the codes' values, as long
     as abs(x / scale) stays below 2**52: beyond, which takes an fp64 range far narrower than its
@@ -387,6 +388,8 @@ def _plan(
 
 def _integers(scheme: Scheme, bits: int | None, signed: bool | None) -> Integers:
     try:
+        if isinstance(bits, bool):
+            raise TypeError
         n = 8 if bits is None else operator.index(bits)
     except TypeError:
         raise TypeError(f"bits must be an integer, got {bits!r}") from None
@@ -459,6 +462,8 @@ def _groups(
             f"axis={axis!r} and block={block!r}: a block has a scale of its own on every other axis"
         )
     try:
+        if isinstance(block, bool):
+            raise TypeError
         size = operator.index(block)
     except TypeError:
         raise TypeError(f"block must be an integer, got {block!r}") from None

@@ -326,7 +326,8 @@ def zeropoint(
     if include_zero:
         low, high = min(low, Fraction(0)), max(high, Fraction(0))
     if low == high:
-        return round_scale(abs(low), scale_dtype) if low else Fraction(1), 0
+        zero = codes[0] + 1 if low < 0 <= codes[0] else 0
+        return round_scale(abs(low), scale_dtype) if low else Fraction(1), zero
     scale = round_scale(fl53(fl53(high - low) / (codes[1] - codes[0])), scale_dtype)
     zero = min(max(rint(fl(codes[0] - fl(low / scale))), -(2**62)), 2**62)
     return scale, min(max(zero, codes[0]), codes[1]) if include_zero else zero

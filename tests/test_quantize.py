@@ -170,6 +170,12 @@ def test_zeropoint_of_a_constant_is_its_sign_times_its_size(backend):
     assert q.dequantize().tolist() == [-2.5] * 3
 
 
+def test_unsigned_codes_keep_a_negative_constant(backend):
+    q = ff.zeropoint(np.full(3, -2.5, np.float32), signed=False)
+    assert (float(q.scale), int(q.zero_point), q.codes.tolist()) == (2.5, 1, [0, 0, 0])
+    assert (q.dequantize().tolist(), q.saturated) == ([-2.5] * 3, 0)
+
+
 @pytest.mark.parametrize(
     ("values", "scheme", "codes"),
     [

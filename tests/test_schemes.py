@@ -427,8 +427,8 @@ def test_packed_codes_hold_each_code_once_from_the_lowest_bits(bits, x, data):
         assert stored.tobytes() == as_one.to_bytes(nbytes, "little")
     if bits == 4 and rows.size:
         lowest = np.uint8(15)
-        unpacked = ff.unpack(q.packed, "uint4", rows.shape[-1])
-        assert np.array_equal(unpacked.reshape(rows.shape), rows & lowest)
+        again = ff.unpack(q.packed, "uint4", rows.shape[-1]).reshape(rows.shape)
+        assert np.array_equal(again, rows & lowest)
 
 
 STORED = [

@@ -432,7 +432,8 @@ def zeropoint_parameters(
 ) -> tuple[Float64, Float64]:
     """Return scales ``(high - low) / (qmax - qmin)`` and zero points, integers held in float64.
 
-    Where high = low = c the scale is abs(c), or 1 for c = 0, and the zero point 0.
+    Where high = low = c the scale is abs(c), or 1 for c = 0, and the zero point 0; for negative c
+    and codes that are not ``qmin + 1``.
     """
     levels = qmax - qmin
     with np.errstate(over="ignore"):
@@ -444,7 +445,9 @@ def zeropoint_parameters(
     size = np.abs(low)
     constant_scale = np.where(low == 0, 1.0, _round_scale(size, size, 1, scale_format))
     scale = np.where(constant, constant_scale, scale)
-    zero_point = np.where(constant, 0.0, np.rint(qmin - low / scale))
+    # Without negative codes a negative constant has that below the zero point.
+    of_constant = np.where((low < 0) & (qmin >= 0), qmin + 1.0, 0.0)
+    zero_point = np.where(constant, of_constant, np.rint(qmin - low / scale))
     # Only a scale that overflowed its format needs the limit; int64 has to hold the result.
     zero_point = np.clip(zero_point, -(2.0**62), 2.0**62)
     return scale, zero_point + 0.0  # + 0.0: never -0
