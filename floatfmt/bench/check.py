@@ -28,25 +28,32 @@ class Relation:
         The largest accepted difference of two codes; 0 asks for the same bits.
     because : str
         What the contender does differently.
+    share : float
+        The largest part of the elements that may differ; one element always may.
     """
 
     codes_apart: int
     because: str = ""
+    share: float = 1.0
 
 
 IDENTICAL = Relation(0)
 
 
 def arrays_of(result: Any) -> tuple[np.ndarray, ...]:
-    """Return a contender's result as arrays: codes or values first, then scale and zero point."""
+    """Return a contender's result as arrays: codes or values first, then what they go with.
+
+    What a result lacks, None there, is left out: zero points, a scale for the tensor.
+    """
     if isinstance(result, Fields):
         result = (result.sign, result.exponent, result.fraction)
     elif isinstance(result, Quantized):
-        result = (result.codes, result.scale, result.zero_point)
+        result = (result.codes, result.scale, result.zero_point, result.tensor_scale)
     parts = result if isinstance(result, tuple) else (result,)
     return tuple(
         interop.to_numpy(part.int_repr() if getattr(part, "is_quantized", False) else part)
         for part in parts
+        if part is not None
     )
 
 
@@ -101,6 +108,11 @@ def _count_in_array(what: str, expected: np.ndarray, got: np.ndarray, relation: 
         raise DisagreementError(
             f"{what}{index} is {got[at]!r}, expected {expected[at]!r} ({allowed}); "
             f"{len(too_far):,} of {got.size:,} elements are wrong"
+        )
+    if len(places) > max(1, relation.share * got.size):
+        raise DisagreementError(
+            f"{what}: {len(places):,} of {got.size:,} elements differ by up to "
+            f"{relation.codes_apart}, expected {100 * relation.share:g} % at most"
         )
     return len(places)
 
