@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -321,20 +321,28 @@ def _fused(parameters: Callable[..., tuple[float, int]]) -> tuple[Contender, ...
 # --- quantising by rows and blocks, and back ----------------------------------------------------
 
 CODED = ("codes", "scale", "tensor_scale")
+# An error of some 2^-24 of a quotient turns a code where a tie is as near: of 256 codes' ties and
+# normal values that are fewer than one in 10,000, of 16 codes' fewer than one in 100,000.
+RECIPROCAL_OF_ROWS = replace(RECIPROCAL, share=1e-4)
+FP32_QUOTIENT = replace(DIVIDES_IN_FP32, share=1e-4)
+LOWER_OF_A_TIE = Relation(
+    1, "multiplies by a rounded reciprocal and gives a tie to the lower code", share=1e-5
+)
+ROUNDED_SCALE = Relation(
+    1, "rounds a scale to fp32 first and multiplies by its reciprocal", share=1e-4
+)
+#: A bin is 3.1e-5 wide, and the codes next to 0 stand for values 5.5e-7 apart: from a bin's middle
+#: to its ends there are at most 4 of them. Less than 1 % of normal values lie between a bin's
+#: middle and a tie in it, of which there are 255.
+BINS = Relation(4, "looks codes up in 65,536 bins, wider than the steps near 0", share=0.01)
+#: At most 1 by floatfmt's scale, 1 by codes times magnitudes, 1/16 by 1/127, 1/2 by each result.
+OTHER_PRODUCT = Relation(
+    3, "multiplies by the largest magnitude and by 1/127, not by the stored scale"
+)
 BITSANDBYTES_ROWS = both(
-    *("bitsandbytes", quantizers.bitsandbytes_rows, None, RECIPROCAL),
+    *("bitsandbytes", quantizers.bitsandbytes_rows, None, RECIPROCAL_OF_ROWS),
     of_ours=lambda arrays: arrays[:2],
     of_its=quantizers.scale_of_127,
-)
-#: Of normal values fewer than one in a million lie so close to a tie.
-LOWER_OF_A_TIE = Relation(
-    1, "multiplies by a rounded reciprocal and gives a tie to the lower code", 1e-5
-)
-BINS = Relation(1, "looks codes up in 65,536 bins", 0.1)
-ROUNDED_SCALE = Relation(1, "rounds the block's scale twice and multiplies by a reciprocal", 1e-3)
-THREE_ROUNDINGS = Relation(
-    3, "multiplies by the largest magnitude and by a rounded 1/127, where floatfmt's scale is "
-    "rounded too"
 )
 
 
@@ -352,7 +360,7 @@ def _scheme_case(
     **options: Any,
 ) -> Case:
     """Return the case of quantising rows by a scheme and options of ``ff.quantize``."""
-    call = partial(quantize, scheme=scheme, **options)
+    call: Callable[[Any], Quantized] = partial(quantize, scheme=scheme, **options)
 
     def out(work: Work) -> np.ndarray:
         stored = call(work.x).packed  # fewer than 8 bits take less room than x's shape
@@ -395,7 +403,7 @@ _SCHEMES = (
         "absmax-int8-block32",
         "absmax int8, a scale for 32 values",
         5.125,
-        both("torch", quantizers.torch_absmax_blocks(32, 8), None, DIVIDES_IN_FP32),
+        both("torch", quantizers.torch_absmax_blocks(32, 8), None, FP32_QUOTIENT),
         "absmax",
         QUANTIZED,
         block=32,
@@ -405,7 +413,7 @@ _SCHEMES = (
         "absmax int4, packed, a scale for 32 values",
         4.625,
         both(
-            *("torch", quantizers.torch_absmax_blocks(32, 4), None, DIVIDES_IN_FP32),
+            *("torch", quantizers.torch_absmax_blocks(32, 4), None, FP32_QUOTIENT),
             of_its=quantizers.signed_codes,
         ),
         "absmax",
@@ -417,7 +425,7 @@ _SCHEMES = (
         "zeropoint-int8-rows",
         f"zero-point int8, a scale a row of {ROW}",
         5,
-        both("torch fused", quantizers.torch_zeropoint_rows, None, RECIPROCAL),
+        both("torch fused", quantizers.torch_zeropoint_rows, None, RECIPROCAL_OF_ROWS),
         "zeropoint",
         QUANTIZED,
         axis=0,
@@ -426,7 +434,7 @@ _SCHEMES = (
         "fp8_e4m3fn-rows",
         f"fp8_e4m3fn, a scale a row of {ROW}",
         5,
-        both("torch", quantizers.torch_fp8_rows, None, DIVIDES_IN_FP32),
+        both("torch", quantizers.torch_fp8_rows, None, FP32_QUOTIENT),
         "fp8_e4m3fn",
         axis=0,
     ),
@@ -469,9 +477,7 @@ _SCHEMES = (
         "mxfp8_e4m3fn",
         "mxfp8_e4m3fn, a scale for 32 values",
         5.03125,
-        both(
-            *("torchao", quantizers.torchao_mx("float8_e4m3fn")), of_its=quantizers.codes_first
-        ),
+        both(*("torchao", quantizers.torchao_mx("float8_e4m3fn")), of_its=quantizers.codes_first),
         "mxfp8_e4m3fn",
     ),
     _scheme_case(
@@ -491,9 +497,7 @@ _SCHEMES = (
         (
             *both("torch", quantizers.torch_dequantize_rows),
             *both("torch fused", quantizers.torch_dequantize_channels),
-            *both(
-                "bitsandbytes", quantizers.bitsandbytes_dequantize_rows, None, THREE_ROUNDINGS
-            ),
+            *both("bitsandbytes", quantizers.bitsandbytes_dequantize_rows, None, OTHER_PRODUCT),
         ),
         partial(absmax, axis=0),
     ),
@@ -617,7 +621,7 @@ _ROWS = (
         5,
         f"absmax int8, a scale a row of {ROW}",
         (
-            *both("torch given", quantizers.torch_given_per_channel, None, RECIPROCAL),
+            *both("torch given", quantizers.torch_given_per_channel, None, RECIPROCAL_OF_ROWS),
             *BITSANDBYTES_ROWS,
         ),
     ),

@@ -6,8 +6,6 @@ by one in x's shape, scales in that of floatfmt's.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
 import warnings
 from collections.abc import Iterator
@@ -18,9 +16,11 @@ from typing import Any
 import numpy as np
 
 from ..arrays import decode
+from ..codebooks import NF4
 from ..packing import unpack
-from ..schemes import SCHEMES
 from .contenders import Arrays, Builder, Run, Work, quietly, tensor
+
+__all__ = ["GFLOAT_BLOCKS_MAX_SIZE"]
 
 #: gfloat rounds and encodes blocks a value at a time in Python, some 50,000 values a second.
 GFLOAT_BLOCKS_MAX_SIZE = 2**12
@@ -33,7 +33,7 @@ def _silence() -> Iterator[None]:
     """Keep quiet what libraries say when imported, of GPUs and of torch's future."""
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -151,7 +151,7 @@ def torch_dequantize_nf4(work: Work) -> Run:
     """The expressions one would write: the values of both halves of a byte, times their scale."""
     torch, q = _torch(), work.more["quantized"]
     packed, scale = tensor(q.packed), tensor(q.scale).reshape(-1, 1)
-    table = torch.tensor(SCHEMES["nf4"].elements.values, dtype=torch.float32)
+    table = torch.tensor(NF4, dtype=torch.float32)
 
     def run() -> Any:
         codes = torch.stack((packed & 15, packed >> 4), dim=-1)
@@ -238,7 +238,7 @@ def torchao_mx(dtype: str) -> Builder:
 
 
 def codes_first(arrays: Arrays) -> Arrays:
-    """torchao returns the scales first."""
+    """Put the scales, which torchao returns first, behind the codes."""
     scale, codes, *rest = arrays
     return codes, scale, *rest
 
