@@ -259,6 +259,11 @@ def test_later_arrays_are_checked_too():
     wrong = np.nextafter(scale, np.float32(1))
     with pytest.raises(check.DisagreementError, match="scale is .*0.50000006.*, expected .*0.5"):
         check.count_differing("x", (CODES, wrong), (CODES, scale), ("codes", "scale"))
+    arrays = (*off_by(1), wrong), (CODES, scale), ("codes", "scale")
+    with pytest.raises(check.DisagreementError, match="scale is"):
+        check.count_differing("x", *arrays, ONE_APART)
+    scales_too = dataclasses.replace(ONE_APART, scales_too=True)
+    assert check.count_differing("x", *arrays, scales_too) == 2
 
 
 def test_minus_zero_is_not_zero():

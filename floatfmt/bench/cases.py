@@ -329,7 +329,7 @@ LOWER_OF_A_TIE = Relation(
     1, "multiplies by a rounded reciprocal and gives a tie to the lower code", share=1e-5
 )
 ROUNDED_SCALE = Relation(
-    1, "rounds a scale to fp32 first and multiplies by its reciprocal", share=1e-4
+    1, "rounds a scale to fp32 first and multiplies by its reciprocal", 1e-4, scales_too=True
 )
 #: A bin is 3.1e-5 wide, and the codes next to 0 stand for values 5.5e-7 apart: from a bin's middle
 #: to its ends there are at most 4 of them. Less than 1 % of normal values lie between a bin's

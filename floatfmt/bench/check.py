@@ -30,11 +30,14 @@ class Relation:
         What the contender does differently.
     share : float
         The largest part of the elements that may differ; one element always may.
+    scales_too : bool
+        Whether what comes after the codes may differ as they may; else it has to be the same.
     """
 
     codes_apart: int
     because: str = ""
     share: float = 1.0
+    scales_too: bool = False
 
 
 IDENTICAL = Relation(0)
@@ -84,9 +87,10 @@ def count_differing(
     """
     if not 1 <= len(got) <= len(expected):
         raise DisagreementError(f"{who}: {len(got)} arrays, expected {len(expected)}")
+    relations = [relation] + [relation if relation.scales_too else IDENTICAL] * len(got[1:])
     return sum(
-        _count_in_array(f"{who}: {name}", ours, theirs, relation)
-        for name, theirs, ours in zip(names, got, expected, strict=False)
+        _count_in_array(f"{who}: {name}", ours, theirs, accepted)
+        for name, theirs, ours, accepted in zip(names, got, expected, relations, strict=False)
     )
 
 
