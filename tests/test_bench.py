@@ -571,6 +571,14 @@ def test_a_report_carries_where_and_with_what():
     assert report["results"][0]["rows"][0]["times_as_fast_as"] == {"numpy": pytest.approx(5)}
 
 
+def test_a_report_says_whether_torch_asks_for_huge_pages(monkeypatch):
+    for setting, says_so in (("1", True), ("0", False)):
+        monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", setting)
+        report = report_of(MADE_UP)
+        assert report.to_dict()["software"]["torch_huge_pages"] == says_so
+        assert ("one thread; torch asks for huge pages" in printed(report)) == says_so
+
+
 def test_the_commit_is_read_from_gits_files(tmp_path):
     git = tmp_path / ".git"
     assert machine.commit(tmp_path) is None

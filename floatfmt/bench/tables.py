@@ -151,7 +151,8 @@ def environment_lines(environment: dict[str, Any]) -> Iterable[str]:
         f"floatfmt {software['floatfmt']} ({software['compiler'] or 'no C kernel'}; "
         f"{', '.join(software['backends'])}), Python {software['python']}, {versions}"
     )
-    yield f"{environment['date']}, commit {environment['commit'] or 'unknown'}, one thread"
+    pages = "; torch asks for huge pages" if software["torch_huge_pages"] else ""
+    yield f"{environment['date']}, commit {environment['commit'] or 'unknown'}, one thread{pages}"
 
 
 def print_report(report: Report, to: Console, *, targets: Sequence[Target] = ()) -> None:
