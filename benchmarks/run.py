@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure floatfmt against NumPy, torch, gfloat and copying; see README.md beside this file."""
+"""Measure floatfmt against other libraries and copying; see README.md beside this file."""
 
 import argparse
 import json
@@ -16,6 +16,8 @@ from floatfmt.bench.cases import (
     README_CASES,
     ROUNDING_ACCEPTANCE,
     ROUNDING_SIZE,
+    SCHEME_ACCEPTANCE,
+    SCHEME_CASES,
     Target,
 )
 from floatfmt.bench.check import DisagreementError
@@ -60,6 +62,13 @@ PRESETS = {
         3.0,
         targets=ROUNDING_ACCEPTANCE,
         grid=True,
+    ),
+    "schemes": Preset(
+        "quantising by rows and blocks, and back: the wanted ratios beside those measured",
+        (ACCEPTANCE_SIZE,),
+        8.0,
+        SCHEME_CASES,
+        targets=SCHEME_ACCEPTANCE,
     ),
     "readme": Preset(
         "the cases of the README's table, into the file that it is made from",

@@ -204,12 +204,24 @@ int64_t ff_quantize(enum ff_isa isa, enum ff_type type, const void *x, size_t ou
 }
 
 int64_t ff_quantize_absmax(enum ff_isa isa, enum ff_type type, const void *x, size_t channels,
-                           size_t inner, const struct ff_format *format, int qmax, double *scale,
-                           uint8_t *codes)
+                           size_t inner, const struct ff_scaling *scaling, int qmax, int packs,
+                           double *scale, uint8_t *codes)
 {
     int64_t clamped;
-    IN_DEFAULT_ENVIRONMENT(clamped = table(isa)->quantize_absmax[type](x, channels, inner, format,
-                                                                       qmax, scale, codes));
+    IN_DEFAULT_ENVIRONMENT(clamped = table(isa)->quantize_absmax[type](
+                               x, channels, inner, scaling, qmax, packs, scale, codes));
+    return clamped;
+}
+
+int64_t ff_quantize_intervals_absmax(enum ff_isa isa, enum ff_type type, const void *x,
+                                     size_t channels, size_t inner,
+                                     const struct ff_scaling *scaling,
+                                     const struct ff_intervals *intervals, int packs,
+                                     double *scale, uint8_t *codes)
+{
+    int64_t clamped;
+    IN_DEFAULT_ENVIRONMENT(clamped = table(isa)->quantize_intervals_absmax[type](
+                               x, channels, inner, scaling, intervals, packs, scale, codes));
     return clamped;
 }
 
@@ -248,4 +260,12 @@ void ff_dequantize_table(enum ff_isa isa, enum ff_type type, const uint8_t *code
 {
     IN_DEFAULT_ENVIRONMENT(table(isa)->dequantize_table[type](codes, outer, channels, inner, scale,
                                                               table_, entries, out));
+}
+
+void ff_dequantize_packed(enum ff_isa isa, enum ff_type type, const uint8_t *packed,
+                          size_t channels, size_t inner, const double *scale,
+                          const double *table_, void *out)
+{
+    IN_DEFAULT_ENVIRONMENT(
+        table(isa)->dequantize_packed[type](packed, channels, inner, scale, table_, out));
 }

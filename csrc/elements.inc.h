@@ -6,16 +6,16 @@
 /* Values and thresholds are compared as signed integers that are in the same order (FF_ORDER), so
  * -0 lies below 0, and "above" can be made to mean "at or above" by taking one off. */
 
-#define FF_DEFINE_ORDER(T, I, SIGN_AT, MAX)                                                        \
-    FF_INLINE I order_##T(const void *x, size_t i)                                                 \
+#define FF_DEFINE_ORDER(T, I, F, SIGN_AT, MAX, of_bits, to_bits)                                   \
+    FF_INLINE I order_##T(const void *x, size_t i, F factor)                                       \
     {                                                                                              \
-        const I bits = (I)load_##T(x, i);                                                          \
+        const I bits = (I)to_bits(of_bits(load_##T(x, i)) * factor);                               \
         return bits ^ (bits >> SIGN_AT & (MAX));                                                   \
     }
-FF_DEFINE_ORDER(f64, int64_t, 63, INT64_MAX)
-FF_DEFINE_ORDER(f32, int32_t, 31, INT32_MAX)
-FF_DEFINE_ORDER(f16, int32_t, 31, INT32_MAX)
-FF_DEFINE_ORDER(bf16, int32_t, 31, INT32_MAX)
+FF_DEFINE_ORDER(f64, int64_t, double, 63, INT64_MAX, double_of_bits, bits_of_double)
+FF_DEFINE_ORDER(f32, int32_t, float, 31, INT32_MAX, float_of_bits, bits_of_float)
+FF_DEFINE_ORDER(f16, int32_t, float, 31, INT32_MAX, float_of_bits, bits_of_float)
+FF_DEFINE_ORDER(bf16, int32_t, float, 31, INT32_MAX, float_of_bits, bits_of_float)
 
 /* The place that values below t do not exceed, and others do; t is no -0. */
 FF_INLINE int32_t place32(double t)
@@ -36,6 +36,10 @@ enum { FF_FEW = 15 }; /* thresholds that are counted one by one; more are search
 #define FF_COUNT_FEW_32
 #endif
 #define FF_COUNT_FEW_64
+#ifndef FF_FEW_EDGES_32
+#define FF_FEW_EDGES_32
+#endif
+#define FF_FEW_EDGES_64
 #define FF_COUNT_15(x, p)                                                                          \
     ((x > p[0]) + (x > p[1]) + (x > p[2]) + (x > p[3]) + (x > p[4]) + (x > p[5]) + (x > p[6]) +    \
      (x > p[7]) + (x > p[8]) + (x > p[9]) + (x > p[10]) + (x > p[11]) + (x > p[12]) +              \
@@ -80,6 +84,15 @@ static void name_codes(const struct ff_intervals *v, uint8_t *codes, size_t n)
             codes[i] = v->code[codes[i]];
 }
 
+/* Names n codes from index `start` on, and stores them if they are packed. */
+static void store_counts(const struct ff_intervals *v, int packs, uint8_t *loose, uint8_t *codes,
+                         size_t start, size_t n)
+{
+    name_codes(v, packs ? loose : codes + start, n);
+    if (packs)
+        pack4(loose, codes + start / 2, 0, n);
+}
+
 /* Writes the places of a channel's thresholds, those that there are not being MAX: what a value's
  * place has to exceed. `room` is a constant where it is 16. In steps, each a loop that becomes
  * vectors of one width. */
@@ -117,6 +130,7 @@ static void name_codes(const struct ff_intervals *v, uint8_t *codes, size_t n)
     FF_LOOP void edges_of##W(const struct ff_intervals *restrict v, double scale,                  \
                              I *restrict edges)                                                    \
     {                                                                                              \
+        FF_FEW_EDGES_##W;                                                                          \
         if (v->n <= FF_FEW)                                                                        \
             edges##W(v, scale, FF_FEW + 1, edges);                                                 \
         else                                                                                       \
@@ -125,15 +139,43 @@ static void name_codes(const struct ff_intervals *v, uint8_t *codes, size_t n)
 FF_DEFINE_EDGES(32, int32_t, float, INT32_MAX, bits_of_float)
 FF_DEFINE_EDGES(64, int64_t, double, INT64_MAX, bits_of_double)
 
-/* Writes the places of values. Returns how many are not between low and high, or -1 if any is NaN or
- * Inf, which have the extreme places. */
-#define FF_DEFINE_INTERVALS(T, S, W, I, INFINITY_PLACE)                                            \
-    FF_LOOP int64_t place_values_##T(const S *restrict x, I low, I high, I *restrict places,       \
-                                     size_t n)                                                     \
+/* Whether float32 divides values by the scale without changing an answer: it is a power of two, and
+ * what becomes inexact lies far below every threshold but those that go by the sign. */
+FF_INLINE int is_exact_divisor(const struct ff_intervals *v, double scale)
+{
+    const uint64_t fraction = bits_of_double(scale) & UINT64_C(0x000fffffffffffff);
+    return v->is_far_from_0 && fraction == 0 && scale >= 0x1p-60 && scale <= 0x1p60;
+}
+
+/* What a channel's values are compared with, once they have been multiplied by factor; scale is that
+ * of the edges.
+ *
+ * place_values writes the places of values. It returns how many are not between low and high, or -1
+ * if any is NaN or Inf, which have the extreme places. */
+#define FF_DEFINE_INTERVALS(T, S, W, I, F, INFINITY_PLACE, DIVIDES)                                \
+    struct edges_##T {                                                                             \
+        double scale;                                                                              \
+        F factor;                                                                                  \
+        I low, high, places[255];                                                                  \
+    };                                                                                             \
+    static void set_edges_##T(struct edges_##T *e, const struct ff_intervals *v, double scale,     \
+                              int divides)                                                         \
+    {                                                                                              \
+        const double wanted = divides ? 1 : scale;                                                 \
+        e->factor = divides ? (F)(1 / scale) : 1;                                                  \
+        if (e->scale == wanted)                                                                    \
+            return;                                                                                \
+        e->scale = wanted;                                                                         \
+        edges_of##W(v, wanted, e->places);                                                         \
+        e->low = -1 - place##W(-v->low * wanted + 0.0); /* -low is above a value that is below */  \
+        e->high = place##W(v->high * wanted + 0.0);                                                \
+    }                                                                                              \
+    FF_LOOP int64_t place_values_##T(const S *restrict x, F factor, I low, I high,                 \
+                                     I *restrict places, size_t n)                                 \
     {                                                                                              \
         I most = 0, least = 0;                                                                     \
         for (size_t i = 0; i < n; i++) {                                                           \
-            const I place = order_##T(x, i);                                                       \
+            const I place = order_##T(x, i, factor);                                               \
             most = place > most ? place : most;                                                    \
             least = place < least ? place : least;                                                 \
             places[i] = place;                                                                     \
@@ -146,39 +188,113 @@ FF_DEFINE_EDGES(64, int64_t, double, INT64_MAX, bits_of_double)
                 outside += (places[i] < low) | (places[i] > high);                                 \
         return outside;                                                                            \
     }                                                                                              \
+    /* n <= FF_BLOCK */                                                                            \
+    static int64_t intervals_block_##T(const S *x, size_t n, double scale,                         \
+                                       const struct ff_intervals *v, struct edges_##T *e,          \
+                                       uint8_t *codes)                                             \
+    {                                                                                              \
+        I places[FF_BLOCK];                                                                        \
+        int64_t clamped = place_values_##T(x, e->factor, e->low, e->high, places, n);              \
+        if (clamped < 0 && e->factor != 1) { /* the quotient may have been too large */            \
+            set_edges_##T(e, v, scale, 0);                                                         \
+            clamped = place_values_##T(x, e->factor, e->low, e->high, places, n);                  \
+        }                                                                                          \
+        if (clamped < 0)                                                                           \
+            return -1;                                                                             \
+        if (v->n <= FF_FEW)                                                                        \
+            count_few##W(e->places, places, codes, n);                                             \
+        else                                                                                       \
+            search##W(e->places, places, codes, n);                                                \
+        return clamped;                                                                            \
+    }                                                                                              \
+    /* The same for values that are finite and not clamped. */                                     \
+    FF_LOOP void bounded_block_##T(const S *restrict x, size_t n, const struct ff_intervals *v,    \
+                                   const struct edges_##T *restrict e, uint8_t *restrict index)    \
+    {                                                                                              \
+        I places[FF_BLOCK];                                                                        \
+        size_t i = 0;                                                                              \
+        if (v->n <= FF_FEW) {                                                                      \
+            FF_COUNT_BOUNDED_##T;                                                                  \
+        }                                                                                          \
+        const size_t rest = n - i;                                                                 \
+        for (size_t k = 0; k < rest; k++)                                                          \
+            places[k] = order_##T(x, i + k, e->factor);                                            \
+        if (v->n <= FF_FEW)                                                                        \
+            count_few##W(e->places, places, index + i, rest);                                      \
+        else                                                                                       \
+            search##W(e->places, places, index + i, rest);                                         \
+    }                                                                                              \
     static int64_t quantize_intervals_##T(const void *x_, size_t outer, size_t channels,           \
                                           size_t inner, const double *scale,                       \
                                           const struct ff_intervals *v, uint8_t *codes)            \
     {                                                                                              \
         const S *x = x_;                                                                           \
-        I places[FF_BLOCK], edges[255];                                                            \
+        struct edges_##T e = {.scale = -1};                                                        \
         int64_t clamped = 0;                                                                       \
         for (size_t c = 0; c < channels; c++) {                                                    \
-            edges_of##W(v, scale[c], edges);                                                       \
-            /* Symmetric, so that below low is above -low. */                                      \
-            const I low = -1 - place##W(-v->low * scale[c] + 0.0);                                 \
-            const I high = place##W(v->high * scale[c] + 0.0);                                     \
+            set_edges_##T(&e, v, scale[c], DIVIDES(v, scale[c]));                                  \
             for (size_t o = 0; o < outer; o++)                                                     \
                 for (size_t i = 0; i < inner; i += FF_BLOCK) {                                     \
                     const size_t n = inner - i < FF_BLOCK ? inner - i : FF_BLOCK;                  \
                     const size_t at = (o * channels + c) * inner + i;                              \
-                    const int64_t more = place_values_##T(x + at, low, high, places, n);           \
+                    const int64_t more =                                                           \
+                        intervals_block_##T(x + at, n, scale[c], v, &e, codes + at);               \
                     if (more < 0)                                                                  \
                         return -1;                                                                 \
                     clamped += more;                                                               \
-                    if (v->n <= FF_FEW)                                                            \
-                        count_few##W(edges, places, codes + at, n);                                \
-                    else                                                                           \
-                        search##W(edges, places, codes + at, n);                                   \
                 }                                                                                  \
         }                                                                                          \
         name_codes(v, codes, outer * channels * inner);                                            \
         return clamped;                                                                            \
+    }                                                                                              \
+    static int64_t quantize_intervals_absmax_##T(const void *x_, size_t channels, size_t inner,    \
+                                                 const struct ff_scaling *s,                       \
+                                                 const struct ff_intervals *v, int packs,          \
+                                                 double *scale, uint8_t *codes_)                   \
+    {                                                                                              \
+        const struct scaling_plan plan = scaling_plan_of(s);                                       \
+        struct edges_##T e = {.scale = -1};                                                        \
+        uint8_t loose[FF_CHUNK]; /* of several blocks: short loops are slow */                     \
+        size_t start = 0, held = 0;                                                                \
+        int64_t clamped = 0;                                                                       \
+        for (size_t c = 0; c < channels; c++) {                                                    \
+            const S *x = (const S *)x_ + c * inner;                                                \
+            const double amax = value_of_##T(amax_run_##T(x, inner, 0));                           \
+            if (!(amax <= DBL_MAX))                                                                \
+                return -1;                                                                         \
+            scale[c] = scale_of(amax, &plan);                                                      \
+            set_edges_##T(&e, v, scale[c], DIVIDES(v, scale[c]));                                  \
+            const int bounded = amax < v->high * scale[c] && -amax > v->low * scale[c];            \
+            for (size_t i = 0; i < inner; i += FF_BLOCK) {                                         \
+                const size_t n = inner - i < FF_BLOCK ? inner - i : FF_BLOCK;                      \
+                if (held + n > FF_CHUNK) {                                                         \
+                    store_counts(v, packs, loose, codes_, start, held);                            \
+                    start += held, held = 0;                                                       \
+                }                                                                                  \
+                if (c + 1 < channels)                                                              \
+                    prefetch(x + i, n * sizeof(S), inner * sizeof(S));                             \
+                uint8_t *counts = packs ? loose + held : codes_ + start + held;                    \
+                if (bounded)                                                                       \
+                    bounded_block_##T(x + i, n, v, &e, counts);                                    \
+                else                                                                               \
+                    clamped += intervals_block_##T(x + i, n, scale[c], v, &e, counts);             \
+                held += n;                                                                         \
+            }                                                                                      \
+        }                                                                                          \
+        store_counts(v, packs, loose, codes_, start, held);                                        \
+        return clamped;                                                                            \
     }
-FF_DEFINE_INTERVALS(f64, int64_t, 64, int64_t, INT64_C(0x7ff0000000000000))
-FF_DEFINE_INTERVALS(f32, int32_t, 32, int32_t, 0x7f800000)
-FF_DEFINE_INTERVALS(f16, int16_t, 32, int32_t, 0x7f800000)
-FF_DEFINE_INTERVALS(bf16, int16_t, 32, int32_t, 0x7f800000)
+#define FF_NEVER(v, scale) 0
+#ifndef FF_COUNT_BOUNDED_f32
+#define FF_COUNT_BOUNDED_f32
+#endif
+#define FF_COUNT_BOUNDED_f64
+#define FF_COUNT_BOUNDED_f16
+#define FF_COUNT_BOUNDED_bf16
+FF_DEFINE_INTERVALS(f64, int64_t, 64, int64_t, double, INT64_C(0x7ff0000000000000), FF_NEVER)
+FF_DEFINE_INTERVALS(f32, int32_t, 32, int32_t, float, 0x7f800000, is_exact_divisor)
+FF_DEFINE_INTERVALS(f16, int16_t, 32, int32_t, float, 0x7f800000, is_exact_divisor)
+FF_DEFINE_INTERVALS(bf16, int16_t, 32, int32_t, float, 0x7f800000, is_exact_divisor)
 
 /* --- formats ----------------------------------------------------------------------------------- */
 
@@ -305,33 +421,11 @@ FF_DEFINE_QUANTIZE_FORMAT(f32, int32_t)
 FF_DEFINE_QUANTIZE_FORMAT(f16, int16_t)
 FF_DEFINE_QUANTIZE_FORMAT(bf16, int16_t)
 
-/* --- scales that are powers of two ------------------------------------------------------------- */
-
-static void power_scale(enum ff_power_rule rule, double largest, int fraction_bits,
-                        const double *amax, double *scale, size_t n)
-{
-    const uint64_t fraction = UINT64_C(0x000fffffffffffff), most = bits_of_double(largest);
-    /* What carries into the exponent: any fraction at all; half a place of the elements or more;
-     * more than the largest element's fraction. */
-    uint64_t add = 0;
-    if (rule == FF_POWER_CEIL)
-        add = fraction;
-    if (rule == FF_POWER_EVEN)
-        add = UINT64_C(1) << (51 - fraction_bits);
-    if (rule == FF_POWER_RCEIL)
-        add = fraction - (most & fraction);
-    for (size_t i = 0; i < n; i++) {
-        const int64_t e = (int64_t)((bits_of_double(amax[i]) + add) >> 52) - (int64_t)(most >> 52);
-        const int64_t clamped = e < -127 ? -127 : e > 127 ? 127 : e;
-        const double power = double_of_bits((uint64_t)(clamped + 1023) << 52);
-        scale[i] = amax[i] == 0 ? 1 : power;
-    }
-}
-
 /* --- values of a table ------------------------------------------------------------------------- */
 
 #ifndef FF_LOOK_UP_16
 #define FF_LOOK_UP_16
+#define FF_LOOK_UP_PACKED
 #endif
 
 #define FF_DEFINE_DEQUANTIZE_TABLE(T)                                                              \
@@ -349,19 +443,41 @@ static void power_scale(enum ff_power_rule rule, double largest, int fraction_bi
         for (size_t o = 0; o < outer; o++)                                                         \
             for (size_t c = 0; c < channels; c++)                                                  \
                 table_run_##T(codes, (o * channels + c) * inner, inner, table, scale[c], out);     \
+    }                                                                                              \
+    static void dequantize_packed_##T(const uint8_t *packed, size_t channels, size_t inner,        \
+                                      const double *scale, const double *table, void *out)         \
+    {                                                                                              \
+        uint8_t codes[FF_BLOCK];                                                                   \
+        for (size_t c = 0; c < channels; c++)                                                      \
+            for (size_t i = 0; i < inner; i += FF_BLOCK) {                                         \
+                const size_t n = inner - i < FF_BLOCK ? inner - i : FF_BLOCK;                      \
+                const size_t at = c * inner + i;                                                   \
+                unpack4(packed + at / 2, codes, 0, n);                                             \
+                for (size_t k = 0; k < n; k++)                                                     \
+                    store_##T(out, at + k, table[codes[k]] * scale[c]);                            \
+            }                                                                                      \
     }
 FF_DEFINE_DEQUANTIZE_TABLE(f64)
 FF_DEFINE_DEQUANTIZE_TABLE(f16)
 FF_DEFINE_DEQUANTIZE_TABLE(bf16)
 
-/* A small table is multiplied once for each channel, and then only looked up. */
-FF_LOOP void few_run_f32(const uint8_t *restrict codes, size_t n, const double *restrict table,
-                         double scale, float *restrict out)
+/* A small table is multiplied once for each channel, and then only looked up. Packed codes are two a
+ * byte, the first in its low bits; n is even then. */
+FF_LOOP void few_run_f32(const uint8_t *restrict codes, int is_packed, size_t n,
+                         const double *restrict table, double scale, float *restrict out)
 {
     float t[16];
     for (int k = 0; k < 16; k++)
         t[k] = (float)clamp(table[k] * scale, (double)FLT_MAX);
     size_t i = 0;
+    if (is_packed) {
+        FF_LOOK_UP_PACKED;
+        for (; i < n; i += 2) {
+            out[i] = t[codes[i / 2] & 15];
+            out[i + 1] = t[codes[i / 2] >> 4];
+        }
+        return;
+    }
     FF_LOOK_UP_16;
     for (; i < n; i++)
         out[i] = t[codes[i] & 15];
@@ -400,10 +516,17 @@ static void dequantize_table_f32(const uint8_t *codes, size_t outer, size_t chan
             const size_t at = (o * channels + c) * inner;
             const float s = (float)clamp(scale[c], (double)FLT_MAX);
             if (entries <= 16 && inner >= 16)
-                few_run_f32(codes + at, inner, table, scale[c], out + at);
+                few_run_f32(codes + at, 0, inner, table, scale[c], out + at);
             else if (exact && s == scale[c])
                 float_run_f32(codes + at, inner, narrow, s, out + at);
             else
                 table_run_f32(codes + at, inner, table, scale[c], out + at);
         }
+}
+
+static void dequantize_packed_f32(const uint8_t *packed, size_t channels, size_t inner,
+                                  const double *scale, const double *table, void *out)
+{
+    for (size_t c = 0; c < channels; c++)
+        few_run_f32(packed + c * inner / 2, 1, inner, table, scale[c], (float *)out + c * inner);
 }

@@ -85,12 +85,24 @@ enum ff_order { FF_AS_COUNTED = 0, FF_SIGN_AND_MAGNITUDE = 1, FF_LOOKED_UP = 2 }
  * takes_zero: 1 where both do; else 0. Values less than low or greater than high count as clamped. */
 struct ff_intervals {
     int32_t n;
-    int32_t order;       /* an enum ff_order */
+    int32_t order;         /* an enum ff_order */
+    int32_t is_far_from_0; /* 1: thresholds are 0 with takes_equal alone, or beyond +-2^-40 */
+    int32_t is_spaced;     /* 1: neighbours are 2^-30 apart, and 2^-30 of their size */
+    uint32_t first_equal;  /* bit k is takes_equal[k], k < 16; of zeros likewise */
+    uint32_t first_zero;
     double low, high;
     double threshold[255];
     int64_t takes_equal[255];
     int64_t takes_zero[255];
     uint8_t code[256];
+};
+
+/* How scales follow from the largest magnitudes. */
+struct ff_scaling {
+    struct ff_format format; /* that of scales; of no use with a power_rule */
+    double largest;          /* what the largest magnitude becomes: a normal double */
+    int32_t power_rule;      /* an enum ff_power_rule, or -1: amax / largest, as ff_absmax_scale */
+    int32_t fraction_bits;   /* as for ff_power_scale */
 };
 
 /* Returns 1 if this build has the level and this machine can run it, else 0. */
@@ -194,11 +206,19 @@ int64_t ff_quantize(enum ff_isa isa, enum ff_type type, const void *x, size_t ou
                     size_t channels, size_t inner, const double *scale, const double *zero_point,
                     int qmin, int qmax, uint8_t *codes);
 
-/* ff_amax, ff_absmax_scale and ff_quantize with qmin = -qmax in one pass, for an outer length of 1.
- * Returns as ff_quantize does. */
+/* Scales and codes in one pass, for an outer length of 1: ff_amax, ff_absmax_scale or ff_power_scale,
+ * and ff_quantize with qmin = -qmax. packs: codes go two a byte, the first in its low bits; inner is
+ * even and qmax at most 7. Returns as ff_quantize does. */
 int64_t ff_quantize_absmax(enum ff_isa isa, enum ff_type type, const void *x, size_t channels,
-                           size_t inner, const struct ff_format *format, int qmax, double *scale,
-                           uint8_t *codes);
+                           size_t inner, const struct ff_scaling *scaling, int qmax, int packs,
+                           double *scale, uint8_t *codes);
+
+/* The same with ff_quantize_intervals, which has to have no more than 16 codes if it packs. */
+int64_t ff_quantize_intervals_absmax(enum ff_isa isa, enum ff_type type, const void *x,
+                                     size_t channels, size_t inner,
+                                     const struct ff_scaling *scaling,
+                                     const struct ff_intervals *intervals, int packs,
+                                     double *scale, uint8_t *codes);
 
 /* Writes the code of the interval that x lies in, thresholds being multiplied by scale in double.
  * scale: finite, >= 0. Returns as ff_quantize does. */
@@ -225,3 +245,9 @@ void ff_dequantize(enum ff_isa isa, enum ff_type type, const uint8_t *codes, int
 void ff_dequantize_table(enum ff_isa isa, enum ff_type type, const uint8_t *codes, size_t outer,
                          size_t channels, size_t inner, const double *scale, const double *table,
                          int entries, void *out);
+
+/* The same for 4-bit codes that are packed, two a byte, the first in its low bits; an outer length of
+ * 1, and inner even. table: 16 finite values. */
+void ff_dequantize_packed(enum ff_isa isa, enum ff_type type, const uint8_t *packed,
+                          size_t channels, size_t inner, const double *scale, const double *table,
+                          void *out);

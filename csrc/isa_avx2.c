@@ -58,6 +58,20 @@ FF_INLINE __m256i count_8(__m256i low, __m256i high, __m256i middle, __m256i x)
             _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(codes + i)));                   \
         _mm256_storeu_ps(out + i, _mm256_castsi256_ps(pick_8(low, high, at)));                     \
     }
+#define FF_LOOK_UP_PACKED                                                                          \
+    const __m256i low = _mm256_castps_si256(_mm256_loadu_ps(t));                                   \
+    const __m256i high = _mm256_castps_si256(_mm256_loadu_ps(t + 8));                              \
+    const __m128i low_bits = _mm_set1_epi8(15);                                                    \
+    for (; i + 16 <= n; i += 16) {                                                                 \
+        const __m128i two = _mm_loadl_epi64((const __m128i *)(codes + i / 2));                     \
+        const __m128i first = _mm_and_si128(two, low_bits);                                        \
+        const __m128i second = _mm_and_si128(_mm_srli_epi16(two, 4), low_bits);                    \
+        const __m128i all = _mm_unpacklo_epi8(first, second);                                      \
+        const __m256i left = pick_8(low, high, _mm256_cvtepu8_epi32(all));                         \
+        const __m256i right = pick_8(low, high, _mm256_cvtepu8_epi32(_mm_srli_si128(all, 8)));     \
+        _mm256_storeu_ps(out + i, _mm256_castsi256_ps(left));                                      \
+        _mm256_storeu_ps(out + i + 8, _mm256_castsi256_ps(right));                                 \
+    }
 #define FF_TABLE ff_kernels_avx2
 #include "kernels.inc.h"
 

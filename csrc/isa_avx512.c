@@ -66,6 +66,52 @@ FF_INLINE __m512i count_16(__m512i table, __m512i middle, __m512i x)
     return at;
 }
 
+/* From values to counts without a buffer between. */
+#define FF_COUNT_BOUNDED_f32                                                                       \
+    const __m512i table = _mm512_loadu_si512(e->places), middle = _mm512_set1_epi32(e->places[7]); \
+    const __m512 factor = _mm512_set1_ps(e->factor);                                               \
+    for (; i + 16 <= n; i += 16)                                                                   \
+    _mm_storeu_si128((__m128i *)(index + i),                                                       \
+                     _mm512_cvtepi32_epi8(count_16(table, middle, order_16(x + i, factor))))
+FF_INLINE __m512i order_16(const void *x, __m512 factor)
+{
+    const __m512i bits = _mm512_castps_si512(_mm512_mul_ps(_mm512_loadu_ps(x), factor));
+    const __m512i flip =
+        _mm512_and_si512(_mm512_srai_epi32(bits, 31), _mm512_set1_epi32(INT32_MAX));
+    return _mm512_xor_si512(bits, flip);
+}
+
+/* Thresholds of a channel in two registers; rounded down by the conversion itself. Beyond 2^-900 none
+ * of their products is a subnormal double, so those that are spaced stay in order. */
+#define FF_FEW_EDGES_32                                                                            \
+    if (v->n <= FF_FEW && v->is_spaced && scale > 0x1p-900) {                                      \
+        const __m256i left = few_edges(v->threshold, scale, v->first_equal, v->first_zero);        \
+        const __m256i right =                                                                      \
+            few_edges(v->threshold + 8, scale, v->first_equal >> 8, v->first_zero >> 8);           \
+        const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(left), right, 1);           \
+        const __mmask16 used = (__mmask16)((1u << v->n) - 1);                                      \
+        _mm512_storeu_si512(edges,                                                                 \
+                            _mm512_mask_mov_epi32(_mm512_set1_epi32(INT32_MAX), used, both));      \
+        return;                                                                                    \
+    }
+FF_INLINE __m256i few_edges(const double *threshold, double scale, uint32_t equals, uint32_t zeros)
+{
+    const __m512d zero = _mm512_setzero_pd();
+    const __m512d t =
+        _mm512_add_pd(_mm512_mul_pd(_mm512_loadu_pd(threshold), _mm512_set1_pd(scale)), zero);
+    const __m256 floor =
+        _mm512_cvt_roundpd_ps(t, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+    const __mmask8 equal =
+        _mm512_cmp_pd_mask(_mm512_cvtps_pd(floor), t, _CMP_EQ_OQ) & (__mmask8)equals;
+    const __mmask8 at_zero = _mm512_cmp_pd_mask(t, zero, _CMP_EQ_OQ) & equal & (__mmask8)zeros;
+    const __m256i bits = _mm256_castps_si256(floor), one = _mm256_set1_epi32(1);
+    const __m256i flip =
+        _mm256_and_si256(_mm256_srai_epi32(bits, 31), _mm256_set1_epi32(INT32_MAX));
+    const __m256i place = _mm256_mask_sub_epi32(_mm256_xor_si256(bits, flip), equal,
+                                                _mm256_xor_si256(bits, flip), one);
+    return _mm256_mask_sub_epi32(place, at_zero, place, one);
+}
+
 /* A table of 16 floats in one register. */
 #define FF_LOOK_UP_16                                                                              \
     const __m512 values = _mm512_loadu_ps(t);                                                      \
@@ -73,6 +119,17 @@ FF_INLINE __m512i count_16(__m512i table, __m512i middle, __m512i x)
     _mm512_storeu_ps(out + i, _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(          \
                                                         (const __m128i *)(codes + i))),            \
                                                     values))
+/* Of two codes a byte: nibbles side by side, then as above. */
+#define FF_LOOK_UP_PACKED                                                                          \
+    const __m512 values = _mm512_loadu_ps(t);                                                      \
+    const __m128i low_bits = _mm_set1_epi8(15);                                                    \
+    for (; i + 16 <= n; i += 16) {                                                                 \
+        const __m128i two = _mm_loadl_epi64((const __m128i *)(codes + i / 2));                     \
+        const __m128i first = _mm_and_si128(two, low_bits);                                        \
+        const __m128i second = _mm_and_si128(_mm_srli_epi16(two, 4), low_bits);                    \
+        const __m512i at = _mm512_cvtepu8_epi32(_mm_unpacklo_epi8(first, second));                 \
+        _mm512_storeu_ps(out + i, _mm512_permutexvar_ps(at, values));                              \
+    }
 #define FF_TABLE ff_kernels_avx512
 #include "kernels.inc.h"
 FF_REGION_END

@@ -27,8 +27,12 @@ struct ff_kernels {
                                  double *, double *, size_t);
     int64_t (*quantize[FF_TYPES])(const void *, size_t, size_t, size_t, const double *,
                                   const double *, int, int, uint8_t *);
-    int64_t (*quantize_absmax[FF_TYPES])(const void *, size_t, size_t, const struct ff_format *,
-                                         int, double *, uint8_t *);
+    int64_t (*quantize_absmax[FF_TYPES])(const void *, size_t, size_t, const struct ff_scaling *,
+                                         int, int, double *, uint8_t *);
+    int64_t (*quantize_intervals_absmax[FF_TYPES])(const void *, size_t, size_t,
+                                                   const struct ff_scaling *,
+                                                   const struct ff_intervals *, int, double *,
+                                                   uint8_t *);
     int64_t (*quantize_intervals[FF_TYPES])(const void *, size_t, size_t, size_t, const double *,
                                             const struct ff_intervals *, uint8_t *);
     int64_t (*quantize_format[FF_TYPES])(const void *, size_t, size_t, size_t, const double *,
@@ -38,6 +42,8 @@ struct ff_kernels {
                                  const double *, void *);
     void (*dequantize_table[FF_TYPES])(const uint8_t *, size_t, size_t, size_t, const double *,
                                        const double *, int, void *);
+    void (*dequantize_packed[FF_TYPES])(const uint8_t *, size_t, size_t, const double *,
+                                        const double *, void *);
 };
 
 extern const struct ff_kernels ff_kernels_baseline;

@@ -28,6 +28,8 @@ const struct ff_kernels FF_TABLE = {
     .quantize = {quantize_f64, quantize_f32, quantize_f16, quantize_bf16},
     .quantize_absmax = {quantize_absmax_f64, quantize_absmax_f32, quantize_absmax_f16,
                         quantize_absmax_bf16},
+    .quantize_intervals_absmax = {quantize_intervals_absmax_f64, quantize_intervals_absmax_f32,
+                                  quantize_intervals_absmax_f16, quantize_intervals_absmax_bf16},
     .quantize_intervals = {quantize_intervals_f64, quantize_intervals_f32, quantize_intervals_f16,
                            quantize_intervals_bf16},
     .quantize_format = {quantize_format_f64, quantize_format_f32, quantize_format_f16,
@@ -35,4 +37,6 @@ const struct ff_kernels FF_TABLE = {
     .dequantize = {dequantize_f64, dequantize_f32, dequantize_f16, dequantize_bf16},
     .dequantize_table = {dequantize_table_f64, dequantize_table_f32, dequantize_table_f16,
                          dequantize_table_bf16},
+    .dequantize_packed = {dequantize_packed_f64, dequantize_packed_f32, dequantize_packed_f16,
+                          dequantize_packed_bf16},
 };

@@ -163,6 +163,65 @@ static void absmax_scale(const struct ff_format *f, const double *amax, double l
         scale[i] = amax[i] == 0 ? 1 : round_scale(amax[i], amax[i] / largest, largest, &p);
 }
 
+/* What carries into the exponent of amax: any fraction at all; half a place of the elements or more;
+ * more than the largest element's fraction. */
+static uint64_t power_carry(enum ff_power_rule rule, double largest, int fraction_bits)
+{
+    const uint64_t fraction = UINT64_C(0x000fffffffffffff);
+    switch (rule) {
+    case FF_POWER_CEIL: return fraction;
+    case FF_POWER_EVEN: return UINT64_C(1) << (51 - fraction_bits);
+    case FF_POWER_RCEIL: return fraction - (bits_of_double(largest) & fraction);
+    default: return 0;
+    }
+}
+
+FF_INLINE double power_scale_of(double amax, uint64_t carry, int64_t top)
+{
+    const int64_t e = (int64_t)((bits_of_double(amax) + carry) >> 52) - top;
+    const int64_t clamped = e < -127 ? -127 : e > 127 ? 127 : e;
+    return amax == 0 ? 1 : double_of_bits((uint64_t)(clamped + 1023) << 52);
+}
+
+static void power_scale(enum ff_power_rule rule, double largest, int fraction_bits,
+                        const double *amax, double *scale, size_t n)
+{
+    const uint64_t carry = power_carry(rule, largest, fraction_bits);
+    const int64_t top = (int64_t)(bits_of_double(largest) >> 52);
+    for (size_t i = 0; i < n; i++)
+        scale[i] = power_scale_of(amax[i], carry, top);
+}
+
+/* An ff_scaling, ready for use. */
+struct scaling_plan {
+    struct scale_plan rounding;
+    double largest;
+    uint64_t carry;
+    int64_t top;
+    int is_power;
+};
+
+static struct scaling_plan scaling_plan_of(const struct ff_scaling *s)
+{
+    const int is_power = s->power_rule >= 0;
+    return (struct scaling_plan){
+        .rounding = scale_plan_of(s->format),
+        .largest = s->largest,
+        .carry = is_power ? power_carry((enum ff_power_rule)s->power_rule, s->largest,
+                                        s->fraction_bits)
+                          : 0,
+        .top = (int64_t)(bits_of_double(s->largest) >> 52),
+        .is_power = is_power,
+    };
+}
+
+FF_INLINE double scale_of(double amax, const struct scaling_plan *p)
+{
+    if (p->is_power)
+        return power_scale_of(amax, p->carry, p->top);
+    return amax == 0 ? 1 : round_scale(amax, amax / p->largest, p->largest, &p->rounding);
+}
+
 static void zeropoint_parameters(const struct ff_format *f, const double *low, const double *high,
                                  int qmin, int qmax, double *scale, double *zero_point, size_t n)
 {
@@ -366,38 +425,54 @@ FF_DEFINE_QUANTIZE(f32, int32_t)
 FF_DEFINE_QUANTIZE(f16, int16_t)
 FF_DEFINE_QUANTIZE(bf16, int16_t)
 
+/* Asks for what is to be read after the n values at x, a channel of `inner` later. */
+FF_INLINE void prefetch(const void *x, size_t n, size_t inner)
+{
+    const size_t ahead = inner < 65536 ? inner : 65536;
+    for (size_t k = 0; k < n; k += 64)
+        __builtin_prefetch((const char *)x + ahead + k);
+}
+
 /* Scale and codes of every channel while its values are in the cache, and the next ones on their
- * way there. A value that its scale, having been rounded, makes the code after qmax is clamped. */
+ * way there. */
 #define FF_DEFINE_QUANTIZE_ABSMAX(T, I)                                                            \
     static int64_t quantize_absmax_##T(const void *x_, size_t channels, size_t inner,              \
-                                       const struct ff_format *f, int qmax, double *scale,         \
-                                       uint8_t *codes_)                                            \
+                                       const struct ff_scaling *s, int qmax, int packs,            \
+                                       double *scale, uint8_t *codes_)                             \
     {                                                                                              \
-        const struct scale_plan plan = scale_plan_of(*f);                                          \
-        const double zero = 0, most = qmax;                                                        \
-        const size_t ahead = inner * sizeof(I) < 65536 ? inner * sizeof(I) : 65536;                \
+        const struct scaling_plan plan = scaling_plan_of(s);                                       \
+        const double zero = 0;                                                                     \
+        uint8_t loose[FF_CHUNK]; /* of several channels: short loops are slow */                   \
+        size_t start = 0, held = 0;                                                                \
         struct parameters p;                                                                       \
         int64_t clamped = 0;                                                                       \
         for (size_t c = 0; c < channels; c++) {                                                    \
             const I *x = (const I *)x_ + c * inner;                                                \
-            uint8_t *codes = codes_ + c * inner;                                                   \
             const double amax = value_of_##T(amax_run_##T(x, inner, 0));                           \
             if (!(amax <= DBL_MAX))                                                                \
                 return -1;                                                                         \
-            scale[c] = amax == 0 ? 1 : round_scale(amax, amax / most, most, &plan);                \
+            scale[c] = scale_of(amax, &plan);                                                      \
             prepare(&p, scale + c, &zero, 1, -qmax, qmax);                                         \
-            if (!(amax < (qmax + 0.25) * scale[c])) {                                              \
-                clamped += quantize_run_##T(x, inner, &p, codes);                                  \
-                continue;                                                                          \
-            }                                                                                      \
+            /* Else the scale, having been rounded, may make the largest value the next code. */   \
+            const int bounded = amax < (qmax + 0.25) * scale[c];                                   \
             for (size_t i = 0; i < inner; i += FF_BLOCK) {                                         \
                 const size_t n = inner - i < FF_BLOCK ? inner - i : FF_BLOCK;                      \
+                if (packs && held + n > FF_CHUNK) {                                                \
+                    pack4(loose, codes_ + start / 2, 0, held);                                     \
+                    start += held, held = 0;                                                       \
+                }                                                                                  \
+                uint8_t *codes = packs ? loose + held : codes_ + c * inner + i;                    \
+                held += n;                                                                         \
                 if (c + 1 < channels)                                                              \
-                    for (size_t k = 0; k < n * sizeof(I); k += 64)                                 \
-                        __builtin_prefetch((const char *)(x + i) + ahead + k);                     \
-                quantize_bounded_##T(x + i, n, &p, codes + i);                                     \
+                    prefetch(x + i, n * sizeof(I), inner * sizeof(I));                             \
+                if (bounded)                                                                       \
+                    quantize_bounded_##T(x + i, n, &p, codes);                                     \
+                else                                                                               \
+                    clamped += quantize_block_##T(x + i, n, &p, 0, codes);                         \
             }                                                                                      \
         }                                                                                          \
+        if (packs)                                                                                 \
+            pack4(loose, codes_ + start / 2, 0, held);                                             \
         return clamped;                                                                            \
     }
 FF_DEFINE_QUANTIZE_ABSMAX(f64, int64_t)

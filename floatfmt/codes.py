@@ -22,6 +22,7 @@ __all__ = [
     "code_dtype",
     "decode_piece",
     "encode_piece",
+    "is_compared",
     "quotients",
 ]
 
@@ -88,6 +89,11 @@ class CodeWriter:
         if np.may_share_memory(stored, values):
             raise ValueError("out= overlaps the input")
         return stored
+
+    @property
+    def in_whole_bytes(self) -> bool:
+        """Whether packed rows end with a byte, and all lie one after another in memory."""
+        return self.rows[-1] * self.elements.bits % 8 == 0 and interop.is_plain(self.stored)
 
     def whole(self) -> np.ndarray:
         """Return an array for all codes, in the values' shape."""
@@ -177,7 +183,7 @@ def all_codes(stored: np.ndarray, elements: Elements, groups: Groups) -> np.ndar
 # --- pieces -------------------------------------------------------------------------------------
 
 
-def _is_compared(elements: Elements) -> bool:
+def is_compared(elements: Elements) -> bool:
     """Return whether values become codes by comparing them with thresholds."""
     return isinstance(elements, Codebook) or (
         isinstance(elements, Format) and elements.bits <= COMPARED_BITS
@@ -196,7 +202,7 @@ def encode_piece(
     if isinstance(elements, Integers):
         assert zeros is not None
         return backend.quantize(x, scale, zeros, elements.qmin, elements.qmax, codes)
-    if _is_compared(elements):
+    if is_compared(elements):
         if (scale < LEAST_COMPARED_SCALE).any():  # fp64's alone
             if not np.isfinite(x).all():
                 return -1

@@ -23,6 +23,7 @@ __all__ = [
     "Elements",
     "Integers",
     "Intervals",
+    "Scaling",
     "ends_of",
     "intervals",
     "limits",
@@ -134,6 +135,28 @@ class Codebook:
 
 Elements: TypeAlias = "Integers | Codebook | Format"
 
+
+class Scaling(NamedTuple):
+    """How a scale follows from the largest magnitude of a group.
+
+    Attributes
+    ----------
+    format : Format
+        Of the scale.
+    largest : float
+        What the largest magnitude becomes.
+    power_rule : str or None
+        Of `schemes.POWER_RULES`, for a power of two; else it is amax / largest, rounded.
+    fraction_bits : int
+        The elements', for the rule "even".
+    """
+
+    format: Format
+    largest: float
+    power_rule: str | None = None
+    fraction_bits: int = 0
+
+
 #: What is above a threshold besides greater values; the C kernel knows the same numbers.
 ABOVE, AT_OR_ABOVE, BY_SIGN = 0, 1, 2
 
@@ -236,10 +259,17 @@ def _edge(below: _Rung, above: _Rung, mode: Rounding) -> tuple[float, int]:
 
 
 @functools.lru_cache(maxsize=64)
-def table(elements: Codebook | Format) -> np.ndarray:
-    """Return the values of all codes as 256 float64; 0 where there is none that is finite."""
+def table(elements: Elements) -> np.ndarray:
+    """Return the values of all codes as 256 float64; 0 where there is none that is finite.
+
+    Negative integers are where their low bits are.
+    """
     values = np.zeros(256)
-    if isinstance(elements, Codebook):
+    if isinstance(elements, Integers):
+        codes = np.arange(2**elements.bits)
+        negative = elements.signed & (codes >= 2 ** (elements.bits - 1))
+        values[codes] = codes - negative * 2**elements.bits
+    elif isinstance(elements, Codebook):
         values[: len(elements.values)] = elements.values
     else:
         for rung in _ladder(elements):

@@ -92,6 +92,16 @@ class AxisGroups:
         """Whether no block is short."""
         return True
 
+    @property
+    def in_rows(self) -> bool:
+        """Whether the values of a group are neighbours in C order."""
+        return self.axes == tuple(range(len(self.axes)))
+
+    @property
+    def size(self) -> int:
+        """How many values a group has."""
+        return math.prod(n for a, n in enumerate(self.shape) if a not in self.axes)
+
     def view(self, array: np.ndarray) -> np.ndarray:
         """Return an array of the values' shape as sections index it."""
         return array
@@ -233,6 +243,16 @@ class BlockGroups:
     def are_whole(self) -> bool:
         """Whether no block is short."""
         return self._rows[-1] % self.block == 0
+
+    @property
+    def in_rows(self) -> bool:
+        """Whether the values of a group are neighbours in C order."""
+        return self.axis in (None, len(self.shape) - 1)
+
+    @property
+    def size(self) -> int:
+        """How many values a group has, if it is not short."""
+        return self.block
 
     def view(self, array: np.ndarray) -> np.ndarray:
         """Return an array of the values' shape as sections index it.

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from . import interop
-from .backends import Backend, current_backend
+from .backends import Backend, current_backend, runs_reference
 from .codes import CodeReader, all_codes, decode_piece
 from .conventions import dequantized, find
-from .elements import Elements
+from .elements import Elements, Integers, table
 from .formats import Format, FormatLike, format
 from .groups import AxisGroups, BlockGroups, Groups
 from .rounding import rules
@@ -254,20 +254,59 @@ def _decode_all(q: Quantized, values: np.ndarray, backend: Backend) -> None:
     target = values
     if flat and not values.flags.c_contiguous:
         target = np.empty(values.shape, values.dtype)
-    reader = CodeReader(stored, q.elements, groups)
     with backend.float_environment():
         scale = groups.from_scales(wide(q.scale))
         if q.tensor_scale is not None:
             scale = scale * float(wide(q.tensor_scale))
         zeros = None if q.zero_point is None else groups.from_scales(wide(q.zero_point))
-        view = groups.view(target)
-        for section in groups.sections():
-            for slab in groups.slabs(section) if q.bits < 8 else [section]:
-                out = view[slab.values]
-                at = slab.parameters
-                for piece in groups.pieces((reader.section(slab.values, out.shape), out), writes=1):
-                    codes, part = piece.arrays
-                    z = None if zeros is None else piece.of(zeros[at])
-                    decode_piece(q.elements, backend, codes, part, piece.of(scale[at]), z)
+        if not _decode_plain(q, groups, stored, target, scale, zeros, backend):
+            _decode_sections(q, groups, stored, target, scale, zeros, backend)
         if target is not values:
             values[...] = target
+
+
+def _decode_plain(
+    q: Quantized,
+    groups: Groups,
+    stored: np.ndarray,
+    target: np.ndarray,
+    scale: np.ndarray,
+    zeros: np.ndarray | None,
+    backend: Backend,
+) -> bool:
+    """Have a kernel read all codes as they lie in memory; return whether it can."""
+    plain = interop.is_plain(stored) and interop.is_plain(target)
+    if runs_reference(backend) or not (plain and groups.in_rows and groups.are_whole):
+        return False
+    shape = (1, scale.size, groups.size)
+    flat = np.ascontiguousarray(scale).reshape(-1)
+    if q.bits == 8:
+        z = None if zeros is None else np.ascontiguousarray(zeros).reshape(-1)
+        decode_piece(q.elements, backend, stored.reshape(shape), target.reshape(shape), flat, z)
+        return True
+    has_table = not isinstance(q.elements, Integers) or (zeros is not None and not zeros.any())
+    in_pairs = q.bits == 4 and groups.size % 2 == 0 and groups.rows_in_order[-1] % 2 == 0
+    if has_table and in_pairs:
+        values = table(q.elements)[:16]
+        backend.dequantize_packed(stored, flat, values, target.reshape(shape))
+    return has_table and in_pairs
+
+
+def _decode_sections(
+    q: Quantized,
+    groups: Groups,
+    stored: np.ndarray,
+    target: np.ndarray,
+    scale: np.ndarray,
+    zeros: np.ndarray | None,
+    backend: Backend,
+) -> None:
+    reader = CodeReader(stored, q.elements, groups)
+    view = groups.view(target)
+    for section in groups.sections():
+        for slab in groups.slabs(section) if q.bits < 8 else [section]:
+            out, at = view[slab.values], slab.parameters
+            for piece in groups.pieces((reader.section(slab.values, out.shape), out), writes=1):
+                codes, part = piece.arrays
+                z = None if zeros is None else piece.of(zeros[at])
+                decode_piece(q.elements, backend, codes, part, piece.of(scale[at]), z)

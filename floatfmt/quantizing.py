@@ -24,11 +24,21 @@ from .codes import (
     code_dtype,
     decode_piece,
     encode_piece,
+    is_compared,
     quotients,
 )
-from .elements import Codebook, Elements, Integers, ends_of, intervals, limits
+from .elements import (
+    Codebook,
+    Elements,
+    Integers,
+    Intervals,
+    Scaling,
+    ends_of,
+    intervals,
+    limits,
+)
 from .formats import Format, format
-from .groups import EVERYTHING, BlockGroups, Groups, Index, Piece, Section
+from .groups import BlockGroups, Groups, Index, Piece, Section
 from .quantized import Quantized
 from .rounding import Rounding, rules
 from .schemes import Scheme, find
@@ -163,10 +173,13 @@ class _Job:
     # --- sections
 
     def _by_sections(self, finds: bool) -> None:
-        fuses = finds and self._fuses()
-        for section in [EVERYTHING] if fuses and self._is_plain() else self.groups.sections():
-            if fuses:
-                self._find_and_encode(section)
+        fused = self._fused_elements() if finds else None
+        if fused is not None and self._lies_plain():
+            self._find_and_encode_all(fused)
+            return
+        for section in self.groups.sections():
+            if fused is not None:
+                self._find_and_encode(section, fused)
                 continue
             if finds:
                 self._find(section)
@@ -193,39 +206,68 @@ class _Job:
             decode_piece(self.plan.elements, self.backend, part_codes, part_back, scale, zeros)
         self.visit(values, back)
 
-    def _fuses(self) -> bool:
-        """Return whether one pass finds scales and codes: every piece holds whole groups."""
+    def _fused_elements(self) -> int | Intervals | None:
+        """Return what one pass turns values into: the largest integer, or intervals; or None.
+
+        A pass finds scales and codes, so every piece has to hold whole groups.
+        """
         plan, groups = self.plan, self.groups
-        options = (plan.power_rule, plan.clip, *self.ends)
-        if any(option is not None for option in options):
-            return False
-        if plan.scheme.name != "absmax" or plan.nonfinite != "error":
-            return False
-        if isinstance(groups, BlockGroups):
-            return True
-        in_rows = groups.axes == tuple(range(len(groups.axes))) and interop.is_plain(self.values)
-        return in_rows and not runs_reference(self.backend) and not self.codes.is_packed
+        is_usual = plan.clip is None and self.ends == (None, None) and plan.nonfinite == "error"
+        if not is_usual or plan.scheme.spread != "amax" or plan.scheme.two_level:
+            return None
+        if not isinstance(groups, BlockGroups):
+            if not (groups.in_rows and interop.is_plain(self.values)) or runs_reference(
+                self.backend
+            ):
+                return None
+        if isinstance(plan.elements, Integers):
+            return plan.elements.qmax
+        fits = is_compared(plan.elements) and plan.source.name != "fp64"
+        return intervals(plan.elements) if fits else None
 
-    def _is_plain(self) -> bool:
+    def _lies_plain(self) -> bool:
         """Return whether a kernel can have all values and all codes as they lie in memory."""
-        if self.codes.all is None or runs_reference(self.backend) or not self.groups.are_whole:
+        codes, groups = self.codes, self.groups
+        if runs_reference(self.backend) or self.visit is not None or not groups.are_whole:
             return False
-        return interop.is_plain(self.view) and interop.is_plain(self.groups.view(self.codes.all))
+        if not interop.is_plain(self.view):
+            return False
+        if codes.is_packed:
+            in_pairs = codes.elements.bits == 4 and groups.size % 2 == 0
+            return in_pairs and codes.all is None and codes.in_whole_bytes
+        return codes.all is not None and interop.is_plain(groups.view(codes.all))
 
-    def _find_and_encode(self, section: Section) -> None:
+    def _find_and_encode_all(self, elements: int | Intervals) -> None:
+        shape = (1, self.scale.size, self.groups.size)
+        codes = self.codes.stored if self.codes.is_packed else self.codes.all
+        assert codes is not None
+        scale, clamped = self.backend.quantize_absmax(
+            self.view.reshape(shape), self._scaling(), elements, self.codes.is_packed, codes
+        )
+        if clamped < 0:
+            self._report_not_finite()
+        self.scale, self.saturated = scale.reshape(self.scale.shape), clamped
+
+    def _find_and_encode(self, section: Section, elements: int | Intervals) -> None:
         values, scale = self.view[section.values], self.scale[section.parameters]
         codes = self.codes.section(section.values, values.shape)
-        elements = self.plan.elements
-        assert isinstance(elements, Integers)
         for piece in self.groups.pieces((values, codes), writes=1):
+            x, target = piece.arrays
             found, clamped = self.backend.quantize_absmax(
-                piece.arrays[0], self.plan.scale_format, elements.qmax, piece.arrays[1]
+                x, self._scaling(), elements, False, target
             )
             if clamped < 0:
                 self._report_not_finite()
             piece.put(scale, found)
             self.saturated += clamped
         self._done(section, codes)
+
+    def _scaling(self) -> Scaling:
+        """Return how scales follow from largest magnitudes."""
+        plan = self.plan
+        largest = plan.largest * (1.0 if self.tensor_scale is None else self.tensor_scale)
+        bits = _fraction_bits(plan.elements)
+        return Scaling(plan.scale_format, largest, plan.power_rule, bits)
 
     def _encode(self, values: np.ndarray, codes: np.ndarray, at: Index) -> None:
         """Write the codes of a section, whose parameters are `at` theirs."""
@@ -339,12 +381,7 @@ class _Job:
             if plan.include_zero:  # a coarse scale may push it out
                 zeros = np.clip(zeros, elements.qmin, elements.qmax)
             return scale.reshape(shape), zeros.reshape(shape)
-        if plan.power_rule is not None:
-            bits = _fraction_bits(plan.elements)
-            scale = backend.power_scale(high, plan.power_rule, plan.largest, bits)
-        else:
-            largest = plan.largest * (1.0 if self.tensor_scale is None else self.tensor_scale)
-            scale = backend.absmax_scale(high, plan.scale_format, largest)
+        scale = scales_of(backend, high, self._scaling())
         return scale.reshape(shape), np.zeros(shape) if self.is_integer else None
 
     def _quantize_scales(self) -> None:
@@ -489,6 +526,12 @@ class _Job:
             for section in self.groups.sections():
                 for slab in self.groups.slabs(section):
                     self._done(slab, codes[slab.values])
+
+
+def scales_of(backend: Backend, amax: Float64, how: Scaling) -> Float64:
+    if how.power_rule is None:
+        return backend.absmax_scale(amax, how.format, how.largest)
+    return backend.power_scale(amax, how.power_rule, how.largest, how.fraction_bits)
 
 
 def _fraction_bits(elements: Elements) -> int:

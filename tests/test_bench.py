@@ -15,7 +15,17 @@ import pytest
 
 import floatfmt as ff
 from floatfmt.backends import native
-from floatfmt.bench import cases, check, contenders, inputs, machine, peers, rounding, run, tables
+from floatfmt.bench import (
+    cases,
+    check,
+    contenders,
+    inputs,
+    machine,
+    peers,
+    rounding,
+    run,
+    tables,
+)
 from floatfmt.bench.results import Report, Result, Row
 from floatfmt.rounding import rules
 from floatfmt.timing import Timing, interleaved
@@ -107,7 +117,7 @@ def test_the_readmes_cases_are_among_the_cases():
 
 
 def test_acceptance_names_contenders_that_there_are():
-    for target in (*cases.ACCEPTANCE, *cases.ROUNDING_ACCEPTANCE):
+    for target in (*cases.ACCEPTANCE, *cases.ROUNDING_ACCEPTANCE, *cases.SCHEME_ACCEPTANCE):
         assert target.contender in {c.name for c in cases.CASES[target.case].contenders}
 
 
@@ -194,11 +204,66 @@ def test_two_codes_apart_are_too_many():
         check.count_differing("x", off_by(-2), (CODES,), ("codes",), ONE_APART)
 
 
+def test_more_differences_than_the_accepted_share_are_too_many():
+    codes = np.zeros(1000, np.int8)
+    few, many = codes.copy(), codes.copy()
+    few[:10], many[:11] = 1, 1
+    relation = check.Relation(1, "rounds otherwise", share=0.01)
+    assert check.count_differing("x", (few,), (codes,), ("codes",), relation) == 10
+    with pytest.raises(check.DisagreementError, match="codes: 11 of 1,000 .* 1 % at most"):
+        check.count_differing("x", (many,), (codes,), ("codes",), relation)
+    assert check.count_differing("x", off_by(1), (CODES,), ("codes",), relation) == 1  # of ten
+
+
+F32 = np.float32
+
+
+def swapped(packed):
+    """Return 4-bit codes packed in the other order."""
+    return packed << 4 | packed >> 4
+
+
+def test_what_a_result_lacks_is_not_compared():
+    codes, scale, tensor_scale = check.arrays_of(ff.quantize(np.ones((2, 16), np.float32), "nvfp4"))
+    assert (codes.shape, scale.shape, tensor_scale.shape) == ((2, 16), (2, 1), ())
+    assert len(check.arrays_of((CODES, None, None))) == 1
+
+
+@pytest.mark.usefixtures("untimed")
+@pytest.mark.parametrize(
+    ("case", "peer", "wrong"),
+    [
+        ("nf4", "bitsandbytes", lambda packed, scale: (swapped(packed), scale)),
+        ("nf4", "bitsandbytes", lambda packed, scale: (packed, 2 * scale)),
+        ("dynamic8", "bitsandbytes", lambda codes, scale: (codes + np.uint8(5), scale)),
+        ("absmax-int8-rows", "bitsandbytes", lambda codes, largest: (codes, 2 * largest)),
+        ("dequantize-int8-rows", "bitsandbytes", lambda values: (values * F32(1.000001),)),
+        ("dequantize-nf4", "bitsandbytes", lambda values: (-values,)),
+        ("mxfp4", "gfloat", lambda values: (2 * values,)),
+        ("mxfp4", "torchao", lambda scale, packed: (scale, swapped(packed))),
+        ("nvfp4", "torchao", lambda scale, packed, whole: (scale, packed, 2 * whole)),
+    ],
+)
+def test_a_library_that_quantises_otherwise_is_found_out(case, peer, wrong):
+    pytest.importorskip(peer)
+    row = cases.CASES[case]
+    contender = next(one for one in row.contenders if one.name == peer)
+    ours = tuple(one for one in row.contenders if one.peer == "floatfmt")
+    changed = dataclasses.replace(contender, of_its=lambda arrays: contender.of_its(wrong(*arrays)))
+    with pytest.raises(check.DisagreementError, match=rf"{case}.*{peer} \(new\)"):
+        run.measure(task(dataclasses.replace(row, contenders=(*ours, changed))), budget_s=0)
+
+
 def test_later_arrays_are_checked_too():
     scale = np.array(0.5, np.float32)
     wrong = np.nextafter(scale, np.float32(1))
     with pytest.raises(check.DisagreementError, match="scale is .*0.50000006.*, expected .*0.5"):
         check.count_differing("x", (CODES, wrong), (CODES, scale), ("codes", "scale"))
+    arrays = (*off_by(1), wrong), (CODES, scale), ("codes", "scale")
+    with pytest.raises(check.DisagreementError, match="scale is"):
+        check.count_differing("x", *arrays, ONE_APART)
+    scales_too = dataclasses.replace(ONE_APART, scales_too=True)
+    assert check.count_differing("x", *arrays, scales_too) == 2
 
 
 def test_minus_zero_is_not_zero():
@@ -219,6 +284,9 @@ def test_accepted_differences_are_printed():
     text = printed(report_of(result))
     assert "numpy: 1 of 1,024 elements (0.098 %) differ from floatfmt's by one code" in text
     assert "because it rounds otherwise" in text
+    further = dataclasses.replace(result.rows[-1], codes_apart=3)
+    text = printed(report_of(dataclasses.replace(result, rows=(*result.rows[:-1], further))))
+    assert "differ from floatfmt's by at most 3 codes, because" in text
 
 
 # --- every format in every mode -----------------------------------------------------------------
@@ -301,7 +369,7 @@ def test_a_peer_that_is_not_installed_has_no_version():
 @pytest.mark.usefixtures("hurried")
 def test_missing_peers_are_listed(monkeypatch):
     rows = (
-        *(peer for peer in peers.PEERS if peer.name != "torch"),
+        *(peer for peer in peers.PEERS if peer.installed and peer.name != "torch"),
         peers.Peer("no_such_library_of_numbers"),
     )
     monkeypatch.setattr(peers, "PEERS", rows)
@@ -312,7 +380,7 @@ def test_missing_peers_are_listed(monkeypatch):
     text = printed(report, targets=cases.ACCEPTANCE)
     assert "no_such_library_of_numbers missing" in text
     assert "missing, because not installed: torch article, torch in place, torch fused" in text
-    assert any("torch fused" in line and line.endswith("missing") for line in text.splitlines())
+    assert any("torch fused" in line and " missing " in line for line in text.splitlines())
 
 
 def test_torch_computes_on_one_thread_and_gets_its_own_back():
@@ -325,6 +393,30 @@ def test_torch_computes_on_one_thread_and_gets_its_own_back():
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_bitsandbytes_computes_on_one_thread():
+    torch = pytest.importorskip("torch")
+    cextension = pytest.importorskip("bitsandbytes.cextension")
+    threads = cextension.lib._lib.omp_get_max_threads  # of the runtime that its kernels call
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert threads() == 2
+        with peers.on_one_thread():
+            assert threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_libraries_say_nothing_of_themselves():
+    code = (
+        "from floatfmt.bench import peers, quantizers;"
+        "'bitsandbytes' in peers.installed() and quantizers._bitsandbytes();"
+        "'torchao' in peers.installed() and (quantizers._mx(), quantizers._nvfp4())"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
 
 
 def test_importing_floatfmt_loads_neither_the_benchmarks_nor_torch():
@@ -448,8 +540,11 @@ def test_the_acceptance_table_prints_measured_beside_wanted():
     lines = printed(report_of(MADE_UP), targets=cases.ACCEPTANCE).splitlines()
     rows = [line.split() for line in lines if "≥" in line]
     assert rows == [
-        ["decompose-fp32", "2^26", "numpy", "(new)", "new", "≥", "2.5×", "5.00×", "3.0", "%"],
-        ["decompose-fp32", "2^26", "numpy", "(new)", "out", "≥", "2.5×", "8.00×", "3.0", "%"],
+        [*("decompose-fp32", "2^26", "numpy", "(new)", allocation, "≥", "2.5×"), *measured]
+        for allocation, *measured in (
+            ("new", "5.00×", "3.0", "%", "50", "%"),
+            ("out", "8.00×", "3.0", "%", "80", "%"),
+        )
     ]
 
 
@@ -474,6 +569,14 @@ def test_a_report_carries_where_and_with_what():
     assert report["software"]["backends"] == list(ff.available_backends())
     assert report["peers"]["numpy"] == np.__version__
     assert report["results"][0]["rows"][0]["times_as_fast_as"] == {"numpy": pytest.approx(5)}
+
+
+def test_a_report_says_whether_torch_asks_for_huge_pages(monkeypatch):
+    for setting, says_so in (("1", True), ("0", False)):
+        monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", setting)
+        report = report_of(MADE_UP)
+        assert report.to_dict()["software"]["torch_huge_pages"] == says_so
+        assert ("one thread; torch asks for huge pages" in printed(report)) == says_so
 
 
 def test_the_commit_is_read_from_gits_files(tmp_path):
@@ -541,6 +644,18 @@ def test_the_script_prints_every_format_in_every_mode(tmp_path, monkeypatch, cap
     wanted = list(dict.fromkeys(target.case for target in cases.ROUNDING_ACCEPTANCE))
     assert measured == grid + wanted
     assert out.count("≥") == len(cases.ROUNDING_ACCEPTANCE)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_the_script_prints_what_is_wanted_of_schemes(tmp_path, monkeypatch, capsys):
+    file = tmp_path / "result.json"
+    arguments = ["run.py", "--schemes", "--size", "2^10", "--budget", "0.001", "--json", str(file)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert script("run").main() == 0
+    assert capsys.readouterr().out.count("≥") == len(cases.SCHEME_ACCEPTANCE)
+    measured = [result["case"] for result in json.loads(file.read_text())["results"]]
+    assert measured == list(cases.SCHEME_CASES)
+    assert {target.case for target in cases.SCHEME_ACCEPTANCE} <= set(measured)
 
 
 @pytest.mark.usefixtures("hurried")

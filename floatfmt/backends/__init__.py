@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ..elements import Intervals
+from ..elements import Intervals, Scaling
 from ..formats import Format
 from ..rounding import Rules
 from . import native, reference
@@ -93,7 +93,12 @@ class Backend(Protocol):
         codes: np.ndarray,
     ) -> int: ...
     def quantize_absmax(
-        self, x: np.ndarray, scale_format: Format, qmax: int, codes: np.ndarray
+        self,
+        x: np.ndarray,
+        how: Scaling,
+        elements: int | Intervals,
+        packs: bool,
+        codes: np.ndarray,
     ) -> tuple[Float64, int]: ...
     def quantize_intervals(
         self, x: np.ndarray, scale: Float64, parts: Intervals, codes: np.ndarray
@@ -112,6 +117,9 @@ class Backend(Protocol):
     ) -> None: ...
     def dequantize_table(
         self, codes: np.ndarray, scale: Float64, table: Float64, entries: int, out: np.ndarray
+    ) -> None: ...
+    def dequantize_packed(
+        self, packed: np.ndarray, scale: Float64, table: Float64, out: np.ndarray
     ) -> None: ...
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..elements import ABOVE, AT_OR_ABOVE, Intervals
+from ..elements import ABOVE, AT_OR_ABOVE, BY_SIGN, Intervals, Scaling
 from ..formats import Format, format
 from ..interop import SLAB
 from ..rounding import Rounding, Rules, rules
@@ -362,16 +362,24 @@ class Native:
         return clamped
 
     def quantize_absmax(
-        self, x: np.ndarray, scale_format: Format, qmax: int, codes: np.ndarray
+        self,
+        x: np.ndarray,
+        how: Scaling,
+        elements: int | Intervals,
+        packs: bool,
+        codes: np.ndarray,
     ) -> tuple[Float64, int]:
         scale = np.empty(x.shape[1])
-        clamped: int = lib.ff_quantize_absmax(
+        is_table = isinstance(elements, Intervals)
+        quantize = lib.ff_quantize_intervals_absmax if is_table else lib.ff_quantize_absmax
+        clamped: int = quantize(
             self._isa,
             _type(x),
             _pointer(x),
             *x.shape[1:],
-            _c_format(scale_format),
-            qmax,
+            _c_scaling(how),
+            _c_intervals(elements) if isinstance(elements, Intervals) else elements,
+            packs,
             _doubles(scale),
             _bytes(codes),
         )
@@ -441,6 +449,19 @@ class Native:
             _pointer(out),
         )
 
+    def dequantize_packed(
+        self, packed: np.ndarray, scale: Float64, table: Float64, out: np.ndarray
+    ) -> None:
+        lib.ff_dequantize_packed(
+            self._isa,
+            _type(out),
+            _bytes(packed),
+            *out.shape[1:],
+            _doubles(scale),
+            _doubles(table),
+            _pointer(out),
+        )
+
 
 @functools.lru_cache(maxsize=64)
 def _c_intervals(parts: Intervals) -> Any:
@@ -452,11 +473,30 @@ def _c_intervals(parts: Intervals) -> Any:
     order = next((k for k, named in enumerate(orders) if np.array_equal(named, codes)), len(orders))
     made = ffi.new("struct ff_intervals *", {"n": n, "order": order, "low": parts.low})
     made.high = parts.high
+    far = np.abs(parts.thresholds) >= 2.0**-40
+    made.is_far_from_0 = bool((far | ((parts.thresholds == 0) & (parts.sides == BY_SIGN))).all())
+    gaps, sizes = np.diff(parts.thresholds), np.abs(parts.thresholds[1:])
+    made.is_spaced = bool((gaps >= 2.0**-30 * np.maximum(sizes, 1)).all())
+    made.first_equal, made.first_zero = (
+        sum(int(takes) << k for k, takes in enumerate(which[:16]))
+        for which in (parts.sides != ABOVE, parts.sides == AT_OR_ABOVE)
+    )
     made.threshold[0:n] = parts.thresholds.tolist()
     made.takes_equal[0:n] = (parts.sides != ABOVE).tolist()
     made.takes_zero[0:n] = (parts.sides == AT_OR_ABOVE).tolist()
     made.code[0 : n + 1] = codes.tolist()
     return made
+
+
+@functools.lru_cache(maxsize=64)
+def _c_scaling(how: Scaling) -> Any:
+    fields = {
+        "format": _c_format(how.format)[0],
+        "largest": how.largest,
+        "power_rule": -1 if how.power_rule is None else _POWER_RULES[how.power_rule],
+        "fraction_bits": how.fraction_bits,
+    }
+    return ffi.new("struct ff_scaling *", fields)
 
 
 def _doubles(array: Float64) -> Any:

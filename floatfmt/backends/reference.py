@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ..elements import ABOVE, AT_OR_ABOVE, Intervals
+from ..elements import ABOVE, AT_OR_ABOVE, Intervals, Scaling
 from ..formats import Format, format
 from ..rounding import Rounding, Rules, rules
 
@@ -28,6 +28,7 @@ __all__ = [
     "decode",
     "decompose",
     "dequantize",
+    "dequantize_packed",
     "dequantize_table",
     "encode",
     "float_environment",
@@ -490,10 +491,20 @@ def quantize(
     return int(np.count_nonzero((q < qmin) | (q > qmax)))
 
 
+def scales(amax: Float64, how: Scaling) -> Float64:
+    """Return the scales that follow from largest magnitudes."""
+    if how.power_rule is None:
+        return absmax_scale(amax, how.format, how.largest)
+    return power_scale(amax, how.power_rule, how.largest, how.fraction_bits)
+
+
 def quantize_absmax(
-    x: np.ndarray, scale_format: Format, qmax: int, codes: np.ndarray
+    x: np.ndarray, how: Scaling, elements: int | Intervals, packs: bool, codes: np.ndarray
 ) -> tuple[Float64, int]:
-    """Return scales, and write the codes of absmax: for arrays whose `outer` is 1.
+    """Return scales, and write the codes of scaled values: for arrays whose `outer` is 1.
+
+    `elements` are the integers from -elements to elements, or intervals. With `packs`, codes of 4
+    bits go two a byte, the first in its low bits; `inner` is even.
 
     Returns
     -------
@@ -504,8 +515,16 @@ def quantize_absmax(
     most = amax(x)
     if not np.isfinite(most).all():
         return most, -1
-    scale = absmax_scale(most, scale_format, qmax)
-    return scale, quantize(x, scale, np.zeros_like(scale), -qmax, qmax, codes)
+    scale = scales(most, how)
+    loose = np.empty(x.shape, np.uint8) if packs else codes
+    if isinstance(elements, Intervals):
+        clamped = quantize_intervals(x, scale, elements, loose)
+    else:
+        signed = loose.view(np.int8)
+        clamped = quantize(x, scale, np.zeros_like(scale), -elements, elements, signed)
+    if packs:
+        pack(loose.reshape(-1), codes.reshape(-1), 4, False)
+    return scale, clamped
 
 
 def quantize_intervals(x: np.ndarray, scale: Float64, parts: Intervals, codes: np.ndarray) -> int:
@@ -565,6 +584,13 @@ def dequantize_table(
 ) -> None:
     """Write ``table[codes] * scale`` as `dequantize` does; codes are less than `entries`."""
     _store_scaled(table[codes], scale, out)
+
+
+def dequantize_packed(packed: np.ndarray, scale: Float64, table: Float64, out: np.ndarray) -> None:
+    """Write ``table[codes] * scale`` of 4-bit codes, two a byte, for arrays whose `outer` is 1."""
+    codes = np.empty(out.size, np.uint8)
+    unpack(packed.reshape(-1), codes, 4, False)
+    _store_scaled(table[codes.reshape(out.shape)], scale, out)
 
 
 def _store_scaled(values: Float64, scale: Float64, out: np.ndarray) -> None:

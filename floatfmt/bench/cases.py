@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from ..quantize import absmax, quantize, zeropoint
 from ..quantized import Quantized
 from ..rounding import Rounding
 from . import contenders as who
+from . import quantizers
 from .check import IDENTICAL, Relation
 from .contenders import Contender, Work, both
 from .inputs import values
@@ -32,6 +34,8 @@ __all__ = [
     "CASES",
     "README_CASES",
     "ROUNDING_ACCEPTANCE",
+    "SCHEME_ACCEPTANCE",
+    "SCHEME_CASES",
     "Case",
     "Target",
     "encode_case",
@@ -285,7 +289,9 @@ def _int8_codes(work: Work) -> np.ndarray:
     return work.out("codes", np.int8)
 
 
-def _per_channel_case(name: str, axis: int, size: int, about: str) -> Case:
+def _per_channel_case(
+    name: str, axis: int, size: int, about: str, peers: tuple[Contender, ...] = ()
+) -> Case:
     return Case(
         f"absmax-int8-{name}",
         about,
@@ -297,6 +303,7 @@ def _per_channel_case(name: str, axis: int, size: int, about: str) -> Case:
             *both("numpy", who.numpy_absmax(1 - axis), None, RECIPROCAL),
             *both("torch article", who.article_absmax_per_channel(axis), None, RECIPROCAL),
             *both("torch fused", who.torch_quantize_per_channel(axis), None, RECIPROCAL),
+            *peers,
         ),
     )
 
@@ -310,6 +317,208 @@ def _fused(parameters: Callable[..., tuple[float, int]]) -> tuple[Contender, ...
         RECIPROCAL,
     )
 
+
+# --- quantising by rows and blocks, and back ----------------------------------------------------
+
+CODED = ("codes", "scale", "tensor_scale")
+# An error of some 2^-24 of a quotient turns a code where a tie is as near: of 256 codes' ties and
+# normal values that are fewer than one in 10,000, of 16 codes' fewer than one in 100,000.
+RECIPROCAL_OF_ROWS = replace(RECIPROCAL, share=1e-4)
+FP32_QUOTIENT = replace(DIVIDES_IN_FP32, share=1e-4)
+LOWER_OF_A_TIE = Relation(
+    1, "multiplies by a rounded reciprocal and gives a tie to the lower code", share=1e-5
+)
+ROUNDED_SCALE = Relation(
+    1, "rounds a scale to fp32 first and multiplies by its reciprocal", 1e-4, scales_too=True
+)
+#: A bin is 3.1e-5 wide, and the codes next to 0 stand for values 5.5e-7 apart: from a bin's middle
+#: to its ends there are at most 4 of them. Less than 1 % of normal values lie between a bin's
+#: middle and a tie in it, of which there are 255.
+BINS = Relation(4, "looks codes up in 65,536 bins, wider than the steps near 0", share=0.01)
+#: At most 1 by floatfmt's scale, 1 by codes times magnitudes, 1/16 by 1/127, 1/2 by each result.
+OTHER_PRODUCT = Relation(
+    3, "multiplies by the largest magnitude and by 1/127, not by the stored scale"
+)
+BITSANDBYTES_ROWS = both(
+    *("bitsandbytes", quantizers.bitsandbytes_rows, None, RECIPROCAL_OF_ROWS),
+    of_ours=lambda arrays: arrays[:2],
+    of_its=quantizers.scale_of_127,
+)
+
+
+def _rows_of(kind: str, n: int) -> np.ndarray:
+    return values(kind, n).reshape(-1, ROW)
+
+
+def _scheme_case(
+    name: str,
+    about: str,
+    size: float,
+    peers: tuple[Contender, ...],
+    scheme: str,
+    parts: tuple[str, ...] = CODED,
+    **options: Any,
+) -> Case:
+    """Return the case of quantising rows by a scheme and options of ``ff.quantize``."""
+    call: Callable[[Any], Quantized] = partial(quantize, scheme=scheme, **options)
+
+    def out(work: Work) -> np.ndarray:
+        stored = call(work.x).packed  # fewer than 8 bits take less room than x's shape
+        return work.out("codes", stored.dtype, stored.shape)
+
+    return Case(
+        name,
+        about,
+        size,
+        parts,
+        lambda kind, n: Work(_rows_of(kind, n)),
+        (*who.floatfmt(call, out), *peers),
+    )
+
+
+def _dequantize_case(
+    name: str,
+    about: str,
+    size: float,
+    peers: tuple[Contender, ...],
+    make: Callable[[np.ndarray], Quantized],
+) -> Case:
+    """Return the case of getting fp32 values back of what `make` makes of rows."""
+
+    def prepare(kind: str, n: int) -> Work:
+        x = _rows_of(kind, n)
+        return Work(x, {"quantized": make(x)})
+
+    ours = who.floatfmt(
+        Quantized.dequantize,
+        lambda work: work.out("values", np.float32),
+        lambda work: work.more["quantized"],
+    )
+    return Case(name, about, size, ("values",), prepare, (*ours, *peers))
+
+
+#: Scales count where there are many: 4 bytes for 64 values are 0.0625 a value.
+_SCHEMES = (
+    _scheme_case(
+        "absmax-int8-block32",
+        "absmax int8, a scale for 32 values",
+        5.125,
+        both("torch", quantizers.torch_absmax_blocks(32, 8), None, FP32_QUOTIENT),
+        "absmax",
+        QUANTIZED,
+        block=32,
+    ),
+    _scheme_case(
+        "absmax-int4-block32",
+        "absmax int4, packed, a scale for 32 values",
+        4.625,
+        both(
+            *("torch", quantizers.torch_absmax_blocks(32, 4), None, FP32_QUOTIENT),
+            of_its=quantizers.signed_codes,
+        ),
+        "absmax",
+        QUANTIZED,
+        bits=4,
+        block=32,
+    ),
+    _scheme_case(
+        "zeropoint-int8-rows",
+        f"zero-point int8, a scale a row of {ROW}",
+        5,
+        both("torch fused", quantizers.torch_zeropoint_rows, None, RECIPROCAL_OF_ROWS),
+        "zeropoint",
+        QUANTIZED,
+        axis=0,
+    ),
+    _scheme_case(
+        "fp8_e4m3fn-rows",
+        f"fp8_e4m3fn, a scale a row of {ROW}",
+        5,
+        both("torch", quantizers.torch_fp8_rows, None, FP32_QUOTIENT),
+        "fp8_e4m3fn",
+        axis=0,
+    ),
+    _scheme_case(
+        "nf4",
+        "nf4, packed, a scale for 64 values",
+        4.5625,
+        both(
+            *("bitsandbytes", quantizers.bitsandbytes_nf4, None, LOWER_OF_A_TIE),
+            of_ours=quantizers.in_order,
+            of_its=quantizers.high_first,
+        ),
+        "nf4",
+    ),
+    _scheme_case(
+        "dynamic8",
+        "dynamic8, a scale for 4096 values",
+        5,
+        both("bitsandbytes", quantizers.bitsandbytes_dynamic8, None, BINS),
+        "dynamic8",
+    ),
+    _scheme_case(
+        "mxfp4",
+        "mxfp4, packed, a scale for 32 values",
+        4.53125,
+        (
+            *both(
+                *("torchao", quantizers.torchao_mx("float4_e2m1fn_x2")),
+                of_its=quantizers.low_first,
+            ),
+            *both(
+                *("gfloat", quantizers.gfloat_mxfp4),
+                of_ours=quantizers.mxfp4_values,
+                max_size=quantizers.GFLOAT_BLOCKS_MAX_SIZE,
+            ),
+        ),
+        "mxfp4",
+    ),
+    _scheme_case(
+        "mxfp8_e4m3fn",
+        "mxfp8_e4m3fn, a scale for 32 values",
+        5.03125,
+        both(*("torchao", quantizers.torchao_mx("float8_e4m3fn")), of_its=quantizers.codes_first),
+        "mxfp8_e4m3fn",
+    ),
+    _scheme_case(
+        "nvfp4",
+        "nvfp4, packed, a scale for 16 values and one for all",
+        8.5625,
+        both(
+            *("torchao", quantizers.torchao_nvfp4, None, ROUNDED_SCALE),
+            of_its=quantizers.low_first,
+        ),
+        "nvfp4",
+    ),
+    _dequantize_case(
+        "dequantize-int8-rows",
+        f"int8 codes to fp32 values, a scale a row of {ROW}",
+        5,
+        (
+            *both("torch", quantizers.torch_dequantize_rows),
+            *both("torch fused", quantizers.torch_dequantize_channels),
+            *both("bitsandbytes", quantizers.bitsandbytes_dequantize_rows, None, OTHER_PRODUCT),
+        ),
+        partial(absmax, axis=0),
+    ),
+    _dequantize_case(
+        "dequantize-nf4",
+        "packed nf4 codes to fp32 values",
+        4.5625,
+        (
+            *both("torch", quantizers.torch_dequantize_nf4),
+            *both("bitsandbytes", quantizers.bitsandbytes_dequantize_nf4),
+        ),
+        partial(quantize, scheme="nf4"),
+    ),
+    _dequantize_case(
+        "dequantize-mxfp4",
+        "packed mxfp4 codes to fp32 values",
+        4.53125,
+        both("torchao", quantizers.torchao_dequantize_mxfp4),
+        partial(quantize, scheme="mxfp4"),
+    ),
+)
 
 # --- the rows -----------------------------------------------------------------------------------
 
@@ -406,7 +615,16 @@ _ROWS = (
         ),
         ("normal", "outliers"),
     ),
-    _per_channel_case("rows", 0, 5, f"absmax int8, a scale a row of {ROW}"),
+    _per_channel_case(
+        "rows",
+        0,
+        5,
+        f"absmax int8, a scale a row of {ROW}",
+        (
+            *both("torch given", quantizers.torch_given_per_channel, None, RECIPROCAL_OF_ROWS),
+            *BITSANDBYTES_ROWS,
+        ),
+    ),
     _per_channel_case("columns", 1, 9, f"absmax int8, a scale a column, rows of {ROW}"),
     Case(
         "dequantize-int8",
@@ -424,6 +642,7 @@ _ROWS = (
             *both("torch fused", who.torch_dequantize, who.torch_dequantize_out),
         ),
     ),
+    *_SCHEMES,
 )
 CASES = {row.name: row for row in _ROWS}
 
@@ -446,6 +665,25 @@ ROUNDING_ACCEPTANCE = (
 )
 ROUNDING_SIZE = 2**20
 
+#: Quantising rows and blocks, and back.
+SCHEME_CASES = ("absmax-int8-rows", *(case.name for case in _SCHEMES))
+#: What is wanted of them at 2^26 fp32 values on one thread, into new arrays. "torch given" does
+#: less: it is told the scales. gfloat, at some 50,000 values a second, takes part in mxfp4 at 2^12.
+SCHEME_ACCEPTANCE = tuple(
+    Target(case, contender, ratio, ("new",))
+    for case, contender, ratio in (
+        ("absmax-int8-rows", "torch given", 12.0),
+        ("absmax-int8-rows", "bitsandbytes", 20.0),
+        ("nf4", "bitsandbytes", 30.0),
+        ("mxfp4", "torchao", 20.0),
+        ("dequantize-nf4", "torch", 1.0),
+        ("dequantize-nf4", "bitsandbytes", 1.0),
+        ("dequantize-int8-rows", "torch", 1.0),
+        ("dequantize-int8-rows", "torch fused", 1.0),
+        ("dequantize-int8-rows", "bitsandbytes", 1.0),
+    )
+)
+
 #: Those that the README's table shows: one of each kind, not every format.
 README_CASES = (
     "decompose-fp32",
@@ -464,5 +702,8 @@ README_CASES = (
     "absmax-int8",
     "zeropoint-int8",
     "absmax-int8-rows",
+    "nf4",
+    "mxfp4",
     "dequantize-int8",
+    "dequantize-nf4",
 )

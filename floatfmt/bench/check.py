@@ -28,25 +28,35 @@ class Relation:
         The largest accepted difference of two codes; 0 asks for the same bits.
     because : str
         What the contender does differently.
+    share : float
+        The largest part of the elements that may differ; one element always may.
+    scales_too : bool
+        Whether what comes after the codes may differ as they may; else it has to be the same.
     """
 
     codes_apart: int
     because: str = ""
+    share: float = 1.0
+    scales_too: bool = False
 
 
 IDENTICAL = Relation(0)
 
 
 def arrays_of(result: Any) -> tuple[np.ndarray, ...]:
-    """Return a contender's result as arrays: codes or values first, then scale and zero point."""
+    """Return a contender's result as arrays: codes or values first, then what they go with.
+
+    What a result lacks, None there, is left out: zero points, a scale for the tensor.
+    """
     if isinstance(result, Fields):
         result = (result.sign, result.exponent, result.fraction)
     elif isinstance(result, Quantized):
-        result = (result.codes, result.scale, result.zero_point)
+        result = (result.codes, result.scale, result.zero_point, result.tensor_scale)
     parts = result if isinstance(result, tuple) else (result,)
     return tuple(
         interop.to_numpy(part.int_repr() if getattr(part, "is_quantized", False) else part)
         for part in parts
+        if part is not None
     )
 
 
@@ -77,9 +87,10 @@ def count_differing(
     """
     if not 1 <= len(got) <= len(expected):
         raise DisagreementError(f"{who}: {len(got)} arrays, expected {len(expected)}")
+    relations = [relation] + [relation if relation.scales_too else IDENTICAL] * len(got[1:])
     return sum(
-        _count_in_array(f"{who}: {name}", ours, theirs, relation)
-        for name, theirs, ours in zip(names, got, expected, strict=False)
+        _count_in_array(f"{who}: {name}", ours, theirs, accepted)
+        for name, theirs, ours, accepted in zip(names, got, expected, relations, strict=False)
     )
 
 
@@ -101,6 +112,11 @@ def _count_in_array(what: str, expected: np.ndarray, got: np.ndarray, relation: 
         raise DisagreementError(
             f"{what}{index} is {got[at]!r}, expected {expected[at]!r} ({allowed}); "
             f"{len(too_far):,} of {got.size:,} elements are wrong"
+        )
+    if len(places) > max(1, relation.share * got.size):
+        raise DisagreementError(
+            f"{what}: {len(places):,} of {got.size:,} elements differ by up to "
+            f"{relation.codes_apart}, expected {100 * relation.share:g} % at most"
         )
     return len(places)
 

@@ -35,11 +35,13 @@ class Work:
     more: Mapping[str, Any] = field(default_factory=dict)
     buffers: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
 
-    def out(self, name: str, dtype: np.typing.DTypeLike) -> np.ndarray:
-        """Return the buffer of that name and dtype in x's shape, its pages touched."""
+    def out(
+        self, name: str, dtype: np.typing.DTypeLike, shape: tuple[int, ...] | None = None
+    ) -> np.ndarray:
+        """Return the buffer of that name and dtype, in x's shape or another, its pages touched."""
         key = (name, np.dtype(dtype).name)
         if key not in self.buffers:
-            self.buffers[key] = touched(self.x.shape, dtype)
+            self.buffers[key] = touched(self.x.shape if shape is None else shape, dtype)
         return self.buffers[key]
 
     def spoil(self) -> None:
@@ -103,13 +105,14 @@ def both(
     new: Builder | None = None,
     out: Builder | None = None,
     relation: Relation = IDENTICAL,
+    **more: Any,
 ) -> tuple[Contender, ...]:
     """Return a contender's rows, one for each allocation rule that it has a form of.
 
-    The first word of its name is the library.
+    The first word of its name is the library; `more` are other fields of a Contender.
     """
     return tuple(
-        Contender(name, name.split()[0], allocation, build, relation)
+        Contender(name, name.split()[0], allocation, build, relation, **more)
         for allocation, build in (("new", new), ("out", out))
         if build is not None
     )

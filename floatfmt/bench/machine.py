@@ -33,6 +33,8 @@ def environment() -> dict[str, Any]:
             "compiler": native.compiler(),
             "backends": list(available_backends()),
             "python": platform.python_version(),
+            # As NumPy does anyway; without, new tensors are slow to be touched first.
+            "torch_huge_pages": os.environ.get("THP_MEM_ALLOC_ENABLE") == "1",
         },
         "peers": {peer.name: peer.version for peer in PEERS},
     }

@@ -47,6 +47,9 @@ PEERS = (
     Peer("ml_dtypes"),  # likewise
     Peer("torch", on_one_torch_thread),
     Peer("gfloat"),  # computes with the arrays it is given: NumPy's here
+    # Its kernels call the OpenMP runtime that torch has loaded, and so keep to torch's threads.
+    Peer("bitsandbytes", on_one_torch_thread),
+    Peer("torchao", on_one_torch_thread),  # computes with torch's operations
 )
 
 

@@ -27,6 +27,8 @@ class Row:
         Elements that differ from floatfmt's result within what was accepted.
     because : str
         Why they may.
+    codes_apart : int
+        By how much they may.
     """
 
     contender: str
@@ -35,6 +37,7 @@ class Row:
     timing: Timing
     differing: int = 0
     because: str = ""
+    codes_apart: int = 1
 
 
 @dataclass(frozen=True, slots=True)

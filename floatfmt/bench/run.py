@@ -144,7 +144,10 @@ def _rows(
     contenders: tuple[Contender, ...], timings: list[Timing], differing: list[int]
 ) -> tuple[Row, ...]:
     return tuple(
-        Row(c.name, c.peer, c.allocation, timing, count, c.relation.because)
+        Row(
+            *(c.name, c.peer, c.allocation, timing),
+            *(count, c.relation.because, c.relation.codes_apart),
+        )
         for c, timing, count in zip(contenders, timings, differing, strict=True)
     )
 

@@ -84,14 +84,16 @@ def _cells(result: Result, row: Row) -> Iterable[str]:
 
 def notes(result: Result) -> Iterable[str]:
     """Yield what has to be said below a result's table: differences, missing peers."""
-    alike: dict[tuple[int, str], list[str]] = {}
+    alike: dict[tuple[int, int, str], list[str]] = {}
     for row in result.rows:
         if row.differing:
-            alike.setdefault((row.differing, row.because), []).append(row.contender)
-    for (count, because), names in alike.items():
+            key = row.differing, row.codes_apart, row.because
+            alike.setdefault(key, []).append(row.contender)
+    for (count, apart, because), names in alike.items():
+        by = "one code" if apart == 1 else f"at most {apart} codes"
         yield (
             f"{', '.join(dict.fromkeys(names))}: {count:,} of {result.size:,} elements "
-            f"({100 * count / result.size:.2g} %) differ from floatfmt's by one code, because it "
+            f"({100 * count / result.size:.2g} %) differ from floatfmt's by {by}, because it "
             f"{because}"
         )
     forms = {(row.contender, row.allocation) for row in result.rows}
@@ -111,7 +113,7 @@ def acceptance_table(report: Report, targets: Sequence[Target]) -> Table:
     )
     for header in ("case", "elements", "against", "result"):
         table.add_column(header, no_wrap=True)
-    for header in ("wanted", "measured", "±"):
+    for header in ("wanted", "measured", "±", "of copy"):
         table.add_column(header, justify="right", no_wrap=True)
     for cells in _acceptance_rows(report, targets):
         table.add_row(*cells)
@@ -128,13 +130,15 @@ def _acceptance_rows(report: Report, targets: Sequence[Target]) -> Iterable[tupl
                 ours, theirs = (result.row(c, allocation) for c in (fastest, target.contender))
                 if ours is None or theirs is None:
                     measured, spread, against = "missing", "", target.contender
+                    of_copy = "" if ours is None else f"{100 * result.of_copy(ours):.0f} %"
                 else:
                     measured = _times(result.ratio(ours, target.contender))
                     spread = percent(ours.timing.spread + theirs.timing.spread)
                     against = f"{target.contender} ({theirs.allocation})"
+                    of_copy = f"{100 * result.of_copy(ours):.0f} %"
                 wanted = f"≥ {target.ratio:g}×"
                 size = size_text(result.size)
-                yield target.case, size, against, allocation, wanted, measured, spread
+                yield target.case, size, against, allocation, wanted, measured, spread, of_copy
 
 
 def environment_lines(environment: dict[str, Any]) -> Iterable[str]:
@@ -147,7 +151,8 @@ def environment_lines(environment: dict[str, Any]) -> Iterable[str]:
         f"floatfmt {software['floatfmt']} ({software['compiler'] or 'no C kernel'}; "
         f"{', '.join(software['backends'])}), Python {software['python']}, {versions}"
     )
-    yield f"{environment['date']}, commit {environment['commit'] or 'unknown'}, one thread"
+    pages = "; torch asks for huge pages" if software["torch_huge_pages"] else ""
+    yield f"{environment['date']}, commit {environment['commit'] or 'unknown'}, one thread{pages}"
 
 
 def print_report(report: Report, to: Console, *, targets: Sequence[Target] = ()) -> None:
