@@ -100,9 +100,9 @@ static void store_counts(const struct ff_intervals *v, int packs, uint8_t *loose
     FF_INLINE void edges##W(const struct ff_intervals *restrict v, double scale, size_t room,      \
                             I *restrict edges)                                                     \
     {                                                                                              \
-        double t[255];                                                                             \
-        F near[255];                                                                               \
-        int64_t lower[255];                                                                        \
+        double t[256];                                                                             \
+        F near[256];                                                                               \
+        int64_t lower[256];                                                                        \
         for (size_t k = 0; k < room; k++)                                                          \
             t[k] = v->threshold[k] * scale + 0.0;                                                  \
         for (size_t k = 0; k < room; k++)                                                          \
@@ -134,7 +134,7 @@ static void store_counts(const struct ff_intervals *v, int packs, uint8_t *loose
         if (v->n <= FF_FEW)                                                                        \
             edges##W(v, scale, FF_FEW + 1, edges);                                                 \
         else                                                                                       \
-            edges##W(v, scale, 255, edges);                                                        \
+            edges##W(v, scale, 256, edges);                                                        \
     }
 FF_DEFINE_EDGES(32, int32_t, float, INT32_MAX, bits_of_float)
 FF_DEFINE_EDGES(64, int64_t, double, INT64_MAX, bits_of_double)
@@ -156,7 +156,7 @@ FF_INLINE int is_exact_divisor(const struct ff_intervals *v, double scale)
     struct edges_##T {                                                                             \
         double scale;                                                                              \
         F factor;                                                                                  \
-        I low, high, places[255];                                                                  \
+        I low, high, places[256];                                                                  \
     };                                                                                             \
     static void set_edges_##T(struct edges_##T *e, const struct ff_intervals *v, double scale,     \
                               int divides)                                                         \

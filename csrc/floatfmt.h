@@ -91,9 +91,9 @@ struct ff_intervals {
     uint32_t first_equal;  /* bit k is takes_equal[k], k < 16; of zeros likewise */
     uint32_t first_zero;
     double low, high;
-    double threshold[255];
-    int64_t takes_equal[255];
-    int64_t takes_zero[255];
+    double threshold[256]; /* one more than there can be: loops of even lengths */
+    int64_t takes_equal[256];
+    int64_t takes_zero[256];
     uint8_t code[256];
 };
 

@@ -8,7 +8,14 @@ import numpy as np
 
 from . import interop
 from .convention_words import CODEBOOKS
-from .conventions import Convention, ConventionLike, find, given_scheme, quantized
+from .conventions import (
+    Convention,
+    ConventionLike,
+    conventions,
+    find,
+    given_scheme,
+    quantized,
+)
 from .elements import Codebook, Elements, Integers
 from .formats import format
 from .groups import AxisGroups, BlockGroups, Groups
@@ -31,6 +38,17 @@ def quantize_as(
 ) -> Quantized:
     """Return what `quantize` does with ``convention=``; the arguments are those of that."""
     row = find(convention)
+    if row not in conventions():
+        raise ValueError(
+            f"{row.name} is a convention of your own, which results cannot name; use"
+            " floatfmt.conventions.quantized"
+        )
+    names = [s.name for s in row.schemes]
+    if scheme is not None and scheme not in names:
+        known = ", ".join(names) or "none: give a scale"
+        raise ValueError(f"{row.name} has no scheme {scheme!r}; it has {known}")
+    if signed is not None and row.codebook:
+        raise TypeError(f"signed= is for integers; {row.name} has its own codes")
     dtype = None if signed is None or row.codebook else ("int8" if signed else "uint8")
     kept = interop.kept_axes(axis, len(np.shape(x)))
     _check_axis(row, kept)
@@ -50,7 +68,6 @@ def quantize_as(
         *lead, n = groups.rows_in_order
         packed = np.empty((*lead, -(-n * elements.bits // 8)), np.uint8)
         pack_into(found.codes.reshape(groups.rows_in_order), packed, elements.bits)
-    names = [s.name for s in row.schemes]
     zeros = None
     if isinstance(elements, Integers):
         zeros = interop.like(found.zero_point.reshape(groups.scale_shape), x)

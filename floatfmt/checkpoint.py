@@ -584,6 +584,8 @@ def _index(path: str) -> tuple[dict[str, str], dict[str, Any]]:
     files = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(files, dict):
         raise CheckpointError("it is no index: it has no weight_map")
+    if not files:
+        raise CheckpointError("its weight_map names no tensor")
     for file in files.values():
         if not isinstance(file, str) or not file:
             raise CheckpointError(f"{_shown(file)} is no name of a file")

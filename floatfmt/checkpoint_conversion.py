@@ -30,6 +30,7 @@ from .checkpoint import (
     open_checkpoint,
 )
 from .checkpoint_writer import Layout, Writer, copy_file, new_directory, new_file, write_text
+from .error_figures import keep_freed_memory
 from .formats import format
 from .quantize import quantize
 from .quantized_file import (
@@ -264,6 +265,7 @@ def quantize_checkpoint(
     options = schemes.parse(scheme)
     if nonfinite != "error":
         options["nonfinite"] = nonfinite
+    storage.layout((1,) * 8, "fp32", **options)  # what never fits is no tensor's fault
     with open_checkpoint(path) as checkpoint:
         chosen = _chosen(checkpoint, include, exclude)
         for shard in checkpoint.shards:
@@ -284,6 +286,8 @@ def quantize_checkpoint(
         ]
         _check_names(files, checkpoint.path)
         note = "" if include else DEFAULT_CHOICE
+        if not chosen:
+            note = "No tensor of floats was chosen, so all are copied."
         job = _Job(checkpoint, os.fspath(path), files, overwrite, progress, note)
         return job.result(None) if dry_run else job.run(output)
 
@@ -431,11 +435,19 @@ def _quantizing(checkpoint: Checkpoint, name: str, scheme: str, options: dict[st
     tensor = ConvertedTensor(
         *(name, shape, _dtype_name(dtype), scheme), _nbytes([entry]), _nbytes(writes.values())
     )
-    make = partial(_quantized, checkpoint, name, names, options)
-    return _Step(tensor, (name,), writes, make, _metadata_room(name, entry, names, options))
+    asked = {"name": scheme, **options}
+    make = partial(_quantized, checkpoint, name, names, options, asked)
+    room = _metadata_room(name, entry, names, options, asked)
+    return _Step(tensor, (name,), writes, make, room)
 
 
-def _metadata_room(name: str, entry: _Entry, names: dict[str, str], options: dict[str, Any]) -> int:
+def _metadata_room(
+    name: str,
+    entry: _Entry,
+    names: dict[str, str],
+    options: dict[str, Any],
+    asked: dict[str, Any],
+) -> int:
     """Return more bytes than a tensor's entry in the metadata takes.
 
     The entry counts what happened to the values, and the header's length has to be known before
@@ -444,12 +456,17 @@ def _metadata_room(name: str, entry: _Entry, names: dict[str, str], options: dic
     dtype, shape = entry
     few = (*(min(n, 2) for n in shape[:-1]), *(min(n, 1024) for n in shape[-1:]))
     q = quantize(np.zeros(few, dtype.newbyteorder("=")), **options)
-    text = metadata_of({name: Record(str(dtype), shape, names, storage.description(q))})
+    described = {**storage.description(q), "asked": asked}
+    text = metadata_of({name: Record(str(dtype), shape, names, described)})
     return 2 * len(json.dumps(text))
 
 
 def _quantized(
-    checkpoint: Checkpoint, name: str, names: dict[str, str], options: dict[str, Any]
+    checkpoint: Checkpoint,
+    name: str,
+    names: dict[str, str],
+    options: dict[str, Any],
+    asked: dict[str, Any],
 ) -> _Made:
     x = checkpoint[name]
     try:
@@ -460,7 +477,7 @@ def _quantized(
         raise ValueError(f"{_label(checkpoint, name)}{between}{place}") from None
     arrays = {names[key]: array for key, array in storage.parts(q).items()}
     dtype = str(x.dtype.newbyteorder("="))
-    record = Record(dtype, x.shape, names, storage.description(q))
+    record = Record(dtype, x.shape, names, {**storage.description(q), "asked": asked})
     return _Made(arrays, record, int(q.saturated), int(getattr(q, "nonfinite", 0)))
 
 
@@ -554,17 +571,26 @@ class _Job:
             source=self.source,
             output=output,
             tensors=tuple(step.tensor for file in self.files for step in file.steps),
-            files=tuple((file.name, file.layout.nbytes) for file in self.files),
+            files=tuple((self._name_of(file, output), file.layout.nbytes) for file in self.files),
             saturated=None if output is None else self.saturated,
             nonfinite=None if output is None else self.nonfinite,
             note=self.note,
         )
 
+    def _name_of(self, file: _File, output: str | None) -> str:
+        """Return a file's name in the output: its shard's, or that of the only file."""
+        alone = output is not None and not self._makes_directory()
+        return os.path.basename(output) if alone and output is not None else file.name
+
+    def _makes_directory(self) -> bool:
+        return os.path.isdir(self.source) or self.checkpoint.index is not None
+
     def run(self, output: str | os.PathLike[str] | None) -> CheckpointConversion:
         if output is None:
             raise TypeError("output is missing: the file or directory to write")
         target = os.fspath(output)
-        directory = os.path.isdir(self.source) or self.checkpoint.index is not None
+        keep_freed_memory()
+        directory = self._makes_directory()
         _check_apart(self.checkpoint, self.source, target, directory)
         if directory:
             self._write_directory(target)
@@ -609,7 +635,7 @@ class _Job:
     ) -> None:
         found: dict[str, Record] = {}
         with new_file(path, file.layout, overwrite=overwrite) as writer:
-            for step, following in zip(file.steps, [*file.steps[1:], None], strict=True):
+            for step, following in zip(file.steps, [*file.steps[1:], None], strict=False):
                 # From a disk, reading ahead halves the time; the cache is not our memory.
                 for name in following.reads if following else ():
                     self.checkpoint.prefetch(name)

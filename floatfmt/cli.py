@@ -61,7 +61,8 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             status = cli.main(args, prog_name="floatfmt", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it may have been closed from outside
+            sys.stdout.flush()
     except click.ClickException as exc:
         _fail(exc)
     except OSError as exc:
@@ -109,7 +110,7 @@ def _user_errors() -> Iterator[None]:
 
 def _show(answer: object) -> None:
     """Print an answer: in colour and to the width of a terminal, else as plain text."""
-    if sys.stdout.isatty():
+    if sys.stdout is not None and sys.stdout.isatty():
         from rich.console import Console
 
         # soft_wrap: what is too wide is wrapped by the terminal rather than cut.

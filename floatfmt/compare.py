@@ -345,6 +345,11 @@ def _opened(x: Any, tensor: str | None) -> Iterator[_Source]:
 
     path = SAMPLE_MODEL / "model.safetensors" if x is None else x
     with open_checkpoint(path) as checkpoint:
+        if "floatfmt" in checkpoint.metadata:
+            raise ValueError(
+                f"{os.fspath(path)} is quantised, its tensors are codes and scales: compare what"
+                " 'floatfmt dequantize' makes of it"
+            )
         names = checkpoint.names if tensor is None else (tensor,)
         described = {name: (checkpoint.shape(name), checkpoint.dtype(name)) for name in names}
         title = "the sample model" if x is None else os.fspath(path)
@@ -352,7 +357,7 @@ def _opened(x: Any, tensor: str | None) -> Iterator[_Source]:
 
 
 def _array_source(x: Any) -> _Source:
-    values = interop.float_array(x)
+    values = interop.float_array(x, decodes=True)
     title = f"array of shape {values.shape}"
     if values.size == 0:
         raise ValueError(f"there is nothing to compare: an {title} is empty")

@@ -101,12 +101,16 @@ class Codebook:
     name: str = "codebook"
 
     def __init__(self, values: Sequence[float], name: str = "codebook") -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"a codebook's name is text, got {name!r}")
         try:
             floats = tuple(float(value) for value in values)
         except (TypeError, ValueError):
             raise TypeError(f"a codebook is made of numbers, got {values!r}") from None
         if not 2 <= len(set(floats)) <= len(floats) <= 256:
-            raise ValueError(f"a codebook has 2 to 256 values, got {floats}")
+            raise ValueError(
+                f"a codebook has 2 to 256 values, got {len(floats)}, {len(set(floats))} different"
+            )
         for i, value in enumerate(floats):
             if not math.isfinite(value):
                 raise ValueError(f"values[{i}] is {value}; a codebook has finite values")

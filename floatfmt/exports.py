@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import interop
+from .conventions import find
 from .elements import Codebook, Integers
 from .quantized import Quantized, wide
 
@@ -64,6 +65,7 @@ def to_torch(q: Quantized) -> Any:
     """
     if not isinstance(q.elements, Integers) or q.elements.bits != 8:
         raise TypeError(f"torch has quantised tensors of int8 and uint8, not of {q.elements.name}")
+    _refuse_other_values(q, "torch")
     if q.block is not None or len(q.axis) > 1:
         raise TypeError(
             "torch has quantised tensors with one scale, or one for each index of an axis"
@@ -104,10 +106,9 @@ def to_onnx(q: Quantized) -> OnnxValues:
     >>> values.x.tolist(), values.x_zero_point.tolist(), values.axis
     ([[42, -127], [127, 85]], [0, 0], 0)
     """
-    if q.convention != "floatfmt" or q.tensor_scale is not None:
-        raise TypeError(
-            f"DequantizeLinear has one scale for a code; {q.scheme} means another thing"
-        )
+    _refuse_other_values(q, "DequantizeLinear")
+    if q.tensor_scale is not None:
+        raise TypeError(f"DequantizeLinear has one scale for a code, {q.scheme} two")
     if len(q.axis) > 1 or (q.block is not None and q.block_axis is None and len(q.shape) != 1):
         raise TypeError(
             "ONNX has one scale, one for each index of an axis, or blocks along an axis"
@@ -122,7 +123,13 @@ def to_onnx(q: Quantized) -> OnnxValues:
         raise TypeError(f"ONNX has no codes of a table such as {q.elements.name}")
     else:
         codes = codes.view(_onnx_dtype(q.elements.dtype or q.elements.name))
-    scale = wide(q.scale).astype(np.float32)
+    with np.errstate(over="ignore", under="ignore"):
+        scale = wide(q.scale).astype(np.float32)
+    if not (np.isfinite(scale) & (scale > 0)).all():
+        position, value = interop.first_where(
+            wide(q.scale), lambda s: ~((s >= 2.0**-149) & (s < 2.0**128)), "scale"
+        )
+        raise ValueError(f"{position} is {value}, which ONNX's fp32 does not hold")
     axis = q.axis[0] if q.axis else q.block_axis
     if q.block is not None:
         axis = 0 if axis is None else axis
@@ -144,6 +151,16 @@ def _onnx_dtype(name: str) -> np.dtype:
     import ml_dtypes
 
     return np.dtype(getattr(ml_dtypes, name, name))
+
+
+def _refuse_other_values(q: Quantized, whose: str) -> None:
+    """Refuse codes whose values are not ``(code - zero point) * scale``."""
+    rule = find(q.convention).dequantize
+    if rule not in ("* scale", "* scale, rounded once", "* scale in fp64"):
+        raise TypeError(
+            f"{whose} takes (code - zero point) * scale for a value; in {q.convention} that is"
+            f" (code - zero point) {rule}"
+        )
 
 
 def _zero_points(q: Quantized, elements: Integers) -> np.ndarray:

@@ -120,14 +120,14 @@ class AxisGroups:
         return tuple(shape[a] for a in self.axes)
 
     def rows(self, values: np.ndarray) -> Iterator[tuple[Index, np.ndarray]]:
-        """Yield where groups of a section are in its parameters, and a copy of them as rows."""
+        """Yield where groups of a section are in its parameters, and those as rows."""
         others = tuple(a for a in range(values.ndim) if a not in self.axes)
         kept = values.transpose(*self.axes, *others)
         shape = self.groups_in(values.shape)
         size = math.prod(kept.shape[len(shape) :])
         for index in interop.slabs(shape, max(SECTION // max(size, 1), 1)):
             part = kept[index]
-            yield index, np.array(part).reshape(*part.shape[: len(shape)], size)
+            yield index, part.reshape(*part.shape[: len(shape)], size)
 
     def slabs(self, section: Section) -> Iterator[Section]:
         """Cut a section by rows, whatever that does to groups."""

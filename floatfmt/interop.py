@@ -173,8 +173,18 @@ def _exact_floats(array: np.ndarray) -> np.ndarray:
     return wide
 
 
-def float_array(x: Any) -> np.ndarray:
+def one_axis(axis: Any, ndim: int, name: str = "axis") -> int:
+    """Return the one axis that an argument called `name` names, not negative."""
+    if axis is None or isinstance(axis, Sequence):
+        raise TypeError(f"{name} must be an integer, got {axis!r}")
+    return kept_axes(axis, ndim, name)[0]
+
+
+def float_array(x: Any, decodes: bool = False) -> np.ndarray:
     """Return x as a NumPy array of fp64, fp32, fp16 or bf16 values, sharing memory where x has any.
+
+    With `decodes`, narrower floats are taken too and become fp16, or bf16 where that does not hold
+    them.
 
     Raises
     ------
@@ -184,6 +194,8 @@ def float_array(x: Any) -> np.ndarray:
         A torch tensor that is not in CPU memory.
     """
     array = to_numpy(x)
+    if decodes and array.dtype in DECODED_DTYPES and "int" not in str(array.dtype):
+        return array.astype(BFLOAT16 if "e8m0" in str(array.dtype) else np.float16)
     if not _is_float(array.dtype):
         raise TypeError(
             f"expected floating-point values (fp64, fp32, fp16 or bf16), got {_described(x, array)}"

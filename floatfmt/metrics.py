@@ -626,12 +626,12 @@ def error(
     >>> error(x, ff.round_to(x, "bf16"), block=2).max_abs
     array([9.76547599e-05, 3.12495232e-03])
     """
-    x, y = interop.float_array(original), interop.float_array(approximation)
+    x, y = (interop.float_array(a, decodes=True) for a in (original, approximation))
     if x.shape != y.shape:
         raise ValueError(f"the original has shape {x.shape}, its approximation {y.shape}")
     if axis is not None and block is not None:
         raise TypeError("give axis or block, not both: blocks have every index of the other axes")
-    if not outlier_threshold >= 0:
+    if not isinstance(outlier_threshold, (int, float, np.number)) or not outlier_threshold >= 0:
         raise ValueError(f"outlier_threshold must be 0 or more, got {outlier_threshold!r}")
     threshold = float(outlier_threshold)
     kept = interop.kept_axes(axis, x.ndim)
@@ -654,7 +654,7 @@ def _block(block: int, block_axis: int, ndim: int) -> tuple[int, int]:
         raise TypeError(f"block must be an integer, got {block!r}") from None
     if length < 1 or isinstance(block, bool):
         raise ValueError(f"block must be 1 or more values, got {block!r}")
-    return length, interop.kept_axes(block_axis, ndim)[0]
+    return length, interop.one_axis(block_axis, ndim, "block_axis")
 
 
 def piece_error(x: Float64, y: Float64) -> Error:

@@ -61,8 +61,8 @@ def quantize(
     Parameters
     ----------
     x : array
-        Finite fp64, fp32, fp16 or bf16 values, or fp8 ones; NumPy or torch, any shape, strides and
-        byte order.
+        Finite fp64, fp32, fp16 or bf16 values; NumPy or torch, any shape, strides and byte order.
+        fp8 and narrower ones become fp16 (e8m0 bf16), which holds them.
     scheme : str, Codebook or Format
         How codes, scale and zero point follow from x:
 
@@ -194,7 +194,7 @@ def quantize(
             axis=axis,
             block=block,
         )
-    values = _values(x)
+    values = interop.float_array(x, decodes=True)
     plan, groups = settle(
         values.shape,
         format(values.dtype),
@@ -318,16 +318,6 @@ def _refuse_with_convention(convention: ConventionLike, **options: Any) -> None:
             )
 
 
-def _values(x: Any) -> np.ndarray:
-    """Return x as values of a dtype that kernels know; fp8 and narrower ones become fp32."""
-    array = interop.to_numpy(x)
-    return array.astype(np.float32) if _is_narrow(array.dtype) else interop.float_array(x)
-
-
-def _is_narrow(dtype: np.dtype) -> bool:
-    return dtype in interop.DECODED_DTYPES and not str(dtype).lstrip("u").startswith("int")
-
-
 def _plan(
     source: Format,
     which: str | Elements | None,
@@ -352,6 +342,13 @@ def _plan(
     elements = scheme.elements or _integers(scheme, bits, signed)
     if scheme.elements is not None and not (bits is None and signed is None):
         raise TypeError(f"bits= and signed= are for integers; {scheme.name} has its own codes")
+    for name, flag in (
+        ("signed", signed),
+        ("include_zero", include_zero),
+        ("double_quantization", double_quantization),
+    ):
+        if not (flag is None or isinstance(flag, (bool, np.bool_))):
+            raise TypeError(f"{name} must be True or False, got {flag!r}")
     if include_zero and scheme.spread != "range":
         raise TypeError(f"include_zero= is for zeropoint, not {scheme.name}")
     if nonfinite not in NONFINITE:
@@ -361,7 +358,9 @@ def _plan(
     if seed is not None and not stochastic:
         raise TypeError(f"a seed is for stochastic rounding, not {mode}")
     drawn = (fresh_seed() if seed is None else word64(seed)) if stochastic else 0
-    rule = _power_rule(scheme, scale_rule)
+    rule = _power_rule(scheme, scale_rule, scale)
+    if double_quantization and scale is not None:
+        raise TypeError("double_quantization= quantises scales that are found, not a given one")
     if double_quantization and scale_dtype is not None:
         raise TypeError(
             f"double_quantization= stores the scales, so scale_dtype={scale_dtype!r} cannot"
@@ -376,8 +375,8 @@ def _plan(
         elements=elements,
         scale_format=scale_format,
         power_rule=rule,
-        include_zero=include_zero,
-        double=double_quantization,
+        include_zero=bool(include_zero),
+        double=bool(double_quantization),
         clip=_clip(clip, scale),
         rounding=mode,
         seed=drawn,
@@ -405,12 +404,14 @@ def _integers(scheme: Scheme, bits: int | None, signed: bool | None) -> Integers
     return Integers(n, is_signed, low, low + 2**n - 1)
 
 
-def _power_rule(scheme: Scheme, rule: str | None) -> str | None:
+def _power_rule(scheme: Scheme, rule: str | None, scale: Any) -> str | None:
     if rule is None:
         return scheme.power_rule
     if rule not in POWER_RULES:
         raise ValueError(f"scale_rule must be one of {', '.join(POWER_RULES)}, got {rule!r}")
-    if scheme.spread == "range" or scheme.two_level or scheme.name == "given":
+    if scale is not None:
+        raise TypeError("scale_rule= finds a scale; it does not go with a given one")
+    if scheme.spread == "range" or scheme.two_level:
         raise TypeError(f"scale_rule= is for scales that follow from absmax, not {scheme.name}'s")
     return rule
 
@@ -434,13 +435,11 @@ def _clip(clip: str | float | None, scale: Any) -> str | float | None:
         return None
     if scale is not None:
         raise TypeError("clip= finds a scale; it does not go with a given one")
-    if clip == "mse":
+    if isinstance(clip, str) and clip == "mse":
         return "mse"
-    try:
-        percentile = float(clip)
-    except (TypeError, ValueError):
-        percentile = math.nan
-    if not 0 < percentile <= 100 or isinstance(clip, bool):
+    is_number = isinstance(clip, (int, float, np.integer, np.floating))
+    percentile = float(clip) if is_number and not isinstance(clip, bool) else math.nan
+    if not 0 < percentile <= 100:
         raise ValueError(f"clip must be 'mse' or a percentile above 0, at most 100; got {clip!r}")
     return percentile
 
@@ -454,8 +453,14 @@ def _groups(
 ) -> Groups:
     axes = interop.kept_axes(axis, len(shape))
     if block is None and axis is None and scheme.block is not None:
-        block, block_axis = scheme.block, None if scheme.flat else block_axis
+        block = scheme.block
+        if scheme.flat and block_axis == -1:  # not asked for
+            block_axis = None
     if block is None:
+        if block_axis != -1 and shape:
+            raise TypeError(
+                f"block_axis={block_axis!r} needs block=, the values that share a scale"
+            )
         return AxisGroups(shape, axes)
     if axis is not None:
         raise TypeError(
@@ -471,8 +476,7 @@ def _groups(
         raise ValueError(f"block must be at least 1, got {block!r}")
     if block_axis is None or not shape:
         return BlockGroups(shape, size, None)
-    (along,) = interop.kept_axes(block_axis, len(shape), "block_axis")
-    return BlockGroups(shape, size, along)
+    return BlockGroups(shape, size, interop.one_axis(block_axis, len(shape), "block_axis"))
 
 
 def _given(scale: Any, zero_point: Any, groups: Groups, plan: Plan) -> Parameters:
@@ -520,22 +524,27 @@ def _given_zero_point(zero_point: Any) -> np.ndarray:
 
 def _for_groups(given: np.ndarray, groups: Groups, name: str) -> np.ndarray:
     """Return a given parameter, one value or one a group, in the shape of the parameters."""
-    shapes = tuple(dict.fromkeys(((), groups.parameter_shape, groups.scale_shape)))
-    if given.size == 1 or given.shape == groups.parameter_shape:
-        shaped = given.reshape(() if given.size == 1 else given.shape)
-        return np.ascontiguousarray(np.broadcast_to(shaped, groups.parameter_shape))
+    shapes = [(), groups.scale_shape]
+    if isinstance(groups, AxisGroups):
+        shapes.append(groups.parameter_shape)  # without the axes of length 1
+    if given.size == 1:
+        one = given.reshape(())
+        return np.ascontiguousarray(np.broadcast_to(one, groups.parameter_shape))
     if given.shape == groups.scale_shape:
         return np.ascontiguousarray(groups.from_scales(given))
+    if given.shape in shapes:
+        return np.ascontiguousarray(given)
     kind = f"axis={groups.axes or None}" if isinstance(groups, AxisGroups) else "these blocks"
-    raise ValueError(
-        f"{name} has shape {given.shape}; with {kind} it has {' or '.join(map(str, shapes))}"
-    )
+    known = " or ".join(map(str, dict.fromkeys(shapes)))
+    raise ValueError(f"{name} has shape {given.shape}; with {kind} it has {known}")
 
 
 def _calibrated(low: Any, high: Any, groups: Groups, plan: Plan, has_scale: bool) -> Ends:
     """Return the given ends of the range, in the shape of the parameters."""
     if low is None and high is None:
         return None, None
+    if isinstance(plan.clip, float):
+        raise TypeError(f"clip={plan.clip} finds the range, and so do min= and max=; give one")
     if has_scale:
         raise TypeError("min= and max= find a scale; they do not go with a given one")
     first, last = (_given_end(end, groups, name) for name, end in (("min", low), ("max", high)))

@@ -24,6 +24,8 @@ __all__ = ["Quantized", "groups_of", "wide"]
 class Quantized:
     """Codes with all that is needed to read them: ``x ≈ value(code) * scale``.
 
+    Another convention's may mean something else: `dequantize` knows.
+
     The value of an integer code is itself less its zero point; that of others is in a format's or
     codebook's table.
 
@@ -119,7 +121,7 @@ class Quantized:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that have to be stored: codes and scales, and zero points unless all are 0."""
+        """Bytes that have to be stored: codes and scales, and zero points but for absmax."""
         total = interop.to_numpy(self.packed).nbytes
         if self.scale_codes is None:
             total += interop.to_numpy(self.scale).nbytes
@@ -127,7 +129,8 @@ class Quantized:
             total += self.scale_codes.nbytes + interop.to_numpy(self.scale_offset).nbytes
         if self.tensor_scale is not None:
             total += interop.to_numpy(self.tensor_scale).nbytes
-        if self.zero_point is not None and (zeros := interop.to_numpy(self.zero_point)).any():
+        if self.zero_point is not None and self.scheme != "absmax":
+            zeros = interop.to_numpy(self.zero_point)
             total += zeros.size if self.include_zero else zeros.nbytes
         return total
 

@@ -38,7 +38,7 @@ from .elements import (
     limits,
 )
 from .formats import Format, format
-from .groups import BlockGroups, Groups, Index, Piece, Section
+from .groups import EVERYTHING, AxisGroups, BlockGroups, Groups, Index, Piece, Section
 from .quantized import Quantized
 from .rounding import Rounding, rules
 from .schemes import Scheme, find
@@ -178,7 +178,8 @@ class _Job:
             self._find_and_encode_all(fused)
             return
         for section in self.groups.sections():
-            if fused is not None:
+            # Of everything, codes that are not kept as they are go through slab by slab.
+            if fused is not None and not (self.codes.is_packed and section == EVERYTHING):
                 self._find_and_encode(section, fused)
                 continue
             if finds:
@@ -212,14 +213,13 @@ class _Job:
         A pass finds scales and codes, so every piece has to hold whole groups.
         """
         plan, groups = self.plan, self.groups
-        is_usual = plan.clip is None and self.ends == (None, None) and plan.nonfinite == "error"
+        options = (plan.clip, *self.ends)
+        is_usual = all(option is None for option in options) and plan.nonfinite == "error"
         if not is_usual or plan.scheme.spread != "amax" or plan.scheme.two_level:
             return None
-        if not isinstance(groups, BlockGroups):
-            if not (groups.in_rows and interop.is_plain(self.values)) or runs_reference(
-                self.backend
-            ):
-                return None
+        rows = groups.in_rows and interop.is_plain(self.values)
+        if isinstance(groups, AxisGroups) and (runs_reference(self.backend) or not rows):
+            return None
         if isinstance(plan.elements, Integers):
             return plan.elements.qmax
         fits = is_compared(plan.elements) and plan.source.name != "fp64"
@@ -324,14 +324,15 @@ class _Job:
     def _find(self, section: Section) -> None:
         """Find the parameters of a section's groups."""
         policy = "error" if self.plan.nonfinite == "error" else "ignore"
-        values, lost = self._finite(self.view[section.values], policy)
+        values, _ = self._finite(self.view[section.values], policy)  # what is lost counts as 0
         at = section.parameters
         first, last = (None if end is None else end[at] for end in self.ends)
-        low, high = self._ends(values, first, last, includes_zero=bool(lost))
+        low, high = self._ends(values, first, last)
         if self.plan.clip == "mse":
             low, high = self._least_error(values, low, high)
         found = self._parameters_of(low, high)
-        self.scale[at] = found[0]
+        # Groups of zeros have no scale that counts when scales are quantised.
+        self.scale[at] = np.where(high == 0, 0.0, found[0]) if self.plan.double else found[0]
         if self.zero_point is not None and found[1] is not None:
             self.zero_point[at] = found[1]
 
@@ -340,7 +341,6 @@ class _Job:
         values: np.ndarray,
         low: np.ndarray | None,
         high: np.ndarray | None,
-        includes_zero: bool,
     ) -> tuple[Float64, Float64]:
         """Return the range of each group; of symmetric schemes the largest magnitude, twice."""
         if self.plan.scheme.spread != "range":
@@ -356,7 +356,7 @@ class _Job:
             high = found[1] if high is None else high
             if (low > high).any():
                 raise ValueError("min= lies above the greatest value, or max= below the least")
-        if includes_zero or self.plan.include_zero:
+        if self.plan.include_zero:
             return np.minimum(low, 0.0), np.maximum(high, 0.0)
         return low, high
 
@@ -387,9 +387,11 @@ class _Job:
     def _quantize_scales(self) -> None:
         """Replace the scales by what is left of them when they have been quantised."""
         with np.errstate(over="ignore"):
-            mean = math.fsum(self.scale.reshape(-1).tolist()) / max(self.scale.size, 1)
+            counted = self.scale[self.scale > 0]
+            mean = math.fsum(counted.tolist()) / counted.size if counted.size else 1.0
             self.scale_offset = np.float32(mean)
-            centred = (self.scale - np.float64(self.scale_offset)).astype(np.float32)
+            centred = np.where(self.scale > 0, self.scale - np.float64(self.scale_offset), 0.0)
+            centred = centred.astype(np.float32)
         assert _DYNAMIC8.elements is not None
         plan = self.plan._replace(
             scheme=_DYNAMIC8,
@@ -410,8 +412,9 @@ class _Job:
 
     def _tensor_scale(self) -> float:
         """Return the scale that brings the largest block scale to its format's largest value."""
-        most = 0.0
-        for section in self.groups.sections():
+        given = [np.abs(end).max(initial=0.0) for end in self.ends if end is not None]
+        most = float(max(given, default=0.0))
+        for section in self.groups.sections() if not given else ():
             policy = "error" if self.plan.nonfinite == "error" else "ignore"
             values, _ = self._finite(self.view[section.values], policy)
             most = max(most, float(self._amax(values).max(initial=0.0)))
@@ -451,21 +454,16 @@ class _Job:
         self._amax(values)  # an error if a value is not finite
         low = np.zeros(self._shape_of_groups(values))
         high = np.zeros(low.shape)
-        is_range = self.plan.scheme.spread == "range"
         for at, rows in self.groups.rows(values):
             n = rows.shape[-1]
             if n == 0:
                 continue
             # What the user wrote: 99.9 % of 1000 are 999, though the float 99.9 is a little more.
             rank = math.ceil(Fraction(repr(percentile)) * n / 100) - 1
-            if is_range:
-                ranked = np.partition(rows, sorted({n - 1 - rank, rank}), axis=-1)
-                low[at], high[at] = (
-                    ranked[..., min(rank, n - 1 - rank)],
-                    ranked[..., max(rank, n - 1 - rank)],
-                )
+            if self.plan.scheme.spread == "range":
+                low[at], high[at] = _ranked(rows, sorted((rank, n - 1 - rank)), _in_order)
             else:
-                high[at] = np.partition(np.abs(rows), rank, axis=-1)[..., rank]
+                (high[at],) = _ranked(rows, [rank], _magnitudes)
                 low[at] = -high[at]
         return low, high
 
@@ -526,6 +524,31 @@ class _Job:
             for section in self.groups.sections():
                 for slab in self.groups.slabs(section):
                     self._done(slab, codes[slab.values])
+
+
+def _magnitudes(bits: np.ndarray) -> None:
+    """Turn patterns into those of magnitudes, which are in order as integers."""
+    bits &= bits.dtype.type(np.iinfo(bits.dtype).max)
+
+
+def _in_order(bits: np.ndarray) -> None:
+    """Turn patterns into integers in the values' order; once more, and they are patterns again."""
+    bits ^= (bits >> (8 * bits.itemsize - 1)) & bits.dtype.type(np.iinfo(bits.dtype).max)
+
+
+def _ranked(
+    rows: np.ndarray, ranks: list[int], to_order: Callable[[np.ndarray], None]
+) -> list[Float64]:
+    """Return the values of the ranks in each row, which takes one copy, of integers."""
+    bits = np.array(rows, rows.dtype.newbyteorder("=")).view(f"i{rows.dtype.itemsize}")
+    to_order(bits)
+    bits.partition(sorted(set(ranks)), axis=-1)
+    found = []
+    for rank in ranks:
+        chosen = np.ascontiguousarray(bits[..., rank])
+        to_order(chosen)
+        found.append(chosen.view(rows.dtype.newbyteorder("=")).astype(np.float64))
+    return found
 
 
 def scales_of(backend: Backend, amax: Float64, how: Scaling) -> Float64:

@@ -226,7 +226,7 @@ def parse(name: str) -> dict[str, Any]:
     for suffix in rest[1:].split("_") if rest else ():
         found = [(re.fullmatch(p, suffix), make) for p, make in _SUFFIXES.items()]
         more = [make(match) for match, make in found if match]
-        understood = understood and bool(more)
+        understood = understood and bool(more) and not (more[0].keys() & options.keys())
         options |= more[0] if more else {}
     if not understood:
         nearest = nearest_names(whole, EXAMPLES)

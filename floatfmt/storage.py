@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,11 +18,11 @@ from . import interop
 from .codes import code_dtype
 from .conventions import find as find_convention
 from .elements import Codebook, Elements, Integers
-from .formats import FormatLike, format
+from .formats import Format, FormatLike, format
 from .quantize import SCALE_FORMATS, settle
 from .quantized import Quantized, groups_of, wide
 from .quantizing import DOUBLE_BLOCK, Plan, double_scale
-from .schemes import SCHEMES, find
+from .schemes import find
 
 __all__ = ["Part", "description", "layout", "parts", "restore"]
 
@@ -128,19 +129,39 @@ def description(q: Quantized) -> dict[str, Any]:
         "double_quantization": q.scale_codes is not None,
         "saturated": q.saturated,
         "nonfinite": q.nonfinite,
+        "two_level": q.tensor_scale is not None,
+        "packing": _PACKING[q.bits < 8],
         "scales_saturated": 0 if q.scale_codes is None else q.scale_codes.saturated,
     }
+
+
+#: How codes of 8 bits, and of less, lie in memory.
+_PACKING = ("one code a byte", "first code in the lowest bits")
 
 
 def _elements_to_json(elements: Elements) -> dict[str, Any]:
     if isinstance(elements, Integers):
         return {"kind": "integers", **elements._asdict()}
     if isinstance(elements, Codebook):
-        known = SCHEMES.get(elements.name)
-        if known is not None and known.elements == elements:
-            return {"kind": "codebook", "name": elements.name}
         return {"kind": "codebook", "name": elements.name, "values": list(elements.values)}
-    return {"kind": "format", "name": elements.name}
+    if _is_registered(elements):
+        return {"kind": "format", "name": elements.name}
+    fields = {f.name: getattr(elements, f.name) for f in dataclasses.fields(elements)}
+    return {"kind": "own format", **{name: fields[name] for name in _FORMAT_FIELDS}}
+
+
+#: What makes a format of one's own.
+_FORMAT_FIELDS = (
+    *("name", "exponent_bits", "fraction_bits", "bias", "signed", "infinity", "nan", "zero"),
+    "twos_complement",
+)
+
+
+def _is_registered(fmt: Format) -> bool:
+    try:
+        return format(fmt.name) == fmt
+    except ValueError:
+        return False
 
 
 def _elements_from_json(found: dict[str, Any]) -> Elements:
@@ -149,11 +170,16 @@ def _elements_from_json(found: dict[str, Any]) -> Elements:
         elements = Integers(**{name: found[name] for name in Integers._fields})
         if [type(part) for part in elements] != [int, bool, int, int]:
             raise ValueError(_damaged(f"{found} are no integers"))
-        low = -(2 ** (elements.bits - 1)) if elements.signed else 0
-        has_codes = low <= elements.qmin < elements.qmax < low + 2**elements.bits
-        if not (2 <= elements.bits <= 8 and has_codes):
+        bits = elements.bits if 2 <= elements.bits <= 8 else 0  # before it is an exponent
+        low = -(2**bits // 2) if elements.signed else 0
+        if not low <= elements.qmin < elements.qmax < low + 2**bits:
             raise ValueError(_damaged(f"{found} are no integers"))
         return elements
+    if kind == "own format":
+        own = Format(**{name: found[name] for name in _FORMAT_FIELDS})
+        known = find(own).elements
+        assert known is not None
+        return known
     if kind not in ("codebook", "format") or not isinstance(found["name"], str):
         raise ValueError(_damaged(f"elements are {found}"))
     if kind == "codebook" and "values" in found:
@@ -189,6 +215,8 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "block_axis": lambda value: value is None or _is_count(value),
     "include_zero": lambda value: isinstance(value, bool),
     "double_quantization": lambda value: isinstance(value, bool),
+    "packing": lambda value: value in _PACKING,
+    "two_level": lambda value: isinstance(value, bool),
     "saturated": _is_count,
     "nonfinite": _is_count,
     "scales_saturated": _is_count,
@@ -259,7 +287,6 @@ def _restored(arrays: dict[str, Any], described: dict[str, Any]) -> Quantized:
     _check_fields(described)
     elements = _elements_from_json(described["elements"])
     scheme = described["scheme"]
-    two_level = scheme in SCHEMES and SCHEMES[scheme].two_level
     scale, nested = arrays["scale"], None
     q = Quantized(
         packed=arrays[""],
@@ -274,7 +301,7 @@ def _restored(arrays: dict[str, Any], described: dict[str, Any]) -> Quantized:
         format=format(described["format"]),
         saturated=described["saturated"],
         nonfinite=described["nonfinite"],
-        tensor_scale=arrays["tensor_scale"] if two_level else None,
+        tensor_scale=arrays["tensor_scale"] if described["two_level"] else None,
         include_zero=described["include_zero"],
         convention=described["convention"],
     )

@@ -104,12 +104,20 @@ def test_a_zero_point_that_is_no_code_is_an_error(export):
         ({"scheme": "nf4"}, ff.to_onnx, "blocks along an axis"),
         ({"scheme": "nf4", "block": 8}, ff.to_onnx, "no codes of a table such as nf4"),
         ({"scheme": "absmax", "bits": 3}, ff.to_onnx, "ONNX has no int3"),
-        ({"scheme": "nvfp4"}, ff.to_onnx, "one scale for a code"),
+        ({"scheme": "nvfp4"}, ff.to_onnx, "one scale for a code, nvfp4 two"),
         ({"scheme": "absmax", "axis": (0, 1)}, ff.to_onnx, "one scale"),
         ({"scheme": "mxfp6_e2m3fn"}, ff.to_onnx, "ONNX has no float6_e2m3fn"),
-        ({"convention": "bitsandbytes"}, ff.to_onnx, "another thing"),
+        ({"convention": "bitsandbytes"}, ff.to_onnx, r"in bitsandbytes that is .* \* \(1 / 127\)"),
+        ({"convention": "bitsandbytes"}, ff.to_torch, "torch takes"),
+        ({"scheme": "absmax", "convention": "article"}, ff.to_torch, "/ scale"),
     ],
 )
 def test_what_the_others_lack_is_said(options, export, message):
     with pytest.raises(TypeError, match=message):
         export(ff.quantize(X, **options))
+
+
+@pytest.mark.parametrize("value", [1e300, 1e-60])
+def test_a_scale_that_fp32_does_not_hold_is_an_error(value):
+    with pytest.raises(ValueError, match="scale is .*, which ONNX's fp32 does not hold"):
+        ff.to_onnx(ff.absmax(np.float64([value])))
