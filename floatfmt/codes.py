@@ -203,10 +203,12 @@ def encode_piece(
         assert zeros is not None
         return backend.quantize(x, scale, zeros, elements.qmin, elements.qmax, codes)
     if is_compared(elements):
-        if (scale < LEAST_COMPARED_SCALE).any():  # fp64's alone
+        small = scale < LEAST_COMPARED_SCALE  # fp64's alone
+        if small.any():
             if not np.isfinite(x).all():
                 return -1
-            x, scale = quotients(x, scale[:, None]), np.ones_like(scale)
+            x = np.where(small[:, None], quotients(x, scale[:, None]), x)
+            scale = np.where(small, 1.0, scale)
         return backend.quantize_intervals(x, scale, intervals(elements), codes)
     assert isinstance(elements, Format)
     how = rules(elements, overflow="saturate", nan="error" if elements.nan is None else "quiet")

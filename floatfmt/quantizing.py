@@ -545,7 +545,7 @@ def _ranked(
     bits.partition(sorted(set(ranks)), axis=-1)
     found = []
     for rank in ranks:
-        chosen = np.ascontiguousarray(bits[..., rank])
+        chosen = np.array(bits[..., rank])
         to_order(chosen)
         found.append(chosen.view(rows.dtype.newbyteorder("=")).astype(np.float64))
     return found

@@ -149,6 +149,32 @@ CODEBOOKS = (
 )
 
 
+def beside(x: np.ndarray, way: int) -> np.ndarray:
+    """The values one code away from x, in its own dtype."""
+    kind = np.dtype(f"i{x.dtype.itemsize}")
+    return (np.ascontiguousarray(x).view(kind) + kind.type(way)).view(x.dtype)
+
+
+@pytest.mark.parametrize("n", [2, 3, 15, 16, 17, 31, 200, 254, 255, 256])
+@pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
+def test_every_threshold_of_a_table_is_where_the_reference_has_it(level, n, dtype):
+    """GCC 12 once made vectors of a loop over 255 thresholds whose last ones were wrong."""
+    parts = intervals(ff.Codebook(np.linspace(-1, 1, n)))
+    for scale in (*2.0 ** np.arange(-20, 12, 4), 0.1, 1 / 3, 0.7, 1.7):
+        edges = (parts.thresholds * scale).astype(dtype)
+        x = np.concatenate([edges, beside(edges, -1), beside(edges, 1)])
+        x = x[np.isfinite(x)].reshape(1, 1, -1)  # beside 0 is a NaN
+
+        def codes(x=x, scale=scale):
+            found = np.empty(x.shape, np.uint8)
+            backend = current_backend()
+            with backend.float_environment():
+                assert backend.quantize_intervals(x, np.array([scale]), parts, found) >= 0
+            return found
+
+        assert_equal_bits(level, codes)
+
+
 @given(
     *(
         st.sampled_from(FLOAT_DTYPES),
@@ -167,8 +193,7 @@ def test_intervals_equal_the_reference(level, dtype, elements, rounding, factor,
     parts = intervals(elements, rounding)
     with np.errstate(all="ignore"):
         edges = (parts.thresholds * scale).astype(dtype)
-        near = np.nextafter(edges.astype(np.float64), np.inf).astype(dtype)
-        x = np.concatenate([x, edges, -edges, near])
+        x = np.concatenate([x, edges, -edges, *(beside(edges, way) for way in (-1, 1))])
         x = x[np.isfinite(x)].reshape(1, 1, -1)
 
     def run():

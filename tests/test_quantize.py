@@ -431,3 +431,89 @@ def test_integers_are_refused():
 def test_dequantize_to_a_format_without_a_dtype_is_refused():
     with pytest.raises(ValueError, match="no array holds tf32 here"):
         ff.absmax(ONES).dequantize("tf32")
+
+
+# --- what reviewers found -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nonfinite", ["ignore", "saturate"])
+def test_a_nan_changes_the_range_of_its_own_row_alone(backend, nonfinite):
+    x = np.tile(np.float32([5, 6, 5.5, 5.2]), (3000, 1))
+    x[0, 0] = np.nan
+    for q in (
+        ff.quantize(x, "zeropoint", axis=0, nonfinite=nonfinite),
+        ff.quantize(x.T.copy(), "zeropoint", axis=1, nonfinite=nonfinite),
+    ):
+        scale = q.scale.reshape(-1)
+        assert (scale[1:] == scale[1]).all()
+        assert scale[0] > scale[1]
+        assert q.nonfinite == 1
+    q = ff.quantize(x[0], "zeropoint", min=5, max=6, nonfinite=nonfinite)
+    assert float(q.scale) == float(np.float32(1 / 255))
+
+
+@pytest.mark.parametrize("shape", [(64, 2), (4, 4)])
+@pytest.mark.parametrize("block", [1, 2])
+def test_a_scale_given_back_is_taken_as_it_was(shape, block):
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    q = ff.quantize(x, "absmax", block=block * shape[0] // 2, block_axis=0)
+    again = ff.quantize(x, scale=q.scale, block=block * shape[0] // 2, block_axis=0)
+    np.testing.assert_array_equal(again.scale, q.scale)
+    np.testing.assert_array_equal(again.codes, q.codes)
+
+
+def test_rows_of_zeros_do_not_spoil_scales_that_are_quantised(backend):
+    w = (np.random.default_rng(0).normal(size=(64, 256)) * 2e-4).astype(np.float32)
+    w[::16] = 0
+    plain, double = (
+        ff.error(w, ff.quantize(w, "nf4", double_quantization=d).dequantize()).sqnr_db
+        for d in (False, True)
+    )
+    assert double > plain - 0.5
+    zeros = ff.quantize(np.zeros((4, 64), np.float32), "nf4", double_quantization=True)
+    assert not zeros.dequantize().any()
+
+
+def test_nvfp4_takes_a_range_wider_than_the_values():
+    x = np.linspace(-1, 1, 64, dtype=np.float32)
+    assert float(ff.quantize(x, "nvfp4", max=100).tensor_scale) == np.float32(100 / (6 * 448))
+
+
+def test_formats_and_tables_of_ones_own_are_stored_whole(tmp_path):
+    x = np.random.default_rng(0).normal(size=(4, 32)).astype(np.float32)
+    tensors = {
+        "a": ff.quantize(x, ff.Format("fp8_e4m3fn", 3, 4, bias=3)),
+        "b": ff.quantize(x, ff.Format("e2m2", 2, 2, bias=1)),
+        "c": ff.quantize(x, ff.Codebook([-1, 0, 1.0], name="nvfp4")),
+        "d": ff.quantize(x, ff.Codebook(np.linspace(-1, 1, 256), name="absmax"), block=32),
+    }
+    ff.save_quantized(tmp_path / "own.safetensors", tensors)
+    assert ff.load_quantized(tmp_path / "own.safetensors") == tensors
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"scheme": "absmax", "block": 2, "block_axis": (0, 1)}, TypeError, "block_axis must be"),
+        ({"scheme": "absmax", "block_axis": 1}, TypeError, "block_axis=1 needs block="),
+        ({"scheme": "absmax", "block": True}, TypeError, "block must be an integer, got True"),
+        ({"scheme": "absmax", "clip": 99.9, "max": 3}, TypeError, "clip=99.9 finds the range"),
+        ({"scheme": "absmax", "clip": "99"}, ValueError, "clip must be 'mse' or a percentile"),
+        ({"scheme": "absmax", "clip": np.array([1, 2])}, ValueError, "clip must be"),
+        ({"scheme": "mxfp4", "scale": 1, "scale_rule": "ceil"}, TypeError, "scale_rule= finds"),
+        ({"scheme": "zeropoint", "signed": "no"}, TypeError, "signed must be True or False"),
+        ({"scheme": "nf4", "scale": 1, "double_quantization": True}, TypeError, "that are found"),
+        ({"scheme": "foo", "convention": "torch"}, ValueError, "torch has no scheme 'foo'"),
+    ],
+)
+def test_options_that_mean_nothing_together_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        ff.quantize(np.ones((4, 4), np.float32), **options)
+
+
+def test_fp8_values_become_fp16_and_no_fp32():
+    x = torch.randn(64, 64).to(torch.float8_e4m3fn)
+    q = ff.quantize(x, "absmax", axis=0)
+    assert q.format == ff.format("fp16")
+    assert q.dequantize().dtype == torch.float16
+    assert ff.measure(x, q).error.sqnr_db > 40
