@@ -68,8 +68,6 @@ ORDER = (
     "measurement",
     "integer_product",
     "llm_int8",
-    "storage",
-    "schemes",
     "checkpoint",
     "checkpoint_writer",
     "quantized_file",
@@ -82,9 +80,10 @@ ORDER = (
     "audit",
     "bench",
     "doctor",
+    "experiment",
     "cli",
 )
-FOLDERS = ("audit", "bench", "data")
+FOLDERS = ("audit", "bench", "data", "experiment")
 
 
 def modules() -> dict[str, Path]:
