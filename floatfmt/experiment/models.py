@@ -174,7 +174,7 @@ def load_model(
         name="the sample model" if model is None else printable(os.fspath(where)),
         model=loaded.float().eval(),
         tokenizer=_tokenizer(where, is_local, loaded, tokenizer == "bytes" or is_sample),
-        dtype=format(interop.torch_to_numpy(next(loaded.parameters()).dtype)).name,
+        dtype=format(next(loaded.parameters()).dtype).name,
         context=_context(loaded.config),
         start=loaded.config.bos_token_id,
     )

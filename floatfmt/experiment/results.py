@@ -12,6 +12,7 @@ from ..metrics import Error, json_number
 
 __all__ = [
     "ActivationOutliers",
+    "Erratum",
     "Estimate",
     "Experiment",
     "FirstWeight",
@@ -290,7 +291,7 @@ class Variant(_Result):
     bits_per_parameter : float
         The same by parameters.
     error : Error or None
-        Of all parameters together against the original's.
+        Of the parameters that it is for, all together; None for the original.
     seconds : float
         What making it took.
     score : Score or None
@@ -453,6 +454,17 @@ class ThresholdSweepOfModel(_Result):
 
 
 @dataclass(frozen=True, slots=True)
+class Erratum(_Result):
+    """What the article says, and what is right."""
+
+    claim: str
+    correction: str
+
+    def __str__(self) -> str:
+        return f"{self.claim}\n  {self.correction}"
+
+
+@dataclass(frozen=True, slots=True)
 class Experiment(_Result):
     """All that an experiment found; made by ``floatfmt.experiment.run``.
 
@@ -477,6 +489,8 @@ class Experiment(_Result):
         Tokens that the model sees at once, and by which windows advance.
     seed : int
         Of the sampled texts.
+    errata : tuple of Erratum
+        What the article that this follows got wrong.
     notes : tuple of str
         What has to be said about the numbers.
     environment : dict
@@ -500,6 +514,7 @@ class Experiment(_Result):
     window: int = 0
     stride: int = 0
     seed: int = 0
+    errata: tuple[Erratum, ...] = ()
     notes: tuple[str, ...] = ()
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
