@@ -25,11 +25,11 @@ def errata() -> tuple[Erratum, ...]:
     0.1 quantised by an absmax of 3.2 is off by 0.008
       it is off by 0.00079
     """
-    example = np.float32([0.1, 3.2])
+    example = np.array([0.1, 3.2], np.float32)
     off = abs(float(absmax(example).dequantize()[0]) - 0.1)
-    drawn = llm_int8_matmul(np.float32(X), np.float32(W))
+    drawn = llm_int8_matmul(np.array(X, np.float32), np.array(W, np.float32))
     sums = drawn.int32.tolist()
-    total = np.round(drawn.output, 5).tolist()
+    total = np.round(drawn.output.astype(np.float64), 5).tolist()
     return (
         Erratum(
             "0.1 quantised by an absmax of 3.2 is off by 0.008",
@@ -69,7 +69,7 @@ def errata() -> tuple[Erratum, ...]:
         ),
         Erratum(
             "the scale is 127 / max|x|, a division",
-            "torch computes max|x|'s reciprocal, rounds, and multiplies, so that the scale is an ulp"
-            " off for a quarter of tensors; 'floatfmt conventions article' does the same to the bit",
+            "torch computes the reciprocal of max|x|, rounds it, and multiplies: the scale is off"
+            " by an ulp for a quarter of tensors; convention='article' does so to the bit",
         ),
     )

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from transformers.pytorch_utils import Conv1D
 
 from .. import interop
 from ..backends import current_backend
@@ -103,6 +104,9 @@ class Int8Linear(torch.nn.Module):
     """
 
     bias: Any
+    codes: Any
+    scale: Any
+    weight: Any
 
     def __init__(
         self, inputs: int, outputs: int, scheme: LayerScheme, threshold: float, is_conv1d: bool
@@ -358,13 +362,13 @@ def dequantize_model(model: Any) -> Any:
 
 def _floating(layer: Int8Linear) -> Any:
     values = layer.values()
+    new_conv1d: Any = Conv1D
     with torch.device("meta"):  # no memory is filled with what is replaced at once
-        if layer.is_conv1d:
-            from transformers.pytorch_utils import Conv1D
-
-            made: Any = Conv1D(layer.outputs, layer.inputs)
-        else:
-            made = torch.nn.Linear(layer.inputs, layer.outputs, layer.bias is not None)
+        made = (
+            new_conv1d(layer.outputs, layer.inputs)
+            if layer.is_conv1d
+            else torch.nn.Linear(layer.inputs, layer.outputs, layer.bias is not None)
+        )
     weight = values.t().contiguous() if layer.is_conv1d else values
     made.weight = torch.nn.Parameter(weight, False)
     if layer.bias is not None:

@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
+import torch
+from transformers.pytorch_utils import Conv1D
+
 __all__ = ["Layer", "head_name", "linear_layers", "replace_module"]
 
 
@@ -43,25 +46,13 @@ def linear_layers(model: Any, skip: Sequence[str] | None = None) -> Iterator[Lay
     skip : sequence of str, optional
         Patterns of names to leave out, such as "lm_head" or "*.attn.*"; by default the head.
     """
-    import torch
-
-    conv1d = _conv1d()
     patterns = [head_name(model)] if skip is None else skip
     for name, module in model.named_modules():
         # Exact types: a subclass may do more than a product.
-        if type(module) not in (torch.nn.Linear, conv1d):
+        if type(module) not in (torch.nn.Linear, Conv1D):
             continue
         if not any(pattern and fnmatchcase(name, pattern) for pattern in patterns):
-            yield Layer(name, module, type(module) is conv1d)
-
-
-def _conv1d() -> Any:
-    """Return the layer of GPT-2, or None: without transformers there can be none."""
-    try:
-        from transformers.pytorch_utils import Conv1D
-    except ImportError:
-        return None
-    return Conv1D
+            yield Layer(name, module, type(module) is Conv1D)
 
 
 def head_name(model: Any) -> str:

@@ -10,9 +10,13 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from .. import interop
 from ..checkpoint import CheckpointError, open_checkpoint
@@ -20,7 +24,7 @@ from ..data import SAMPLE_MODEL
 from ..formats import format
 from ..table import printable
 
-__all__ = ["ByteTokenizer", "LanguageModel", "ModelError", "Tokenizer", "load_model", "need_torch"]
+__all__ = ["ByteTokenizer", "LanguageModel", "ModelError", "Tokenizer", "load_model", "quiet"]
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 TOKENIZERS = (
@@ -38,6 +42,8 @@ class ModelError(ValueError):
 class Tokenizer(Protocol):
     """Makes tokens of text, and text of tokens."""
 
+    @property
+    def name(self) -> str: ...
     def encode(self, text: str) -> list[int]: ...
     def decode(self, tokens: list[int]) -> str: ...
 
@@ -52,7 +58,7 @@ class ByteTokenizer:
     """
 
     name = "bytes"
-    length = 256
+    length: ClassVar = 256
 
     def encode(self, text: str) -> list[int]:
         """Return the bytes of a text."""
@@ -110,17 +116,6 @@ class LanguageModel:
     __hash__ = None  # type: ignore[assignment]
 
 
-def need_torch() -> None:
-    """Raise a line that says what to install, unless torch and transformers are there."""
-    try:
-        import torch  # noqa: F401
-        import transformers  # noqa: F401
-    except ImportError as exc:
-        raise ModuleNotFoundError(
-            f"the experiment needs {exc.name or 'torch'}: pip install 'floatfmt[torch]'"
-        ) from None
-
-
 def load_model(
     model: str | os.PathLike[str] | None = None, *, tokenizer: str | None = None
 ) -> LanguageModel:
@@ -146,8 +141,6 @@ def load_model(
         There is no such model, it is not complete, is no causal language model, has no tokenizer,
         or has a NaN or Inf among its weights (the message names tensor and position). It is a
         ValueError.
-    ModuleNotFoundError
-        torch or transformers is missing.
 
     Examples
     --------
@@ -156,7 +149,6 @@ def load_model(
     >>> found.name, found.context, found.tokenizer.encode("pi")
     ('the sample model', 256, [112, 105])
     """
-    need_torch()
     if tokenizer not in (None, "bytes"):
         raise ValueError(f"tokenizer must be None or 'bytes', got {tokenizer!r}")
     where = SAMPLE_MODEL if model is None else model
@@ -166,15 +158,16 @@ def load_model(
         _check_directory(directory)
     elif directory.exists() or _looks_like_a_path(os.fspath(where)):
         raise ModelError(_no_directory(directory))
-    with _quiet():
+    with quiet():
         loaded = _from_pretrained(where, is_local)
     _check_finite(loaded, os.fspath(where))
+    dtype = format(next(loaded.parameters()).dtype).name
     is_sample = is_local and directory.resolve() == SAMPLE_MODEL
     return LanguageModel(
         name="the sample model" if model is None else printable(os.fspath(where)),
         model=loaded.float().eval(),
         tokenizer=_tokenizer(where, is_local, loaded, tokenizer == "bytes" or is_sample),
-        dtype=format(next(loaded.parameters()).dtype).name,
+        dtype=dtype,
         context=_context(loaded.config),
         start=loaded.config.bos_token_id,
     )
@@ -233,14 +226,13 @@ def _other_weights(directory: Path) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep transformers from drawing bars and telling of what is checked here."""
-    from transformers.utils import logging as transformers_logging
-
-    bars = transformers_logging.is_progress_bar_enabled()
+    bars_of: Any = transformers_logging
+    bars = bars_of.is_progress_bar_enabled()
     logger = logging.getLogger("transformers")
     level = logger.level
-    transformers_logging.disable_progress_bar()
+    bars_of.disable_progress_bar()
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
@@ -249,16 +241,18 @@ def _quiet() -> Iterator[None]:
     finally:
         logger.setLevel(level)
         if bars:
-            transformers_logging.enable_progress_bar()
+            bars_of.enable_progress_bar()
 
 
 def _from_pretrained(where: str | os.PathLike[str], is_local: bool) -> Any:
     """Load weights in the format they are in; fp32 comes later, when that format is known."""
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
-
     load: Any = AutoModelForCausalLM.from_pretrained
-    options = {"dtype": "auto", "use_safetensors": True, "local_files_only": is_local}
+    options = {
+        "dtype": "auto",
+        "use_safetensors": True,
+        "local_files_only": is_local,
+        "ignore_mismatched_sizes": True,  # told of below, in a line
+    }
     shown = printable(os.fspath(where))
     try:
         loaded, info = load(where, output_loading_info=True, **options)
@@ -266,6 +260,13 @@ def _from_pretrained(where: str | os.PathLike[str], is_local: bool) -> Any:
         raise ModelError(_not_loaded(shown, exc, is_local)) from None
     except (ValueError, KeyError, RuntimeError, ImportError) as exc:
         raise ModelError(f"{shown!r} is no causal language model: {_line(exc)}") from None
+    mismatched = sorted(info["mismatched_keys"])
+    if mismatched:
+        name, stored, wanted = mismatched[0]
+        raise ModelError(
+            f"{shown!r}: {printable(name)} has shape {tuple(stored)}, by config.json it is"
+            f" {tuple(wanted)}: they do not belong together"
+        )
     missing = sorted(info["missing_keys"])
     if missing:
         raise ModelError(
@@ -293,8 +294,6 @@ def _line(exc: BaseException) -> str:
 
 
 def _check_finite(model: Any, where: str) -> None:
-    import torch
-
     for name, tensor in model.named_parameters():
         if not torch.isfinite(tensor).all():
             values = interop.to_numpy(tensor.detach().float())
@@ -316,11 +315,9 @@ def _tokenizer(
     if is_local and not any((Path(where) / name).is_file() for name in TOKENIZERS):
         hint = "; if its tokens are bytes, say so: --tokenizer bytes" if tokens == 256 else ""
         raise ModelError(f"{shown!r} has no tokenizer: put tokenizer.json beside the weights{hint}")
-    from transformers import AutoTokenizer
-
     load: Any = AutoTokenizer.from_pretrained
     try:
-        with _quiet():
+        with quiet():
             found = _HubTokenizer(load(where, local_files_only=is_local))
     except Exception as exc:  # tokenizers raises Exception itself
         raise ModelError(f"the tokenizer of {shown!r} cannot be loaded: {_line(exc)}") from None

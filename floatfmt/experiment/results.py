@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import interop
 from ..metrics import Error, json_number
+from ..table import rich_lines
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
+    from rich.text import Text as RichText
 
 __all__ = [
     "ActivationOutliers",
@@ -31,6 +38,9 @@ __all__ = [
     "WeightCodes",
     "as_json",
 ]
+
+
+SCHEMA = "floatfmt.experiment/1"
 
 
 class _Result:
@@ -521,3 +531,24 @@ class Experiment(_Result):
     interrupted: str | None = None
 
     __hash__ = None  # type: ignore[assignment]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as a dictionary that ``json.dumps`` takes as it is.
+
+        ``schema`` says which keys there are; figures that are not finite are "inf", "-inf" or
+        "nan".
+        """
+        return {"schema": SCHEMA, **as_json(self)}
+
+    def __str__(self) -> str:
+        from .tables import layout
+
+        return "\n".join("".join(text for text, _ in line) for line in layout(self, None))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RichText]:
+        from .tables import layout
+
+        yield from rich_lines(layout(self, options.max_width))
+
+    def _repr_html_(self) -> str:
+        return interop.preformatted(self)

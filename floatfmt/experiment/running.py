@@ -334,11 +334,11 @@ def _described(name: str, text: str, scored: int) -> str:
 
 def _notes(settings: _Settings) -> tuple[str, ...]:
     return (
-        "Everything is computed in fp32: a scheme's values are rounded to it. Layers that store int8"
-        " multiply int8 codes and add them up exactly in int32.",
-        "Casts and schemes with one scale a tensor are for every parameter, as in the article; those"
-        " with scales by row or block, and layers that store int8, for the linear layers but the"
-        " head, as libraries have it.",
+        "Everything is computed in fp32: a scheme's values are rounded to it. Layers that store"
+        " int8 multiply int8 codes and add them up exactly in int32.",
+        "Casts and schemes with one scale a tensor are for every parameter, as in the article;"
+        " those with scales by row or block, and layers that store int8, for the linear layers but"
+        " the head, as libraries have it.",
         "Standard errors are of means of 32 consecutive tokens. The ratio of perplexities has one"
         " far smaller than the perplexities: it is of differences token by token.",
         f"Each token has {settings.window - settings.stride:,} tokens before it, or all there are.",

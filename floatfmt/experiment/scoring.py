@@ -155,6 +155,7 @@ class Scorer:
         if is_original:
             self._loss = loss
             return Score(len(loss), perplexity)
+        assert self._loss is not None
         return Score(
             tokens=len(loss),
             perplexity=perplexity,

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .models import LanguageModel, _quiet
+from .models import LanguageModel, quiet
 from .results import Text
 
 __all__ = ["check_prompt", "generate_texts"]
@@ -101,7 +101,7 @@ def _text(
     state = torch.get_rng_state()
     try:
         torch.manual_seed(seed)
-        with torch.inference_mode(), _quiet():
+        with torch.inference_mode(), quiet():
             found = model.generate(
                 input_ids=tokens,
                 attention_mask=torch.ones_like(tokens),
