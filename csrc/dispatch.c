@@ -254,6 +254,12 @@ void ff_dequantize(enum ff_isa isa, enum ff_type type, const uint8_t *codes, int
                                                         scale, zero_point, out));
 }
 
+void ff_int8_product(enum ff_isa isa, const int8_t *x, size_t rows, const int8_t *w, size_t outputs,
+                     size_t inputs, int32_t *sums, size_t stride)
+{
+    table(isa)->int8_product(x, rows, w, outputs, inputs, sums, stride); /* no floating point */
+}
+
 void ff_dequantize_sums(enum ff_isa isa, const int32_t *sums, size_t rows, size_t columns,
                         const double *row_scale, const double *column_scale, const double *other,
                         const double *bias, float *out)

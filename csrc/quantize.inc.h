@@ -569,6 +569,91 @@ FF_DEFINE_DEQUANTIZE(f32)
 
 /* --- sums of products --------------------------------------------------------------------------- */
 
+/* Panels of codes are widened to 16 bits first, which every ISA multiplies and adds up in pairs, and
+ * filled up with zeros; they stay in the first-level cache. */
+enum { FF_PANEL = 512, FF_PANEL_X = 4, FF_PANEL_W = 16, FF_PANEL_STEP = 32 };
+
+static void widen_panel(const int8_t *restrict codes, size_t rows, size_t stride, size_t n,
+                        size_t filled, int16_t *restrict panel)
+{
+    for (size_t row = 0; row < rows; row++, codes += stride, panel += FF_PANEL) {
+        for (size_t i = 0; i < n; i++)
+            panel[i] = codes[i];
+        for (size_t i = n; i < filled; i++)
+            panel[i] = 0;
+    }
+}
+
+/* Adds the products of four rows of x and two of w: eight sums share each load. */
+static void add_products(const int16_t *restrict x, const int16_t *restrict w, size_t n,
+                         int32_t sums[FF_PANEL_X][2])
+{
+    const int16_t *const x1 = x + FF_PANEL, *const x2 = x + 2 * FF_PANEL;
+    const int16_t *const x3 = x + 3 * FF_PANEL, *const w1 = w + FF_PANEL;
+    int32_t a0 = 0, a1 = 0, a2 = 0, a3 = 0, b0 = 0, b1 = 0, b2 = 0, b3 = 0;
+    for (size_t i = 0; i < n; i++) {
+        a0 += x[i] * w[i];
+        a1 += x1[i] * w[i];
+        a2 += x2[i] * w[i];
+        a3 += x3[i] * w[i];
+        b0 += x[i] * w1[i];
+        b1 += x1[i] * w1[i];
+        b2 += x2[i] * w1[i];
+        b3 += x3[i] * w1[i];
+    }
+    const int32_t found[FF_PANEL_X][2] = {{a0, b0}, {a1, b1}, {a2, b2}, {a3, b3}};
+    memcpy(sums, found, sizeof found);
+}
+
+/* One row of x: w is read once, so that it is not worth a panel. */
+static int32_t dot_product(const int16_t *restrict x, const int8_t *restrict w, size_t n)
+{
+    int32_t sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += x[i] * w[i];
+    return sum;
+}
+
+static void multiply_panels(const int16_t *x, size_t rows, const int16_t *w, size_t outputs,
+                            size_t n, int32_t *sums, size_t stride)
+{
+    int32_t found[FF_PANEL_X][2];
+    for (size_t o = 0; o < outputs; o += 2) {
+        add_products(x, w + o * FF_PANEL, n, found);
+        const size_t pair = outputs - o < 2 ? 1 : 2;
+        for (size_t row = 0; row < rows; row++)
+            for (size_t i = 0; i < pair; i++)
+                sums[row * stride + o + i] += found[row][i];
+    }
+}
+
+static void int8_product(const int8_t *x, size_t rows, const int8_t *w, size_t outputs,
+                         size_t inputs, int32_t *sums, size_t stride)
+{
+    int16_t wide_x[FF_PANEL_X * FF_PANEL] = {0}, wide_w[FF_PANEL_W * FF_PANEL] = {0};
+    for (size_t row = 0; row < rows; row++)
+        memset(sums + row * stride, 0, outputs * sizeof *sums);
+    for (size_t start = 0; start < inputs; start += FF_PANEL) {
+        const size_t n = inputs - start < FF_PANEL ? inputs - start : FF_PANEL;
+        const size_t filled = (n + FF_PANEL_STEP - 1) / FF_PANEL_STEP * FF_PANEL_STEP;
+        if (rows == 1) {
+            widen_panel(x + start, 1, inputs, n, n, wide_x);
+            for (size_t o = 0; o < outputs; o++)
+                sums[o] += dot_product(wide_x, w + o * inputs + start, n);
+            continue;
+        }
+        for (size_t o = 0; o < outputs; o += FF_PANEL_W) {
+            const size_t some = outputs - o < FF_PANEL_W ? outputs - o : FF_PANEL_W;
+            widen_panel(w + o * inputs + start, some, inputs, n, filled, wide_w);
+            for (size_t row = 0; row < rows; row += FF_PANEL_X) {
+                const size_t few = rows - row < FF_PANEL_X ? rows - row : FF_PANEL_X;
+                widen_panel(x + row * inputs + start, few, inputs, n, filled, wide_x);
+                multiply_panels(wide_x, few, wide_w, some, filled, sums + row * stride + o, stride);
+            }
+        }
+    }
+}
+
 static void dequantize_sums(const int32_t *sums, size_t rows, size_t columns,
                             const double *row_scale, const double *restrict column_scale,
                             const double *other, const double *restrict bias, float *out)

@@ -229,6 +229,24 @@ def test_scaled_formats_equal_the_reference(level, dtype, fmt, rounding, power, 
     assert_equal_bits(level, run)
 
 
+@given(
+    st.integers(0, 2**32),
+    *(st.integers(0, 9), st.integers(0, 40), st.integers(0, 1100), st.integers(0, 3)),
+)
+def test_products_of_int8_equal_the_reference(level, seed, rows, outputs, inputs, apart):
+    rng = np.random.default_rng(seed)
+    x, w = (rng.integers(-128, 128, (n, inputs), np.int8) for n in (rows, outputs))
+    if seed % 3 == 0:
+        x, w = np.full_like(x, -128), np.full_like(w, -128)
+
+    def run():
+        sums = np.full((rows, outputs + apart), 7, np.int32)
+        current_backend().int8_product(x, w, sums[:, :outputs])
+        return sums
+
+    assert_equal_bits(level, run)
+
+
 @given(st.integers(0, 2**32), st.integers(0, 5), st.integers(0, 40), st.booleans())
 def test_sums_of_products_equal_the_reference(level, seed, rows, columns, has_other):
     rng = np.random.default_rng(seed)

@@ -115,6 +115,7 @@ class Backend(Protocol):
     def dequantize(
         self, codes: np.ndarray, scale: Float64, zero_point: Float64, out: np.ndarray
     ) -> None: ...
+    def int8_product(self, x: np.ndarray, w: np.ndarray, sums: np.ndarray) -> None: ...
     def dequantize_sums(
         self,
         sums: np.ndarray,

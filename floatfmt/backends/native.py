@@ -435,6 +435,17 @@ class Native:
             _pointer(out),
         )
 
+    def int8_product(self, x: np.ndarray, w: np.ndarray, sums: np.ndarray) -> None:
+        lib.ff_int8_product(
+            self._isa,
+            ffi.from_buffer("int8_t[]", x),
+            len(x),
+            ffi.from_buffer("int8_t[]", w),
+            *w.shape,
+            ffi.cast("int32_t *", sums.ctypes.data),  # a part of the columns: not contiguous
+            sums.strides[0] // sums.itemsize,
+        )
+
     def dequantize_sums(
         self,
         sums: np.ndarray,

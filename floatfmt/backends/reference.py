@@ -33,6 +33,7 @@ __all__ = [
     "dequantize_table",
     "encode",
     "float_environment",
+    "int8_product",
     "minmax",
     "pack",
     "power_scale",
@@ -578,6 +579,19 @@ def quantize_format(
 def dequantize(codes: np.ndarray, scale: Float64, zero_point: Float64, out: np.ndarray) -> None:
     """Write ``(codes - zero_point) * scale`` by float64, rounded once to out's dtype, clamped."""
     _store_scaled(codes.astype(np.float64) - zero_point[:, None], scale, out)
+
+
+def int8_product(x: np.ndarray, w: np.ndarray, sums: np.ndarray) -> None:
+    """Write ``x @ w.T`` of int8 codes, exact as long as every sum is within int32.
+
+    Parameters
+    ----------
+    x, w : int8 array, (rows, inputs) and (outputs, inputs)
+        In C order.
+    sums : int32 array, (rows, outputs)
+        Its rows may lie further apart than they are long.
+    """
+    sums[...] = x.astype(np.float64) @ w.T.astype(np.float64)  # integers far below 2**53
 
 
 def dequantize_sums(

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 
-from ..integer_product import FP32_COLUMNS, INT_MM_ROWS, trusted_int_mm
+from ..backends import backend_name, current_backend
+from ..integer_product import INT_MM_ROWS, trusted_int_mm
 
 __all__ = ["int8_product", "route_name"]
 
 #: Of codes (rows, inputs) and of weights (outputs, inputs) to int32 (rows, outputs).
 Product: TypeAlias = Callable[[Any, Any], Any]
 
-#: Weights turned to fp32 at once: they stay in the cache where rows are few.
-CACHED_WEIGHTS = 1 << 17
-#: Or a bounded part of memory, where there is work enough for each.
-MOST_WEIGHTS = 1 << 22
-FEW_ROWS = 32
+#: Products that are worth another thread, which takes some 50 µs to be told.
+PRODUCTS_A_THREAD = 1 << 23
 
 
 def int8_product(x: Any, w: Any) -> Any:
@@ -35,27 +37,23 @@ def int8_product(x: Any, w: Any) -> Any:
     """
     rows, inputs = x.shape
     if not rows or trusted_int_mm() is None:
-        return _by_blas(x, w)
-    return _way(min(rows, INT_MM_ROWS), inputs, len(w))(x, w)
+        return _by_kernel(x, w)
+    return _way(backend_name(), min(rows, INT_MM_ROWS), inputs, len(w))(x, w)
 
 
 def route_name() -> str:
-    """Return what computes integer products here, and what is to be known of it."""
-    if trusted_int_mm() is not None:
-        return "torch._int_mm"
-    return (
-        "fp32 BLAS on int8 codes, exact but no faster than fp32: this CPU or torch has no fast one"
-    )
+    """Return what computes integer products here."""
+    ours = f"floatfmt's {backend_name()} kernel"
+    return ours if trusted_int_mm() is None else f"{ours} or torch._int_mm, whichever is faster"
 
 
 @functools.cache
-def _way(rows: int, inputs: int, outputs: int) -> Product:
+def _way(backend: str, rows: int, inputs: int, outputs: int) -> Product:
     """Return the fastest way for a shape; torch's kernel is slow for some of few rows."""
-    if rows == INT_MM_ROWS:
-        return _int_mm
     x = torch.ones((rows, inputs), dtype=torch.int8)
     w = torch.ones((outputs, inputs), dtype=torch.int8)
-    return min((_padded, _int_mm, _by_blas), key=lambda way: _seconds(way, x, w))
+    ways = (_int_mm, _by_kernel) if rows == INT_MM_ROWS else (_padded, _int_mm, _by_kernel)
+    return min(ways, key=lambda way: _seconds(way, x, w))
 
 
 def _seconds(way: Product, x: Any, w: Any) -> float:
@@ -77,16 +75,29 @@ def _padded(x: Any, w: Any) -> Any:
     return _int_mm(padded, w)[: len(x)].contiguous()
 
 
-def _by_blas(x: Any, w: Any) -> Any:
-    """Multiply in fp32: sums of up to `FP32_COLUMNS` products of codes are integers it holds."""
-    rows, inputs = x.shape
-    wide = x.float()
-    sums = x.new_zeros((rows, len(w)), dtype=torch.int32)
-    step = max(1, (CACHED_WEIGHTS if rows < FEW_ROWS else MOST_WEIGHTS) // max(1, inputs))
-    for start in range(0, inputs, FP32_COLUMNS):
-        columns = slice(start, start + FP32_COLUMNS)
-        for first in range(0, len(w), step):
-            outputs = slice(first, first + step)
-            part = wide[:, columns] @ w[outputs, columns].float().t()
-            sums[:, outputs] += part.int()
+def _by_kernel(x: Any, w: Any) -> Any:
+    """Multiply by the backend, the outputs shared out to as many threads as torch takes."""
+    (rows, inputs), outputs = x.shape, len(w)
+    sums = torch.empty((rows, outputs), dtype=torch.int32)
+    codes, weights, found = x.numpy(), w.numpy(), sums.numpy()
+    threads = min(torch.get_num_threads(), rows * inputs * outputs // PRODUCTS_A_THREAD, outputs)
+    multiply = current_backend().int8_product
+    if threads < 2:
+        multiply(codes, weights, found)
+        return sums
+    ends = np.linspace(0, outputs, threads + 1).astype(int)
+    parts = [slice(*pair) for pair in itertools.pairwise(ends)]
+    waiting = [
+        _pool(os.getpid(), threads - 1).submit(multiply, codes, weights[part], found[:, part])
+        for part in parts[1:]
+    ]
+    multiply(codes, weights[parts[0]], found[:, parts[0]])
+    for part in waiting:
+        part.result()
     return sums
+
+
+@functools.cache
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """Return threads of this process: those of a parent do not come along in a fork."""
+    return ThreadPoolExecutor(threads, "floatfmt-int8")
