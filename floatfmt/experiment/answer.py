@@ -1,0 +1,58 @@
+"""The experiment's answer: which schemes keep the original's perplexity, and in how many bytes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .results import Estimate, Variant
+
+__all__ = ["LIMIT", "Answer", "answer", "verdict"]
+
+#: A scheme keeps the perplexity if it changes it by no more than this share.
+LIMIT = 0.005
+#: How many standard errors an estimate has to be away from the limit to be told from it.
+_ERRORS = 2
+
+
+class Answer(NamedTuple):
+    """The schemes by what became of the perplexity, in each group the smallest first."""
+
+    original: Variant
+    within: list[Variant]
+    unclear: list[Variant]
+    beyond: list[Variant]
+
+    @property
+    def count(self) -> int:
+        """How many schemes there are."""
+        return len(self.within) + len(self.unclear) + len(self.beyond)
+
+
+def verdict(ratio: Estimate) -> str:
+    """Return whether a perplexity by the original's is "within" the limit, "beyond" or "unclear".
+
+    Examples
+    --------
+    >>> verdict(Estimate(1.001, 0.0002)), verdict(Estimate(1.0049, 0.0002))
+    ('within', 'unclear')
+    """
+    distance = abs(ratio.value - 1)
+    room = _ERRORS * ratio.error
+    if distance + room <= LIMIT:
+        return "within"
+    return "unclear" if math.isfinite(distance) and not distance - room > LIMIT else "beyond"
+
+
+def answer(variants: Sequence[Variant]) -> Answer | None:
+    """Return the answer, or None while there is nothing to compare: no original, or no score."""
+    scored = [v for v in variants if v.score is not None]
+    original = next((v for v in scored if v.name == "original"), None)
+    found: dict[str, list[Variant]] = {"within": [], "unclear": [], "beyond": []}
+    for variant in sorted(scored, key=lambda v: v.nbytes):
+        if variant.score is not None and variant.score.ratio is not None:
+            found[verdict(variant.score.ratio)].append(variant)
+    if original is None or not any(found.values()):
+        return None
+    return Answer(original, **found)

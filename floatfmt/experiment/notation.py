@@ -1,0 +1,153 @@
+"""Numbers and other people's text as the page writes them; strings only, no HTML."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+
+from .results import Estimate
+
+__all__ = [
+    "bit_fields",
+    "change",
+    "estimate",
+    "number",
+    "percent",
+    "power_of_ten",
+    "shortened",
+    "visible",
+]
+
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+#: What would change how the text around it is read, or cannot be written as UTF-8.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
+    "\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
+)
+#: Below this magnitude figures are written with a power of ten.
+_SMALL = 1e-3
+
+
+def visible(text: str) -> str:
+    """Return text with control characters, marks of direction and lone surrogates shown.
+
+    Line ends and tabs stay.
+
+    Examples
+    --------
+    >>> visible("a" + chr(0) + "b" + chr(0x202E))
+    'a␀b⟨U+202E⟩'
+    """
+    return _UNSEEN.sub(_shown, text)
+
+
+def _shown(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"
+
+
+def shortened(text: str, width: int) -> str:
+    """Return text in one line of so many characters, its middle left out where it is longer.
+
+    Examples
+    --------
+    >>> shortened("transformer.h.0", 9)
+    'tran….h.0'
+    """
+    line = "".join(c if unicodedata.category(c)[0] not in "CZ" or c == " " else "?" for c in text)
+    head = (width - 1) // 2
+    return line if len(line) <= width else f"{line[:head]}…{line[len(line) - (width - 1 - head) :]}"
+
+
+def power_of_ten(exponent: int) -> str:
+    """Return a power of ten with a raised exponent.
+
+    Examples
+    --------
+    >>> power_of_ten(-3)
+    '10⁻³'
+    """
+    return "10" + str(exponent).translate(_SUPERSCRIPTS)
+
+
+def number(x: float | None, digits: int = 4) -> str:
+    """Return a number to some digits; "–" for None, "inf" or "nan" for what is not finite.
+
+    Examples
+    --------
+    >>> number(29.94131), number(1.23e-7), number(123456.7), number(None)
+    ('29.94', '1.23·10⁻⁷', '123,457', '–')
+    """
+    if x is None:
+        return "–"
+    if not math.isfinite(x) or x == 0:
+        return f"{x:g}".replace("-", "−")
+    exponent = math.floor(math.log10(abs(x)))
+    if abs(x) < _SMALL:
+        mantissa = f"{x / 10.0**exponent:.{max(0, digits - 2)}f}"
+        return f"{mantissa}·{power_of_ten(exponent)}".replace("-", "−")
+    return f"{x:,.{max(0, digits - 1 - exponent)}f}".replace("-", "−")
+
+
+def estimate(x: Estimate | None, scale: float = 1.0) -> str:
+    """Return an estimate with its error to two digits, and the value to the same place.
+
+    Examples
+    --------
+    >>> estimate(Estimate(29.94131, 0.4127)), estimate(Estimate(1.9e-5, 5.7e-7))
+    ('29.94 ± 0.41', '(1.900 ± 0.057)·10⁻⁵')
+    """
+    if x is None:
+        return "–"
+    value, error = x.value * scale, x.error * scale
+    if not (math.isfinite(value) and math.isfinite(error)) or error <= 0:
+        return f"{number(value)} ± {number(error)}"
+    exponent = math.floor(math.log10(max(abs(value), error)))
+    small = exponent < math.log10(_SMALL)
+    unit = 10.0**exponent if small else 1.0
+    places = max(0, 1 - math.floor(math.log10(error / unit)))
+    text = f"{value / unit:,.{places}f} ± {error / unit:,.{places}f}".replace("-", "−")
+    return f"({text})·{power_of_ten(exponent)}" if small else text
+
+
+def percent(share: float, digits: int = 3) -> str:
+    """Return a share as a percentage.
+
+    Examples
+    --------
+    >>> percent(0.33), percent(0.0148)
+    ('33.0 %', '1.48 %')
+    """
+    return f"{number(100 * share, digits)} %"
+
+
+def change(ratio: float) -> str:
+    """Return by how much a ratio differs from 1, with its sign.
+
+    Examples
+    --------
+    >>> change(1.00052), change(0.99), change(1.0)
+    ('+0.052 %', '−1.0 %', '0 %')
+    """
+    text = percent(ratio - 1, 2)
+    return f"+{text}" if ratio > 1 else text
+
+
+def bit_fields(bits: str) -> list[tuple[str, str]]:
+    """Return the fields of bits that are written with bars between them, each by its name.
+
+    Examples
+    --------
+    >>> bit_fields("1|1101|001")
+    [('sign', '1'), ('exponent', '1101'), ('fraction', '001')]
+    >>> bit_fields("11101011")
+    [('code', '11101011')]
+    """
+    parts = bits.split("|")
+    if len(parts) == 1:
+        return [("code", bits)]
+    names = ("sign", "exponent", "fraction")
+    return list(zip(names if len(parts[0]) == 1 else names[1:], parts, strict=False))
