@@ -25,7 +25,7 @@ class Answer(NamedTuple):
     beyond: list[Variant]
 
     @property
-    def count(self) -> int:
+    def schemes(self) -> int:
         """How many schemes there are."""
         return len(self.within) + len(self.unclear) + len(self.beyond)
 

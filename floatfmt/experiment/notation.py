@@ -12,6 +12,7 @@ __all__ = [
     "bit_fields",
     "change",
     "estimate",
+    "fixed",
     "number",
     "percent",
     "power_of_ten",
@@ -90,6 +91,17 @@ def number(x: float | None, digits: int = 4) -> str:
         mantissa = f"{x / 10.0**exponent:.{max(0, digits - 2)}f}"
         return f"{mantissa}·{power_of_ten(exponent)}".replace("-", "−")
     return f"{x:,.{max(0, digits - 1 - exponent)}f}".replace("-", "−")
+
+
+def fixed(x: float, places: int) -> str:
+    """Return a number with so many places.
+
+    Examples
+    --------
+    >>> fixed(1234.567, 2), fixed(float("inf"), 2)
+    ('1,234.57', 'inf')
+    """
+    return f"{x:,.{places}f}".replace("-", "−")
 
 
 def estimate(x: Estimate | None, scale: float = 1.0) -> str:
