@@ -23,11 +23,12 @@ class Answer(NamedTuple):
     within: list[Variant]
     unclear: list[Variant]
     beyond: list[Variant]
+    unscored: list[Variant]
 
     @property
     def schemes(self) -> int:
-        """How many schemes there are."""
-        return len(self.within) + len(self.unclear) + len(self.beyond)
+        """How many schemes there are, all told."""
+        return len(self.within) + len(self.unclear) + len(self.beyond) + len(self.unscored)
 
 
 def verdict(ratio: Estimate) -> str:
@@ -47,12 +48,13 @@ def verdict(ratio: Estimate) -> str:
 
 def answer(variants: Sequence[Variant]) -> Answer | None:
     """Return the answer, or None while there is nothing to compare: no original, or no score."""
-    scored = [v for v in variants if v.score is not None]
-    original = next((v for v in scored if v.name == "original"), None)
-    found: dict[str, list[Variant]] = {"within": [], "unclear": [], "beyond": []}
-    for variant in sorted(scored, key=lambda v: v.nbytes):
-        if variant.score is not None and variant.score.ratio is not None:
-            found[verdict(variant.score.ratio)].append(variant)
-    if original is None or not any(found.values()):
+    original = next((v for v in variants if v.name == "original"), None)
+    found: dict[str, list[Variant]] = {"within": [], "unclear": [], "beyond": [], "unscored": []}
+    for variant in sorted(variants, key=lambda v: v.nbytes):
+        ratio = variant.score.ratio if variant.score is not None else None
+        if variant is not original:
+            found["unscored" if ratio is None else verdict(ratio)].append(variant)
+    is_compared = any(group for name, group in found.items() if name != "unscored")
+    if original is None or original.score is None or not is_compared:
         return None
     return Answer(original, **found)

@@ -39,7 +39,7 @@ def difference(other: str, text: str) -> Difference:
     Examples
     --------
     >>> difference("a red house", "a blue house").parts
-    [('a', False), (' blue', True), (' house', False)]
+    [('a', False), (' ', False), ('blue', True), (' house', False)]
     """
     before, after = _WORDS.findall(other), _WORDS.findall(text)
     matcher = difflib.SequenceMatcher(None, before, after, autojunk=len(after) > _LONG)
@@ -47,10 +47,11 @@ def difference(other: str, text: str) -> Difference:
     for block in matcher.get_matching_blocks():
         same[block.b : block.b + block.size] = [True] * block.size
     pairs = zip(after, same, strict=True)
-    parts = [
-        ("".join(word for word, _ in run), not is_same)
-        for is_same, run in itertools.groupby(pairs, key=lambda pair: pair[1])
-    ]
+    parts = []
+    for is_same, run in itertools.groupby(pairs, key=lambda pair: pair[1]):
+        piece = "".join(word for word, _ in run)
+        space = "" if is_same else piece[: len(piece) - len(piece.lstrip())]
+        parts += [(space, False)] * bool(space) + [(piece[len(space) :], not is_same)]
     start = sum(
         1
         for _ in itertools.takewhile(

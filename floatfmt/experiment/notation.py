@@ -20,6 +20,7 @@ __all__ = [
     "visible",
 ]
 
+_PLUS_MINUS = "\xa0±\xa0"  # no line ends there
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 #: What would change how the text around it is read, or cannot be written as UTF-8.
 _UNSEEN = re.compile(
@@ -38,16 +39,13 @@ def visible(text: str) -> str:
     Examples
     --------
     >>> visible("a" + chr(0) + "b" + chr(0x202E))
-    'a␀b⟨U+202E⟩'
+    'a⟨U+0000⟩b⟨U+202E⟩'
     """
     return _UNSEEN.sub(_shown, text)
 
 
 def _shown(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"
+    return f"⟨U+{ord(found[0]):04X}⟩"
 
 
 def shortened(text: str, width: int) -> str:
@@ -105,44 +103,44 @@ def fixed(x: float, places: int) -> str:
 
 
 def estimate(x: Estimate | None, scale: float = 1.0) -> str:
-    """Return an estimate with its error to two digits, and the value to the same place.
+    r"""Return an estimate with its error to two digits, and the value to the same place.
 
     Examples
     --------
     >>> estimate(Estimate(29.94131, 0.4127)), estimate(Estimate(1.9e-5, 5.7e-7))
-    ('29.94 ± 0.41', '(1.900 ± 0.057)·10⁻⁵')
+    ('29.94\xa0±\xa00.41', '(1.900\xa0±\xa00.057)·10⁻⁵')
     """
     if x is None:
         return "–"
     value, error = x.value * scale, x.error * scale
     if not (math.isfinite(value) and math.isfinite(error)) or error <= 0:
-        return f"{number(value)} ± {number(error)}"
+        return f"{number(value)}{_PLUS_MINUS}{number(error)}"
     exponent = math.floor(math.log10(max(abs(value), error)))
     small = exponent < math.log10(_SMALL)
     unit = 10.0**exponent if small else 1.0
     places = max(0, 1 - math.floor(math.log10(error / unit)))
-    text = f"{value / unit:,.{places}f} ± {error / unit:,.{places}f}".replace("-", "−")
+    text = f"{value / unit:,.{places}f}{_PLUS_MINUS}{error / unit:,.{places}f}".replace("-", "−")
     return f"({text})·{power_of_ten(exponent)}" if small else text
 
 
 def percent(share: float, digits: int = 3) -> str:
-    """Return a share as a percentage.
+    r"""Return a share as a percentage.
 
     Examples
     --------
     >>> percent(0.33), percent(0.0148)
-    ('33.0 %', '1.48 %')
+    ('33.0\xa0%', '1.48\xa0%')
     """
-    return f"{number(100 * share, digits)} %"
+    return f"{number(100 * share, digits)}\xa0%"
 
 
 def change(ratio: float) -> str:
-    """Return by how much a ratio differs from 1, with its sign.
+    r"""Return by how much a ratio differs from 1, with its sign.
 
     Examples
     --------
     >>> change(1.00052), change(0.99), change(1.0)
-    ('+0.052 %', '−1.0 %', '0 %')
+    ('+0.052\xa0%', '−1.0\xa0%', '0\xa0%')
     """
     text = percent(ratio - 1, 2)
     return f"+{text}" if ratio > 1 else text

@@ -85,13 +85,14 @@ def page(experiment: Experiment) -> str:
     environment.filters |= {
         "bit_fields": bit_fields,
         "change": change,
+        "code": lambda n: str(n).replace("-", "−"),
         "count": lambda n: f"{n:,}",
         "estimate": estimate,
         "fixed": fixed,
         "number": number,
         "percent": percent,
         "plain": lambda x: f"{x:g}",
-        "size": byte_size,
+        "size": lambda n: byte_size(n).replace(" ", "\xa0"),
     }
     return environment.get_template("report.html.j2").render(
         experiment=experiment,

@@ -39,7 +39,7 @@ _INK, _MUTED, _RULE = (_SENTINELS[role] for role in ("ink", "muted", "rule"))
 _FILL, _ACCENT, _SECOND = (_SENTINELS[role] for role in ("fill", "accent", "second"))
 _PAPER = _SENTINELS["paper"]
 _STYLE = {
-    "font.size": 9,
+    "font.size": 11,
     "font.sans-serif": ["DejaVu Sans"],  # it measures; the page's style shows its own, narrower
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "floatfmt",  # the same page for the same figures
@@ -159,17 +159,14 @@ def _use(scale: _Scale, axis: Any) -> None:
         (axes.set_xscale if is_x else axes.set_yscale)("log")
         decades = range(round(math.log10(scale.low)), round(math.log10(scale.high)) + 1)
         step = 1 + len(decades) // 8
-        axis.set_ticks([10.0**d for d in decades], [_decade(d, d % step == 0) for d in decades])
+        is_plain = decades[0] >= -2 and decades[-1] <= 3
+        labels = [f"{10.0**d:g}" if is_plain else power_of_ten(d) for d in decades]
+        shown = [label * (i % step == 0) for i, label in enumerate(labels)]
+        axis.set_ticks([10.0**d for d in decades], shown)
     else:
         axis.set_major_formatter(lambda x, _: f"{x:g}")
         axis.get_major_locator().set_params(nbins=6)
     (axes.set_xlim if is_x else axes.set_ylim)(scale.low, scale.high)
-
-
-def _decade(exponent: int, shown: bool) -> str:
-    if not shown:
-        return ""
-    return f"{10.0**exponent:g}" if -2 <= exponent <= 3 else power_of_ten(exponent)
 
 
 def _with_error(scale: _Scale, x: Estimate) -> tuple[float, float]:
@@ -222,7 +219,7 @@ def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
 
 
 def _pareto_figure(points: Sequence[_Point], scale: _Scale) -> Any:
-    figure = _figure(_WIDTH, 4.7)
+    figure = _figure(_WIDTH, 5.0)
     axes = figure.add_subplot()
     low, high = points[0].bits / 1.25, points[-1].bits * 1.3
     axes.set_xscale("log", base=2)
@@ -265,7 +262,7 @@ def _name_points(figure: Any, axes: Any, points: Sequence[_Point], front: Sequen
         else Name(p.label, p.bits, p.kl, _INK, (1, 1))
         for p in sorted(points, key=lambda p: (not p.on_front, -p.bits))
     ]
-    write_names(axes, names, taken, line=_MUTED, size=8.5)
+    write_names(axes, names, taken, line=_MUTED, size=10.5)
 
 
 def histogram(found: Histogram, variant: str, is_log: bool, name: str) -> str:
@@ -276,8 +273,8 @@ def histogram(found: Histogram, variant: str, is_log: bool, name: str) -> str:
     """
     original, counts = found.counts.get("original"), found.counts[variant]
     tallest = max(int(c.max(initial=1)) for c in found.counts.values())
-    if original is not None:
-        tallest = min(tallest, 3 * max(1, int(original.max(initial=1))))
+    if original is not None and not is_log:
+        tallest = min(tallest, round(1.6 * max(1, int(original.max(initial=1)))))
     edges = np.linspace(found.low, found.high, found.bins + 1)
     peak, outside = int(counts.max(initial=0)), found.outside.get(variant, 0)
     about = (
@@ -301,11 +298,11 @@ def histogram(found: Histogram, variant: str, is_log: bool, name: str) -> str:
         axes.set_xticks(
             [found.low, middle, found.high], [number(x, 2) for x in (found.low, middle, found.high)]
         )
-        axes.tick_params(labelsize=9)
+        axes.tick_params(labelsize=12)
         axes.tick_params(axis="y", length=0, labelleft=False)
         axes.spines["left"].set_visible(False)
         if peak > tallest:
-            axes.text(1, 1, f"▲ {peak:,}", transform=axes.transAxes, ha="right", va="top", size=9)
+            axes.text(1, 1, f"▲ {peak:,}", transform=axes.transAxes, ha="right", va="top", size=12)
         return _svg(figure, name, about)
 
 
@@ -319,11 +316,11 @@ def _short_layers(names: Sequence[str]) -> list[str]:
 
 def _layer_axes(names: Sequence[str]) -> tuple[Any, Any]:
     """Return a figure and its axes, a row for each layer from the top down."""
-    figure = _figure(_WIDTH, 0.75 + 0.18 * len(names))
+    figure = _figure(_WIDTH, 0.85 + 0.21 * len(names))
     axes = figure.add_subplot()
     axes.set_yticks(range(len(names)), _short_layers(names))
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0, labelsize=8.5)
+    axes.tick_params(axis="y", length=0, labelsize=10.5)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
     return figure, axes
@@ -388,9 +385,8 @@ def outliers(found: ActivationOutliers, name: str) -> str | None:
             color=_SECOND,
             va="bottom",
             ha="center",
-            size=8.5,
         )
-        axes.set_xlabel("magnitude of the layer's inputs: rms (tick) to largest (dot)")
+        axes.set_xlabel("inputs’ magnitude: rms (tick), largest (dot)")
         return _svg(figure, name, about)
 
 
@@ -406,7 +402,7 @@ def sweep(found: ThresholdSweepOfModel, name: str) -> str | None:
     )
     about = f"By threshold, KL divergence and columns in floating point: {shortened(listed, 600)}."
     with _drawing():
-        figure = _figure(_WIDTH, 4.4)
+        figure = _figure(_WIDTH, 4.8)
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         _use(scale, above.yaxis)
         for x, (_, kl) in enumerate(rows):
@@ -414,7 +410,7 @@ def sweep(found: ThresholdSweepOfModel, name: str) -> str | None:
             above.plot([x, x], _with_error(scale, kl), color=_ACCENT, lw=1.4)
             above.plot(x, y, "o^v"[edge], color=_ACCENT, markersize=4.5, clip_on=False, zorder=3)
         above.plot([scale.at(kl.value)[0] for _, kl in rows], color=_ACCENT, lw=0.7)
-        above.set_title("KL divergence from the original, nats a token", loc="left", size=9)
+        above.set_title("KL divergence from the original, nats a token", loc="left", size=11)
         shares = [100 * row.outlier_share for row, _ in rows]
         below.vlines(range(len(rows)), 0, shares, color=_SECOND, lw=4)
         for x, share in enumerate(shares):
@@ -424,12 +420,12 @@ def sweep(found: ThresholdSweepOfModel, name: str) -> str | None:
                 xytext=(0, 3),
                 textcoords="offset points",
                 ha="center",
-                size=8,
+                size=10,
             )
         below.set_ylim(0, 1.15 * max([*(s for s in shares if math.isfinite(s)), 1e-9]))
         below.set_yticks([])
         below.spines["left"].set_visible(False)
-        below.set_title("columns that stay in floating point, %", loc="left", size=9)
+        below.set_title("columns that stay in floating point, %", loc="left", size=11)
         below.set_xticks(range(len(rows)), [f"{row.threshold:g}" for row, _ in rows])
         below.set_xlabel("threshold")
         above.grid(axis="y")
