@@ -34,19 +34,20 @@ class Difference(NamedTuple):
 
 
 def difference(other: str, text: str) -> Difference:
-    """Return where `text` differs from `other`.
+    """Return where `text` differs from `other`, but for the spaces between words.
 
     Examples
     --------
     >>> difference("a red house", "a blue house").parts
     [('a', False), (' ', False), ('blue', True), (' house', False)]
     """
-    before, after = _WORDS.findall(other), _WORDS.findall(text)
+    spaced = _WORDS.findall(text)
+    before, after = ([w.strip() for w in words] for words in (_WORDS.findall(other), spaced))
     matcher = difflib.SequenceMatcher(None, before, after, autojunk=len(after) > _LONG)
     same = [False] * len(after)
     for block in matcher.get_matching_blocks():
         same[block.b : block.b + block.size] = [True] * block.size
-    pairs = zip(after, same, strict=True)
+    pairs = zip(spaced, same, strict=True)
     parts = []
     for is_same, run in itertools.groupby(pairs, key=lambda pair: pair[1]):
         piece = "".join(word for word, _ in run)

@@ -27,8 +27,10 @@ _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
     "\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
 )
-#: Below this magnitude figures are written with a power of ten.
-_SMALL = 1e-3
+#: Figures of a magnitude outside this range are written with a power of ten.
+_SMALL, _LARGE = 1e-3, 1e9
+#: A standard error of a smaller share of its value is written by itself.
+_TINY = 1e-9
 
 
 def visible(text: str) -> str:
@@ -84,11 +86,11 @@ def number(x: float | None, digits: int = 4) -> str:
         return "–"
     if not math.isfinite(x) or x == 0:
         return f"{x:g}".replace("-", "−")
-    exponent = math.floor(math.log10(abs(x)))
-    if abs(x) < _SMALL:
-        mantissa = f"{x / 10.0**exponent:.{max(0, digits - 2)}f}"
-        return f"{mantissa}·{power_of_ten(exponent)}".replace("-", "−")
-    return f"{x:,.{max(0, digits - 1 - exponent)}f}".replace("-", "−")
+    power = int(f"{x:.{digits - 1}e}".partition("e")[2])
+    if not _SMALL <= abs(x) < _LARGE:
+        short = f"{x:.{max(0, digits - 2)}e}".partition("e")
+        return f"{short[0]}·{power_of_ten(int(short[2]))}".replace("-", "−")
+    return f"{x:,.{max(0, digits - 1 - power)}f}".replace("-", "−")
 
 
 def fixed(x: float, places: int) -> str:
@@ -99,7 +101,7 @@ def fixed(x: float, places: int) -> str:
     >>> fixed(1234.567, 2), fixed(float("inf"), 2)
     ('1,234.57', 'inf')
     """
-    return f"{x:,.{places}f}".replace("-", "−")
+    return number(x) if _LARGE <= abs(x) < math.inf else f"{x:,.{places}f}".replace("-", "−")
 
 
 def estimate(x: Estimate | None, scale: float = 1.0) -> str:
@@ -113,14 +115,15 @@ def estimate(x: Estimate | None, scale: float = 1.0) -> str:
     if x is None:
         return "–"
     value, error = x.value * scale, x.error * scale
-    if not (math.isfinite(value) and math.isfinite(error)) or error <= 0:
+    if not (math.isfinite(value) and abs(value) * _TINY < error < math.inf):
         return f"{number(value)}{_PLUS_MINUS}{number(error)}"
-    exponent = math.floor(math.log10(max(abs(value), error)))
-    small = exponent < math.log10(_SMALL)
-    unit = 10.0**exponent if small else 1.0
-    places = max(0, 1 - math.floor(math.log10(error / unit)))
-    text = f"{value / unit:,.{places}f}{_PLUS_MINUS}{error / unit:,.{places}f}".replace("-", "−")
-    return f"({text})·{power_of_ten(exponent)}" if small else text
+    larger = max(abs(value), error)
+    is_scaled = not _SMALL <= larger < _LARGE
+    exponent = max(-300, math.floor(math.log10(larger))) if is_scaled else 0
+    value, error = value / 10.0**exponent, error / 10.0**exponent
+    places = max(0, 1 - math.floor(math.log10(error)))
+    text = f"{value:,.{places}f}{_PLUS_MINUS}{error:,.{places}f}".replace("-", "−")
+    return f"({text})·{power_of_ten(exponent)}" if is_scaled else text
 
 
 def percent(share: float, digits: int = 3) -> str:

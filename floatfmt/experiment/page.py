@@ -204,8 +204,11 @@ def _writing(text: Text, original: Text | None) -> _Writing:
     if original is None:
         return _Writing([], text, [(text.continuation, False)], "", is_long)
     found = difference(original.continuation, text.continuation)
-    remark = ""
-    if found.first is not None:
+    if text.continuation == original.continuation:
+        remark = "the original’s text"
+    elif found.first is None:
+        remark = "differs from the original’s in spaces only"
+    else:
         remark = (
             f"differs from word {found.first:,} on;"
             f" {found.shared:,} of {found.words:,} words are the original’s"

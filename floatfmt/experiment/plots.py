@@ -86,11 +86,11 @@ def _drawing() -> Iterator[None]:
         yield
 
 
-def _figure(width: float, height: float) -> Any:
+def _figure(width: float, height: float, layout: Any = "constrained") -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
@@ -283,8 +283,8 @@ def histogram(found: Histogram, variant: str, is_log: bool, name: str) -> str:
         f" {outside:,} weights outside."
     )
     with _drawing():
-        figure = _figure(2.5, 1.5)
-        axes = figure.add_subplot()
+        figure = _figure(2.5, 1.5, layout=None)
+        axes = figure.add_axes((0.08, 0.2, 0.84, 0.76))  # the same for all, and quick
         if original is not None:
             axes.stairs(original, edges, fill=True, color=_FILL, lw=0)
         axes.stairs(counts, edges, color=_ACCENT, lw=0.7, baseline=None)
