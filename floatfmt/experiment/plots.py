@@ -298,11 +298,11 @@ def histogram(found: Histogram, variant: str, is_log: bool, name: str) -> str:
         axes.set_xticks(
             [found.low, middle, found.high], [number(x, 2) for x in (found.low, middle, found.high)]
         )
-        axes.tick_params(labelsize=12)
+        axes.tick_params(labelsize=11)
         axes.tick_params(axis="y", length=0, labelleft=False)
         axes.spines["left"].set_visible(False)
         if peak > tallest:
-            axes.text(1, 1, f"▲ {peak:,}", transform=axes.transAxes, ha="right", va="top", size=12)
+            axes.text(1, 1, f"▲ {peak:,}", transform=axes.transAxes, ha="right", va="top", size=11)
         return _svg(figure, name, about)
 
 
