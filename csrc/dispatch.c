@@ -254,6 +254,14 @@ void ff_dequantize(enum ff_isa isa, enum ff_type type, const uint8_t *codes, int
                                                         scale, zero_point, out));
 }
 
+void ff_dequantize_sums(enum ff_isa isa, const int32_t *sums, size_t rows, size_t columns,
+                        const double *row_scale, const double *column_scale, const double *other,
+                        const double *bias, float *out)
+{
+    IN_DEFAULT_ENVIRONMENT(table(isa)->dequantize_sums(sums, rows, columns, row_scale, column_scale,
+                                                       other, bias, out));
+}
+
 void ff_dequantize_table(enum ff_isa isa, enum ff_type type, const uint8_t *codes, size_t outer,
                          size_t channels, size_t inner, const double *scale, const double *table_,
                          int entries, void *out)

@@ -240,6 +240,14 @@ void ff_dequantize(enum ff_isa isa, enum ff_type type, const uint8_t *codes, int
                    size_t outer, size_t channels, size_t inner, const double *scale,
                    const double *zero_point, void *out);
 
+/* Writes the values of integer products: sums * (row_scale * column_scale) + bias, each operation
+ * rounded in double, the result to float (ties to even, Inf beyond its range). sums: [rows][columns],
+ * C order; out may be the same memory. bias: one a column. other, unless NULL, is added before bias;
+ * shaped as sums. The product of any two scales is a double: floats are, and powers of two. */
+void ff_dequantize_sums(enum ff_isa isa, const int32_t *sums, size_t rows, size_t columns,
+                        const double *row_scale, const double *column_scale, const double *other,
+                        const double *bias, float *out);
+
 /* Writes table[codes] * scale, rounded and clamped as by ff_dequantize. table: 256 finite values, of
  * which the first `entries` are in use: codes are less. */
 void ff_dequantize_table(enum ff_isa isa, enum ff_type type, const uint8_t *codes, size_t outer,

@@ -40,6 +40,8 @@ struct ff_kernels {
                                          double, uint8_t *);
     void (*dequantize[FF_TYPES])(const uint8_t *, int, size_t, size_t, size_t, const double *,
                                  const double *, void *);
+    void (*dequantize_sums)(const int32_t *, size_t, size_t, const double *, const double *,
+                            const double *, const double *, float *);
     void (*dequantize_table[FF_TYPES])(const uint8_t *, size_t, size_t, size_t, const double *,
                                        const double *, int, void *);
     void (*dequantize_packed[FF_TYPES])(const uint8_t *, size_t, size_t, const double *,

@@ -566,3 +566,26 @@ FF_DEFINE_DEQUANTIZE(f64)
 FF_DEFINE_DEQUANTIZE(f16)
 FF_DEFINE_DEQUANTIZE(bf16)
 FF_DEFINE_DEQUANTIZE(f32)
+
+/* --- sums of products --------------------------------------------------------------------------- */
+
+static void dequantize_sums(const int32_t *sums, size_t rows, size_t columns,
+                            const double *row_scale, const double *restrict column_scale,
+                            const double *other, const double *restrict bias, float *out)
+{
+    for (size_t row = 0; row < rows; row++, sums += columns, out += columns) {
+        const double scale = row_scale[row];
+        if (other == NULL) {
+            for (size_t i = 0; i < columns; i++) {
+                const double value = (double)sums[i] * (scale * column_scale[i]);
+                out[i] = (float)(value + bias[i]);
+            }
+            continue;
+        }
+        for (size_t i = 0; i < columns; i++) {
+            const double value = (double)sums[i] * (scale * column_scale[i]);
+            out[i] = (float)(value + other[i] + bias[i]);
+        }
+        other += columns;
+    }
+}

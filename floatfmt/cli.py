@@ -165,6 +165,31 @@ class _ProgressBar:
         return time.monotonic() - self._began > PROGRESS_AFTER_S and sys.stderr.isatty()
 
 
+class _StepsBar:
+    """A bar on standard error, if that is a terminal, for one step after the other."""
+
+    def __init__(self) -> None:
+        self._bar: Progress | None = None
+        self._doing = ""
+
+    def __enter__(self) -> _StepsBar:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, doing: str, done: int, total: int) -> None:
+        if not sys.stderr.isatty():
+            return
+        if self._bar is None:
+            self._bar = _started_bar(doing, total)
+        elif doing != self._doing:
+            self._bar.reset(self._bar.task_ids[0], description=doing, total=total, pace="")
+        self._doing = doing
+        self._bar.update(self._bar.task_ids[0], completed=done)
+
+
 def _short_count(count: float) -> str:
     """Return a count to three digits.
 
@@ -227,6 +252,7 @@ def cli(context: click.Context) -> None:
       floatfmt compare model.safetensors --format int8_row --format nf4
       floatfmt quantize model.safetensors -o int8.safetensors
       floatfmt verify torch --source fp32 --target bf16
+      floatfmt experiment --html report.html
       floatfmt doctor
 
     The environment variable FLOATFMT_BACKEND chooses the backend (see --version).
@@ -678,6 +704,122 @@ def _cast(name: str) -> Any:
     finally:
         sys.path.remove(os.getcwd())
     return found
+
+
+@cli.command("experiment")
+@click.argument("model", required=False)
+@click.option(
+    "--scheme",
+    "schemes",
+    metavar="S",
+    multiple=True,
+    help="A format or scheme, or several with commas. May be repeated.",
+)
+@click.option("--prompt", metavar="TEXT", help="What texts go on from.")
+@click.option("--text", "text_file", metavar="FILE", help="The text that is scored, in UTF-8.")
+@click.option("--html", metavar="OUT", help="Write the report: one file, with pictures.")
+@click.option("--json", "json_file", metavar="OUT", help="Write all figures; - is the screen.")
+@click.option("--max-tokens", type=int, metavar="N", help="Tokens of the text; 8,192 by default.")
+@click.option("--window", type=int, metavar="N", help="Tokens the model sees; its context.")
+@click.option("--stride", type=int, metavar="N", help="By which windows advance; half of one.")
+@click.option("--new-tokens", type=int, metavar="N", help="Tokens added to the prompt.")
+@click.option("--seed", type=int, metavar="I", help="Of the sampled texts; 0 by default.")
+@click.option("--threshold", type=float, metavar="X", help="Of LLM.int8(); 6 by default.")
+@click.option(
+    "--parameters",
+    type=click.Choice(["all", "linear"]),
+    help="What schemes are for; by default as libraries have it.",
+)
+@click.option(
+    "--sensitivity", metavar="S", help="One layer at a time in this scheme; nf4, or none."
+)
+@click.option("--tokenizer", type=click.Choice(["bytes"]), help="Read text byte by byte.")
+@click.pass_context
+def experiment_command(
+    context: click.Context,
+    /,
+    model: str | None,
+    schemes: tuple[str, ...],
+    text_file: str | None,
+    html: str | None,
+    json_file: str | None,
+    **options: Any,
+) -> int:
+    """Quantise a language model, and see what changes.
+
+    Its weights, the text it writes and its perplexity, before and after, scheme by scheme; and
+    where the loss comes from. MODEL is a directory in Hugging Face's layout or a hub's id; without
+    one, the small model that ships with floatfmt. Needs 'floatfmt[torch]'.
+
+    A scheme S is what 'floatfmt compare --help' calls a format, or one of layers that store int8
+    and multiply it: int8_rowwise, int8_weight_only, llm_int8, llm_int8_original.
+
+    \b
+    Examples:
+      floatfmt experiment
+      floatfmt experiment --html report.html
+      floatfmt experiment ./gpt2 --scheme int8_row,nf4 --text wiki.txt --json gpt2.json
+    """  # noqa: D301
+    with _user_errors():
+        from . import experiment
+        from .experiment import page
+
+        if html is not None:
+            page.check(html)
+        given = {name: value for name, value in options.items() if value is not None}
+        if given.get("sensitivity") == "none":
+            given["sensitivity"] = None
+        if schemes:
+            given["schemes"] = [name.strip() for part in schemes for name in part.split(",")]
+        if text_file is not None:
+            given |= {"text": _text_of(text_file), "text_name": text_file}
+        if json_file not in (None, "-"):
+            _check_folder(json_file)
+        with _StepsBar() as progress:
+            found = experiment.run(model, **given, progress=progress)
+        if json_file == "-":
+            _show_json(found.to_dict())
+        else:
+            _show(found)
+        if json_file not in (None, "-"):
+            _write(json_file, json.dumps(found.to_dict(), indent=2, allow_nan=False) + "\n")
+        if html is not None:
+            page.write(found, html)
+            click.echo(f"Written: {html}", err=True)
+    if found.interrupted:
+        kept = "" if html is None and json_file is None else ", and written"
+        click.echo(
+            f"Interrupted at the step {found.interrupted!r}: what was finished is shown{kept}.",
+            err=True,
+        )
+        return INTERRUPTED
+    return 0
+
+
+def _text_of(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except UnicodeDecodeError as exc:
+        raise ValueError(f"{path!r} is no UTF-8 text: {exc.reason} at byte {exc.start:,}") from None
+
+
+def _check_folder(path: str) -> None:
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"{path!r}: there is no folder {folder!r}")
+
+
+def _write(path: str, text: str) -> None:
+    """Write a file that is there whole or not at all."""
+    part = f"{path}.floatfmt-part"
+    try:
+        with open(part, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(part, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part)
 
 
 @cli.command("formats")

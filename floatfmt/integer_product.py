@@ -15,7 +15,17 @@ import numpy as np
 
 from . import interop
 
-__all__ = ["INT32_COLUMNS", "ROUTES", "Route", "integer_product", "is_exact", "routes"]
+__all__ = [
+    "FP32_COLUMNS",
+    "INT32_COLUMNS",
+    "INT_MM_ROWS",
+    "ROUTES",
+    "Route",
+    "integer_product",
+    "is_exact",
+    "routes",
+    "trusted_int_mm",
+]
 
 Multiply: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -69,10 +79,16 @@ def _check_int32(sums: np.ndarray) -> None:
 
 def routes(kind: Any) -> Iterator[Route]:
     """Yield the ways to multiply codes that there are for an x of this kind, fastest first."""
-    int_mm = getattr(sys.modules["torch"], "_int_mm", None) if interop.is_torch(kind) else None
-    if int_mm is not None and _pays(_int_mm(int_mm)):
+    int_mm = trusted_int_mm() if interop.is_torch(kind) else None
+    if int_mm is not None:
         yield Route("torch._int_mm", _int_mm(int_mm), INT_MM_ROWS, INT32_COLUMNS)
     yield from ROUTES
+
+
+def trusted_int_mm() -> Any:
+    """Return torch's own product of int8 matrices, or None unless it is exact and fast here."""
+    int_mm = getattr(sys.modules["torch"], "_int_mm", None)
+    return int_mm if int_mm is not None and _pays(_int_mm(int_mm)) else None
 
 
 @functools.cache

@@ -278,6 +278,8 @@ def like(array: np.ndarray, x: object) -> Any:
     if is_torch(x):
         torch = sys.modules["torch"]
         name = str(array.dtype)
+        if not array.flags.writeable:  # a broadcast, which no tensor may be written through
+            array = array.copy()
         if array.dtype.kind != "V" and not name.startswith("float8"):
             return torch.from_numpy(array)
         bits = torch.from_numpy(array.view(f"i{array.dtype.itemsize}"))

@@ -229,6 +229,29 @@ def test_scaled_formats_equal_the_reference(level, dtype, fmt, rounding, power, 
     assert_equal_bits(level, run)
 
 
+@given(st.integers(0, 2**32), st.integers(0, 5), st.integers(0, 40), st.booleans())
+def test_sums_of_products_equal_the_reference(level, seed, rows, columns, has_other):
+    rng = np.random.default_rng(seed)
+
+    def draw(*shape, low=-126, high=127):
+        return np.ldexp(np.float32(rng.normal(size=shape)), rng.integers(low, high, shape)).astype(
+            np.float64
+        )
+
+    sums = rng.integers(-(2**31), 2**31, (rows, columns), np.int32) >> int(rng.integers(0, 31))
+    scales = np.abs(draw(rows)), np.abs(draw(columns, low=-149, high=20))
+    other, bias = draw(rows, columns) if has_other else None, draw(columns)
+
+    def run():
+        out = np.empty((rows, columns), np.float32)
+        backend = current_backend()
+        with backend.float_environment():
+            backend.dequantize_sums(sums, *scales, other, bias, out)
+        return out
+
+    assert_equal_bits(level, run)
+
+
 @given(st.sampled_from(FLOAT_DTYPES), st.integers(2, 8), st.booleans(), st.data())
 def test_any_number_of_bits_equals_the_reference(level, dtype, bits, signed, data):
     x = data.draw(finite_arrays(dtype))

@@ -115,6 +115,15 @@ class Backend(Protocol):
     def dequantize(
         self, codes: np.ndarray, scale: Float64, zero_point: Float64, out: np.ndarray
     ) -> None: ...
+    def dequantize_sums(
+        self,
+        sums: np.ndarray,
+        row_scale: Float64,
+        column_scale: Float64,
+        other: Float64 | None,
+        bias: Float64,
+        out: np.ndarray,
+    ) -> None: ...
     def dequantize_table(
         self, codes: np.ndarray, scale: Float64, table: Float64, entries: int, out: np.ndarray
     ) -> None: ...

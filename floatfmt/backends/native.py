@@ -435,6 +435,26 @@ class Native:
             _pointer(out),
         )
 
+    def dequantize_sums(
+        self,
+        sums: np.ndarray,
+        row_scale: Float64,
+        column_scale: Float64,
+        other: Float64 | None,
+        bias: Float64,
+        out: np.ndarray,
+    ) -> None:
+        lib.ff_dequantize_sums(
+            self._isa,
+            ffi.from_buffer("int32_t[]", sums),
+            *sums.shape,
+            _doubles(row_scale),
+            _doubles(column_scale),
+            ffi.NULL if other is None else _doubles(other),
+            _doubles(bias),
+            ffi.from_buffer("float[]", out),
+        )
+
     def dequantize_table(
         self, codes: np.ndarray, scale: Float64, table: Float64, entries: int, out: np.ndarray
     ) -> None:

@@ -29,6 +29,7 @@ __all__ = [
     "decompose",
     "dequantize",
     "dequantize_packed",
+    "dequantize_sums",
     "dequantize_table",
     "encode",
     "float_environment",
@@ -577,6 +578,35 @@ def quantize_format(
 def dequantize(codes: np.ndarray, scale: Float64, zero_point: Float64, out: np.ndarray) -> None:
     """Write ``(codes - zero_point) * scale`` by float64, rounded once to out's dtype, clamped."""
     _store_scaled(codes.astype(np.float64) - zero_point[:, None], scale, out)
+
+
+def dequantize_sums(
+    sums: np.ndarray,
+    row_scale: Float64,
+    column_scale: Float64,
+    other: Float64 | None,
+    bias: Float64,
+    out: np.ndarray,
+) -> None:
+    """Write ``sums * (row_scale * column_scale) + other + bias`` of int32 sums, as fp32.
+
+    Parameters
+    ----------
+    sums : int32 array, (rows, columns)
+        Exact sums of products of codes.
+    row_scale, column_scale, bias : float64 array
+        One a row, one a column, one a column.
+    other : float64 array or None
+        Shaped as `sums`.
+    out : float32 array
+        Shaped as `sums`; each operation rounds to float64, and the last result to fp32.
+    """
+    values = sums * (row_scale[:, None] * column_scale)
+    if other is not None:
+        values += other
+    values += bias
+    with np.errstate(over="ignore", under="ignore"):
+        out[...] = values
 
 
 def dequantize_table(

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import interop
 from ..metrics import Error, json_number
+from ..table import rich_lines
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
+    from rich.text import Text as RichText
 
 __all__ = [
     "ActivationOutliers",
+    "Erratum",
     "Estimate",
     "Experiment",
     "FirstWeight",
@@ -30,6 +38,9 @@ __all__ = [
     "WeightCodes",
     "as_json",
 ]
+
+
+SCHEMA = "floatfmt.experiment/1"
 
 
 class _Result:
@@ -290,7 +301,7 @@ class Variant(_Result):
     bits_per_parameter : float
         The same by parameters.
     error : Error or None
-        Of all parameters together against the original's.
+        Of the parameters that it is for, all together; None for the original.
     seconds : float
         What making it took.
     score : Score or None
@@ -453,6 +464,17 @@ class ThresholdSweepOfModel(_Result):
 
 
 @dataclass(frozen=True, slots=True)
+class Erratum(_Result):
+    """What the article says, and what is right."""
+
+    claim: str
+    correction: str
+
+    def __str__(self) -> str:
+        return f"{self.claim}\n  {self.correction}"
+
+
+@dataclass(frozen=True, slots=True)
 class Experiment(_Result):
     """All that an experiment found; made by ``floatfmt.experiment.run``.
 
@@ -477,6 +499,8 @@ class Experiment(_Result):
         Tokens that the model sees at once, and by which windows advance.
     seed : int
         Of the sampled texts.
+    errata : tuple of Erratum
+        What the article that this follows got wrong.
     notes : tuple of str
         What has to be said about the numbers.
     environment : dict
@@ -500,9 +524,31 @@ class Experiment(_Result):
     window: int = 0
     stride: int = 0
     seed: int = 0
+    errata: tuple[Erratum, ...] = ()
     notes: tuple[str, ...] = ()
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     interrupted: str | None = None
 
     __hash__ = None  # type: ignore[assignment]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as a dictionary that ``json.dumps`` takes as it is.
+
+        ``schema`` says which keys there are; figures that are not finite are "inf", "-inf" or
+        "nan".
+        """
+        return {"schema": SCHEMA, **as_json(self)}
+
+    def __str__(self) -> str:
+        from .tables import layout
+
+        return "\n".join("".join(text for text, _ in line) for line in layout(self, None))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RichText]:
+        from .tables import layout
+
+        yield from rich_lines(layout(self, options.max_width))
+
+    def _repr_html_(self) -> str:
+        return interop.preformatted(self)

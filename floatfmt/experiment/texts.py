@@ -1,0 +1,121 @@
+"""What a model makes of a prompt, greedily and by sampling."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from .models import LanguageModel, quiet
+from .results import Text
+
+__all__ = ["check_prompt", "generate_texts"]
+
+#: As the article samples.
+TOP_K = 30
+
+
+def check_prompt(prompt: str, language_model: LanguageModel) -> list[int]:
+    """Return a prompt's tokens.
+
+    Raises
+    ------
+    ValueError
+        There are none, or no token fits behind them.
+    """
+    tokens = language_model.tokenizer.encode(prompt)
+    if not tokens:
+        raise ValueError("the prompt is empty: pass some words that the model is to go on from")
+    if len(tokens) >= language_model.context:
+        raise ValueError(
+            f"the prompt has {len(tokens):,} tokens, and the model takes {language_model.context:,}"
+            " with what it adds: pass a shorter one"
+        )
+    return tokens
+
+
+def generate_texts(
+    language_model: LanguageModel,
+    prompt: str,
+    *,
+    model: Any = None,
+    new_tokens: int = 40,
+    seed: int = 0,
+) -> tuple[Text, ...]:
+    """Let a model go on from a prompt, greedily and by sampling from the 30 likeliest tokens.
+
+    Each text is by itself: sampling starts from the seed, whatever was sampled before.
+
+    Parameters
+    ----------
+    language_model : LanguageModel
+        Whose tokenizer and context count.
+    prompt : str
+        What to go on from.
+    model : torch.nn.Module, optional
+        The model to use instead, such as a quantised copy.
+    new_tokens : int
+        At most how many tokens are added; fewer where the context ends or the model ends the text.
+    seed : int
+        Of ``torch.manual_seed``.
+
+    Returns
+    -------
+    tuple of Text
+        The greedy one and the sampled one.
+
+    Raises
+    ------
+    ValueError
+        The prompt is empty, or as long as the context.
+
+    Examples
+    --------
+    >>> from floatfmt.experiment import generate_texts, load_model
+    >>> texts = generate_texts(load_model(), "The following ", new_tokens=8)
+    >>> [text.how for text in texts]
+    ['greedy', 'sampled']
+    """
+    used = language_model.model if model is None else model
+    tokens = torch.tensor([check_prompt(prompt, language_model)])
+    room = min(new_tokens, language_model.context - tokens.shape[1])
+    return tuple(
+        _text(how, used, tokens, room, seed, prompt, language_model)
+        for how in ("greedy", "sampled")
+    )
+
+
+def _text(
+    how: str,
+    model: Any,
+    tokens: Any,
+    room: int,
+    seed: int,
+    prompt: str,
+    language_model: LanguageModel,
+) -> Text:
+    chosen: dict[str, Any] = {"do_sample": False}
+    if how == "sampled":
+        chosen = {"do_sample": True, "top_k": TOP_K}
+    state = torch.get_rng_state()
+    try:
+        torch.manual_seed(seed)
+        with torch.inference_mode(), quiet():
+            found = model.generate(
+                input_ids=tokens,
+                attention_mask=torch.ones_like(tokens),
+                max_new_tokens=room,
+                pad_token_id=0,
+                **chosen,
+            )
+            loss = float(model(input_ids=found, labels=found).loss)
+    finally:
+        torch.set_rng_state(state)
+    added = found[0, tokens.shape[1] :].tolist()
+    return Text(
+        how=how,
+        prompt=prompt,
+        continuation=language_model.tokenizer.decode(added),
+        perplexity=math.exp(loss) if loss < 700 else math.inf,
+    )
