@@ -10,6 +10,7 @@ import numpy as np
 import floatfmt as ff
 from floatfmt.experiment.results import (
     ActivationOutliers,
+    Erratum,
     Estimate,
     Experiment,
     FirstWeight,
@@ -286,6 +287,7 @@ def experiment() -> Experiment:
         window=1024,
         stride=512,
         seed=0,
+        errata=(Erratum("0.1 is off by 0.008", "it is off by 0.00079"),),
         notes=(
             "Everything is computed in fp32: a quantised weight is what its code stands for.",
             "Standard errors take tokens as independent, which they are not quite.",

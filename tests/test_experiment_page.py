@@ -19,7 +19,7 @@ from floatfmt.experiment.answer import answer
 from floatfmt.experiment.differences import difference
 from floatfmt.experiment.notation import estimate, fixed, number, percent, visible
 from floatfmt.experiment.palette import PALETTE, contrast
-from floatfmt.experiment.results import Estimate, Experiment, Text
+from floatfmt.experiment.results import Erratum, Estimate, Experiment, Footprint, Text
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 HOSTILE = "</script><img src=x onerror=alert(1)>&amp;\x00\x1b[31m\u202elive\u200f\ud800'\"{{ 7*7 }}"
@@ -161,6 +161,7 @@ def hostile() -> Experiment:
         outliers=dataclasses.replace(e.outliers, rows=layers(e.outliers.rows)),
         peer=dataclasses.replace(e.peer, name=HOSTILE, differences=(HOSTILE,)),
         text=HOSTILE,
+        errata=(Erratum(HOSTILE, long_word),),
         notes=(HOSTILE, long_word),
         environment={HOSTILE: long_word},
         seconds={HOSTILE: 1.0},
@@ -353,6 +354,13 @@ def test_published_footprints_say_where_they_come_from(shown):
     assert sum("this run" in row for row in rows) == 12
 
 
+def test_a_footprint_is_a_share_only_of_the_same_model(whole):
+    other = Footprint("another model", 10**9, 7, "elsewhere")
+    root = tree(dataclasses.replace(plain(whole), footprints=(*whole.footprints, other)))
+    row = root.one("footprint").all("tr")[-1]
+    assert [td.words for td in row.all("td")][:3] == ["1,000,000,000", "1.00 GB", "–"]
+
+
 def test_bits_are_apart_by_more_than_colour(shown):
     section = shown.one("first-weight")
     (row,) = [r for r in section.all("tr") if r.words.startswith("bf16 1 01111101 1110011")]
@@ -387,6 +395,8 @@ def test_differences_join_to_the_text_and_count_words():
     assert (found.first, found.shared, found.words) == (2, 2, 4)
     assert difference("a b", "a  b")[1:] == (None, 2, 2)
     assert difference("a b", "a")[1:] == (2, 1, 1)
+    assert difference("a b", "a c \n")[0][-1:] == [(" \n", False)]
+    assert difference("a b", "a b \n")[1:] == (None, 2, 2)
     assert difference("", "") == ([], None, 0, 0)
 
 
@@ -394,7 +404,7 @@ def test_differences_join_to_the_text_and_count_words():
 def test_differences_lose_no_character(other, text):
     parts = difference(other, text).parts
     assert "".join(part for part, _ in parts) == text
-    assert not [part for part, differs in parts if differs and part != part.lstrip()]
+    assert not [part for part, differs in parts if differs and part != part.strip()]
 
 
 def test_own_perplexities_come_with_why_they_do_not_compare(shown):
@@ -411,6 +421,12 @@ def test_the_peer_stands_beside_ours_with_the_differences(whole, shown):
     figures = ["0.001020 ± 0.000031", "0.001070 ± 0.000032"]
     assert [td.words for td in row.all("td")] == figures
     assert [li.words for li in section.all("li")] == list(whole.peer.differences)
+
+
+def test_an_erratum_is_a_claim_with_its_correction(shown):
+    section = shown.one("errata")
+    assert [dt.words for dt in section.all("dt")] == ["0.1 is off by 0.008"]
+    assert [dd.words for dd in section.all("dd")] == ["it is off by 0.00079"]
 
 
 def test_figures_that_are_not_finite_are_said_and_drawn_at_the_edge():

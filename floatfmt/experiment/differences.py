@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 __all__ = ["Difference", "difference"]
 
-_WORDS = re.compile(r"\s*\S+|\s+")
+_WORDS = re.compile(r"\s*\S+(?:\s+\Z)?|\s+")
 #: From so many words on, difflib's heuristic for words that are everywhere keeps the time short.
 _LONG = 1000
 
@@ -48,16 +48,21 @@ def difference(other: str, text: str) -> Difference:
     for block in matcher.get_matching_blocks():
         same[block.b : block.b + block.size] = [True] * block.size
     pairs = zip(spaced, same, strict=True)
-    parts = []
+    parts: list[tuple[str, bool]] = []
     for is_same, run in itertools.groupby(pairs, key=lambda pair: pair[1]):
         piece = "".join(word for word, _ in run)
-        space = "" if is_same else piece[: len(piece) - len(piece.lstrip())]
-        parts += [(space, False)] * bool(space) + [(piece[len(space) :], not is_same)]
-    start = sum(
-        1
-        for _ in itertools.takewhile(
-            lambda pair: pair[0] == pair[1], zip(before, after, strict=False)
-        )
+        parts += [(piece, False)] if is_same else _marked(piece)
+    pairs_in_place = zip(before, after, strict=False)
+    start = next(
+        (i for i, (a, b) in enumerate(pairs_in_place) if a != b), min(len(before), len(after))
     )
     first = None if before == after else start + 1
-    return Difference(parts, first, sum(same), len(after))
+    shared = sum(same and word != "" for same, word in zip(same, after, strict=True))
+    return Difference(parts, first, shared, len(after) - after.count(""))
+
+
+def _marked(piece: str) -> list[tuple[str, bool]]:
+    """Return a piece that differs, the spaces around it left out of that."""
+    words = piece.strip()
+    before, _, after = piece.partition(words) if words else (piece, "", "")
+    return [part for part in ((before, False), (words, True), (after, False)) if part[0]]

@@ -91,7 +91,7 @@ def page(experiment: Experiment) -> str:
         "fixed": fixed,
         "number": number,
         "percent": percent,
-        "plain": lambda x: f"{x:g}",
+        "plain": lambda x: f"{x:g}".replace("-", "−"),
         "size": lambda n: byte_size(n).replace(" ", "\xa0"),
     }
     return environment.get_template("report.html.j2").render(
@@ -141,6 +141,7 @@ _SECTIONS = (
     _Section("llm-int8", "LLM.int8(): threshold and outliers", lambda e: e.sweep or e.outliers),
     _Section("peer", "The same with bitsandbytes", lambda e: e.peer),
     _Section("sensitivity", "Sensitivity by layer", lambda e: e.sensitivity),
+    _Section("errata", "What the article got wrong", lambda e: e.errata),
     _Section("notes", "Notes and environment", lambda e: e.notes or e.environment),
     _Section("seconds", "Time by step", lambda e: e.seconds),
 )
