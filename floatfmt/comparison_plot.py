@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .plot_names import Name, box, write_names
+
 if TYPE_CHECKING:
     from .compare import Comparison
 
@@ -163,88 +165,24 @@ def _lay_out_axes(axes: Any, points: Sequence[_Point], ends: tuple[float, float]
         axes.spines[side].set_visible(False)
 
 
-class _Offset(NamedTuple):
-    """Where a name may stand: so far from its point, in points."""
-
-    dx: int
-    dy: int
-
-
-_OFFSETS = [
-    _Offset(side * dx, dy)
-    for dy in range(-99, 100, 9)
-    for dx in ((10, 24, 40) if dy else (7,))
-    for side in (-1, 1)
-]
-#: How much further from its point a name goes to be on its side of the front.
-DETOUR = 30
-
-
-def _distance(offset: _Offset, on_front: bool) -> float:
-    """Return how far a name is, and more on the wrong side: those on the front go above it."""
-    above = offset.dx < 0 and offset.dy >= 0
-    below = offset.dx > 0 and offset.dy <= 0
-    return math.hypot(*offset) + DETOUR * (below if on_front else above)
-
-
 def _name_points(figure: Any, axes: Any, points: Sequence[_Point]) -> None:
-    """Write each row's name where it covers no other name, point or part of the front."""
+    """Write each row's name: those on the front above it, the others below."""
     figure.draw_without_rendering()  # where things are is known only then
     around = 5 * figure.dpi / 72
     places = [tuple(axes.transData.transform((p.bits, p.sqnr))) for p in points]
     front = [place for point, place in zip(points, places, strict=True) if point.on_front]
-    taken = [_box((x - around, y), (x + around, y), around) for x, y in places]
+    taken = [box((x - around, y), (x + around, y), around) for x, y in places]
     for (x, y), (next_x, next_y) in itertools.pairwise(front):
-        taken += [_box((x, y), (next_x, y), 2), _box((next_x - 1, y), (next_x + 1, next_y), 1)]
+        taken += [box((x, y), (next_x, y), 2), box((next_x - 1, y), (next_x + 1, next_y), 1)]
     taken.append(axes.get_legend().get_window_extent())
-    placed = sorted(
-        zip(points, places, strict=True),
-        key=lambda pair: (not pair[0].on_front, -pair[0].bits),  # names begin at the right
-    )
-    for point, place in placed:
-        taken.append(_name_point(figure, axes, point, place, taken))
-
-
-def _name_point(
-    figure: Any, axes: Any, point: _Point, place: tuple[float, float], taken: Sequence[Any]
-) -> Any:
-    """Write a name as near to its place as what is taken allows, and return its box."""
-    label = axes.annotate(
-        point.name,
-        (point.bits, point.sqnr),
-        xytext=(0, 0),
-        textcoords="offset points",
-        va="center",
-        color=FRONT if point.on_front else TEXT,
-        fontsize=9.5,
-        annotation_clip=False,
-        zorder=4,
-    )
-    size, per_point = label.get_window_extent(), figure.dpi / 72
-    for dx, dy in sorted(_OFFSETS, key=lambda offset: _distance(offset, point.on_front)):
-        start = place[0] + dx * per_point - (size.width if dx < 0 else 0)
-        middle = place[1] + dy * per_point
-        box = _box((start, middle), (start + size.width, middle), size.height / 2)
-        across = axes.bbox.x0 < box.x0 and box.x1 < figure.bbox.x1
-        is_inside = across and axes.bbox.y0 < box.y0 and box.y1 < figure.bbox.y1
-        if is_inside and not any(box.overlaps(other) for other in taken):
-            break
-    label.set(position=(dx, dy), horizontalalignment="right" if dx < 0 else "left")
-    if dy:  # beside its point it needs no line to it
-        axes.annotate(
-            "",
-            (point.bits, point.sqnr),
-            xytext=(dx, dy),
-            textcoords="offset points",
-            arrowprops={"arrowstyle": "-", "color": OTHERS, "linewidth": 0.6, "shrinkB": 4},
-            annotation_clip=False,
+    names = [
+        Name(
+            p.name,
+            p.bits,
+            p.sqnr,
+            FRONT if p.on_front else TEXT,
+            (-1, 1) if p.on_front else (1, -1),
         )
-    return box
-
-
-def _box(first: tuple[float, float], last: tuple[float, float], around: float) -> Any:
-    """Return the box of two corners, and so much more above and below."""
-    from matplotlib.transforms import Bbox
-
-    low, high = sorted((first[1], last[1]))
-    return Bbox.from_extents(first[0], low - around, last[0], high + around)
+        for p in sorted(points, key=lambda p: (not p.on_front, -p.bits))  # begin at the right
+    ]
+    write_names(axes, names, taken, line=OTHERS, size=9.5)
