@@ -42,7 +42,7 @@ def footprint(model: Any, schemes: Sequence[str] | None = None) -> tuple[Footpri
     --------
     >>> from floatfmt.experiment import footprint, load_model
     >>> [(f.name, f.nbytes) for f in footprint(load_model().model, ["bf16", "int8_row"])]
-    [('fp32', 7512576), ('bf16', 3756288), ('int8_row', 2224896)]
+    [('fp32', 7512576), ('bf16', 3756288), ('int8_row', 2231808)]
     """
     parameters = sum(p.numel() for p in model.parameters())
     buffers = sum(buffer.nbytes for buffer in model.buffers())

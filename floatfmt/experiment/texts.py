@@ -14,6 +14,8 @@ __all__ = ["check_prompt", "generate_texts"]
 
 #: As the article samples.
 TOP_K = 30
+#: Parameters below which a token's work is less than waiting for a second thread.
+SMALL = 20_000_000
 
 
 def check_prompt(prompt: str, language_model: LanguageModel) -> list[int]:
@@ -98,9 +100,11 @@ def _text(
     chosen: dict[str, Any] = {"do_sample": False}
     if how == "sampled":
         chosen = {"do_sample": True, "top_k": TOP_K}
-    state = torch.get_rng_state()
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
     try:
         torch.manual_seed(seed)
+        if sum(p.numel() for p in model.parameters()) < SMALL:
+            torch.set_num_threads(1)
         with torch.inference_mode(), quiet():
             found = model.generate(
                 input_ids=tokens,
@@ -112,6 +116,7 @@ def _text(
             loss = float(model(input_ids=found, labels=found).loss)
     finally:
         torch.set_rng_state(state)
+        torch.set_num_threads(threads)
     added = found[0, tokens.shape[1] :].tolist()
     return Text(
         how=how,

@@ -48,7 +48,7 @@ def first_weight(
     >>> from floatfmt.experiment import first_weight, load_model
     >>> found = first_weight(load_model().model)
     >>> found.name, found.shape, found.after[0].codes[0]
-    ('transformer.h.0.attn.c_attn.weight', (192, 576), (-6, -2, 6, 13, 5, 6))
+    ('transformer.h.0.attn.c_attn.weight', (192, 576), (20, -7, -8, -17, -9, 16))
     """
     layer = _first_layer(model)
     if layer is None:
