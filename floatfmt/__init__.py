@@ -156,6 +156,8 @@ def __getattr__(name: str) -> Any:
     for module, names in _LATER.items():
         if name in names:
             return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    if name == "experiment":  # needs torch, takes seconds
+        return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -24,6 +24,7 @@ import pytest
 import safetensors.numpy
 
 import floatfmt as ff
+from experiment_example import experiment as made_up_experiment
 from floatfmt import cli
 from floatfmt.comparison_rows import DEFAULT_ROWS
 from floatfmt.data import SAMPLE_MODEL
@@ -33,7 +34,7 @@ compare_module = importlib.import_module("floatfmt.compare")
 
 COMMANDS = (
     *("inspect", "formats", "compare", "quantize", "dequantize", "verify", "compatibility"),
-    *("conventions", "doctor"),
+    *("conventions", "experiment", "doctor"),
 )
 WEIGHTS = np.random.default_rng(3).normal(0, 0.02, (40, 50)).astype(np.float32)
 
@@ -555,6 +556,9 @@ def test_help_shows_an_example_that_runs(run, weights, monkeypatch, command):
     safetensors.numpy.save_file({"transformer.wte.weight": WEIGHTS}, weights)
     ff.quantize_checkpoint(weights, "int8.safetensors")
     Path("mymodule.py").write_text(CAST)
+    Path("wiki.txt").write_text("Some text.")
+    if command == "experiment":  # what it does is another file's to test
+        monkeypatch.setattr("floatfmt.experiment.run", lambda *_, **__: made_up_experiment())
     # What doctor exits with is for the machine to say: it may well have no C kernel.
     fine = {"doctor": {0, cli.UNHEALTHY}, "verify": {0, 1, 3}}.get(command, {0})
     for example in examples:
