@@ -172,26 +172,25 @@ class Int8Linear(torch.nn.Module):
         return inner, product.contiguous()
 
     def _product(self, rows: Any, outliers: Any) -> Any:
-        backend = current_backend()
-        codes = torch.empty(rows.shape, dtype=torch.int8)
         given = rows.numpy()
+        codes = np.empty(given.shape, np.int8)
+        out = np.empty((len(given), self.outputs), np.float32)
+        backend = current_backend()
         with backend.float_environment():
             scale, clamped = backend.quantize_absmax(
-                given[np.newaxis], ROWS, 127, False, codes.numpy().view(np.uint8)[np.newaxis]
+                given[np.newaxis], ROWS, 127, False, codes.view(np.uint8)[np.newaxis]
             )
             if clamped < 0:
                 self._refuse(given)
-            sums = int8_product(codes, self.codes)
-            out = torch.empty(sums.shape)
             backend.dequantize_sums(
-                sums.numpy(),
+                int8_product(codes, self.codes.numpy()),
                 scale,
                 self.scale.numpy().astype(np.float64),
                 None if outliers is None else outliers.numpy(),
                 self._bias(),
-                out.numpy(),
+                out,
             )
-        return out
+        return torch.from_numpy(out)
 
     def _bias(self) -> Any:
         if self.bias is None:

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -19,21 +19,21 @@ from ..integer_product import INT_MM_ROWS, trusted_int_mm
 __all__ = ["int8_product", "route_name"]
 
 #: Of codes (rows, inputs) and of weights (outputs, inputs) to int32 (rows, outputs).
-Product: TypeAlias = Callable[[Any, Any], Any]
+Product: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 #: Products that are worth another thread, which takes some 50 µs to be told.
-PRODUCTS_A_THREAD = 1 << 23
+PRODUCTS_A_THREAD = 1 << 22
 
 
-def int8_product(x: Any, w: Any) -> Any:
+def int8_product(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Return ``x @ w.T`` of codes within ±127 as int32: every sum exact, by any way.
 
     Parameters
     ----------
-    x : int8 tensor, (rows, inputs)
-        Contiguous.
-    w : int8 tensor, (outputs, inputs)
-        Contiguous; at most `integer_product.INT32_COLUMNS` inputs.
+    x : int8 array, (rows, inputs)
+        In C order.
+    w : int8 array, (outputs, inputs)
+        In C order; at most `integer_product.INT32_COLUMNS` inputs.
     """
     rows, inputs = x.shape
     if not rows or trusted_int_mm() is None:
@@ -44,19 +44,20 @@ def int8_product(x: Any, w: Any) -> Any:
 def route_name() -> str:
     """Return what computes integer products here."""
     ours = f"floatfmt's {backend_name()} kernel"
-    return ours if trusted_int_mm() is None else f"{ours} or torch._int_mm, whichever is faster"
+    if trusted_int_mm() is None:
+        return f"{ours}, as fast as fp32 at best: torch has no fast exact one on this CPU"
+    return f"{ours} or torch._int_mm, whichever is faster"
 
 
 @functools.cache
 def _way(backend: str, rows: int, inputs: int, outputs: int) -> Product:
     """Return the fastest way for a shape; torch's kernel is slow for some of few rows."""
-    x = torch.ones((rows, inputs), dtype=torch.int8)
-    w = torch.ones((outputs, inputs), dtype=torch.int8)
+    x, w = np.ones((rows, inputs), np.int8), np.ones((outputs, inputs), np.int8)
     ways = (_int_mm, _by_kernel) if rows == INT_MM_ROWS else (_padded, _int_mm, _by_kernel)
     return min(ways, key=lambda way: _seconds(way, x, w))
 
 
-def _seconds(way: Product, x: Any, w: Any) -> float:
+def _seconds(way: Product, x: np.ndarray, w: np.ndarray) -> float:
     def once() -> float:
         start = time.perf_counter()
         way(x, w)
@@ -65,33 +66,31 @@ def _seconds(way: Product, x: Any, w: Any) -> float:
     return min(once() for _ in range(3))
 
 
-def _int_mm(x: Any, w: Any) -> Any:
-    return trusted_int_mm()(x, w.t())
+def _int_mm(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    found: np.ndarray = trusted_int_mm()(torch.from_numpy(x), torch.from_numpy(w).t()).numpy()
+    return found
 
 
-def _padded(x: Any, w: Any) -> Any:
-    padded = x.new_zeros((INT_MM_ROWS, x.shape[1]))
+def _padded(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    padded = np.zeros((INT_MM_ROWS, x.shape[1]), np.int8)
     padded[: len(x)] = x
-    return _int_mm(padded, w)[: len(x)].contiguous()
+    return _int_mm(padded, w)[: len(x)]
 
 
-def _by_kernel(x: Any, w: Any) -> Any:
+def _by_kernel(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Multiply by the backend, the outputs shared out to as many threads as torch takes."""
     (rows, inputs), outputs = x.shape, len(w)
-    sums = torch.empty((rows, outputs), dtype=torch.int32)
-    codes, weights, found = x.numpy(), w.numpy(), sums.numpy()
-    threads = min(torch.get_num_threads(), rows * inputs * outputs // PRODUCTS_A_THREAD, outputs)
+    sums = np.empty((rows, outputs), np.int32)
     multiply = current_backend().int8_product
+    threads = min(torch.get_num_threads(), rows * inputs * outputs // PRODUCTS_A_THREAD, outputs)
     if threads < 2:
-        multiply(codes, weights, found)
+        multiply(x, w, sums)
         return sums
-    ends = np.linspace(0, outputs, threads + 1).astype(int)
-    parts = [slice(*pair) for pair in itertools.pairwise(ends)]
-    waiting = [
-        _pool(os.getpid(), threads - 1).submit(multiply, codes, weights[part], found[:, part])
-        for part in parts[1:]
-    ]
-    multiply(codes, weights[parts[0]], found[:, parts[0]])
+    ends = [outputs * k // threads for k in range(threads + 1)]
+    own, *others = (slice(*pair) for pair in itertools.pairwise(ends))
+    pool = _pool(os.getpid(), threads - 1)
+    waiting = [pool.submit(multiply, x, w[part], sums[:, part]) for part in others]
+    multiply(x, w[own], sums[:, own])
     for part in waiting:
         part.result()
     return sums
