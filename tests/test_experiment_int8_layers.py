@@ -141,6 +141,7 @@ def test_results_have_the_activations_dtype_and_leading_axes(scheme):
         assert layer(x).shape == (2, 3, 9)
         assert layer(x).dtype == dtype
     assert layer(torch.zeros(0, 40)).shape == (0, 9)
+    assert layer(torch.zeros(40)).shape == (9,)
 
 
 def test_strides_of_activations_change_nothing():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -146,7 +147,7 @@ class Int8Linear(torch.nn.Module):
         if not self.scheme.multiplies:
             bias = None if self.bias is None else self.bias.to(x.dtype)
             return torch.nn.functional.linear(x, self.values().to(x.dtype), bias)
-        rows = x.detach().reshape(-1, self.inputs).float().contiguous()
+        rows = x.detach().reshape(math.prod(x.shape[:-1]), self.inputs).float().contiguous()
         outliers = None
         if self.scheme.has_outliers:
             rows, outliers = self._without_outliers(rows)
