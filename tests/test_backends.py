@@ -14,16 +14,18 @@ from hypothesis.extra import numpy as hnp
 
 import floatfmt as ff
 from floatfmt.backends import backend_name, current_backend, native, reference
-from floatfmt.elements import intervals, limits, table
+from floatfmt.elements import Scaling, intervals, limits, table
 from floatfmt.rounding import rules
 from floatfmt.schemes import POWER_RULES, SCHEMES
 from strategies import (
     ALL_FORMATS,
     FLOAT_DTYPES,
+    boundary_codes,
     code_arrays,
     finite_arrays,
     options,
     rules_of,
+    tie_codes,
     value_arrays,
 )
 
@@ -65,6 +67,19 @@ def test_encode_equals_the_reference_by_every_rule(level, dtype, target, seed, d
     x = data.draw(value_arrays(dtype, target))
     how = options(data.draw(rules_of(target)))
     assert_equal_bits(level, lambda: or_error(lambda: ff.encode(x, target, seed=seed, **how)))
+
+
+@pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
+def test_every_boundary_and_every_tie_equals_the_reference(level, dtype):
+    """Of every format, by every rounding; what the other tests may not draw."""
+    source = ff.format(dtype)
+    for target in ALL_FORMATS:
+        found = (*boundary_codes(source), *tie_codes(source, target))
+        x = np.array(found, source.code_dtype).view(dtype)
+        nan = "largest" if target.nan is None else "preserve"
+        for rounding in ff.Rounding:
+            encode = functools.partial(ff.encode, x, target, rounding=rounding, nan=nan, seed=1)
+            assert_equal_bits(level, encode)
 
 
 @given(st.integers(1, 8), st.booleans(), st.integers(0, 100), st.data())
@@ -225,6 +240,58 @@ def test_scaled_formats_equal_the_reference(level, dtype, fmt, rounding, power, 
             clamped = backend.quantize_format(x, scale, how, *limits(fmt), codes)
             backend.dequantize_table(codes, scale, table(fmt), 2**fmt.bits, values)
         return codes, values, np.array(clamped)
+
+    assert_equal_bits(level, run)
+
+
+SCALINGS = (
+    *(Scaling(ff.format(name), 1.0, None, 0) for name in ("fp32", "fp16", "bf16", "fp8_e4m3fn")),
+    *(Scaling(ff.format("fp8_e8m0fnu"), 1.0, rule, 1) for rule in POWER_RULES),
+)
+
+
+@given(
+    *(st.sampled_from(FLOAT_DTYPES), st.sampled_from(SCALINGS)),
+    *(st.sampled_from([1, 7, 127, *CODEBOOKS]), st.sampled_from([2, 16, 32, 256, 300, 600])),
+    st.data(),
+)
+def test_scales_and_codes_in_one_pass_equal_the_reference(level, dtype, how, elements, inner, data):
+    x = data.draw(finite_arrays(dtype, min_size=inner, max_size=4 * inner))
+    if data.draw(st.booleans()):  # what has no codes is found at any place
+        at = data.draw(st.integers(0, x.size - 1))
+        x[at] = data.draw(st.sampled_from([np.nan, np.inf, -np.inf, 0.0]))
+    x = x[: x.size // inner * inner].reshape(1, -1, inner)
+    is_integer = isinstance(elements, int)
+    parts = elements if is_integer else intervals(elements)
+    how = how._replace(largest=float(elements) if is_integer else max(map(abs, limits(elements))))
+    packs = elements in (1, 7) if is_integer else parts.codes.size <= 16
+
+    def run(packs):
+        codes = np.zeros(x.size // 2 if packs else x.shape, np.uint8)
+        with current_backend().float_environment():
+            scale, clamped = current_backend().quantize_absmax(x, how, parts, packs, codes)
+        return (np.array(clamped),) if clamped < 0 else (np.array(clamped), scale, codes)
+
+    assert_equal_bits(level, lambda: run(packs))
+    assert_equal_bits(level, lambda: run(False))
+
+
+@given(
+    *(st.sampled_from(FLOAT_DTYPES), st.integers(-160, 130)),
+    *(st.sampled_from([1, 1 / 3]), st.integers(1, 3), st.integers(0, 150), st.integers(0, 2**32)),
+)
+def test_packed_codes_dequantise_as_the_reference_has_it(
+    level, dtype, exponent, odd, channels, pairs, seed
+):
+    rng = np.random.default_rng(seed)
+    packed = rng.integers(0, 256, channels * pairs, np.uint8)
+    values, scale = rng.normal(size=16), np.full(channels, odd * 2.0**exponent)
+
+    def run():
+        out = np.empty((1, channels, 2 * pairs), dtype)
+        with current_backend().float_environment():
+            current_backend().dequantize_packed(packed, scale, values, out)
+        return out
 
     assert_equal_bits(level, run)
 
