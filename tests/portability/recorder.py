@@ -112,20 +112,20 @@ def reference_encode(x: np.ndarray, rounding: ff.Rounding) -> np.ndarray:
 class Recorder(native.Native):
     """The reference, whose calls are written as the kernel would have been called."""
 
+    def __init__(self, tape: Tape) -> None:
+        super().__init__("baseline")
+        self.tape = tape
+
 
 def recorded(name: str) -> Callable[..., Any]:
     hands_over, answers = getattr(native.Native, name), getattr(reference, name)
 
     def method(self: Recorder, *args: Any) -> Any:
         result = hands_over(self, *args)
-        if tape.call is None:  # it was made of other calls
+        if self.tape.call is None:  # it was made of other calls
             return result
-        if name in FLAT:
-            args = tuple(a.reshape(-1) if isinstance(a, np.ndarray) else a for a in args)
-        elif name == "quantize_absmax" and args[-1].size == args[0].size:  # not packed
-            args = (*args[:-1], args[-1].reshape(args[0].shape))
         with reference.float_environment():
-            wanted = answers(*args)
+            wanted = answers(*_shaped(name, args))
         returned = 0
         for handed, right in zip(_tuple(result), _tuple(wanted), strict=True):
             if isinstance(right, np.ndarray):
@@ -134,24 +134,37 @@ def recorded(name: str) -> Callable[..., Any]:
                 returned = int(not right)
             elif right is not None:
                 returned = int(right)
-        tape.write(returned)
+        self.tape.write(returned)
         return wanted
 
     return method
+
+
+def _shaped(name: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return arguments as the reference takes them; the kernel sees memory alone."""
+    if name in FLAT:
+        return tuple(a.reshape(-1) if isinstance(a, np.ndarray) else a for a in args)
+    if name == "quantize_absmax" and args[-1].size == args[0].size:  # not packed
+        return (*args[:-1], args[-1].reshape(args[0].shape))
+    return args
 
 
 def _tuple(result: Any) -> tuple[Any, ...]:
     return result if isinstance(result, tuple) else (result,)
 
 
-tape = Tape(native.lib, os.environ["RECORD_TO"])
-native.lib = tape
 for _name in reference.__all__:
     if f"ff_{_name}" in prototypes():
         setattr(Recorder, _name, recorded(_name))
-backends._BACKENDS.clear()
-backends._BACKENDS.update(reference=reference, recording=Recorder("baseline"))
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
-    tape.close()
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests() -> None:
+    """Take the place of the kernel, before conftest.py asks which levels there are."""
+    native.lib = Tape(native.lib, os.environ["RECORD_TO"])
+    backends._BACKENDS.clear()
+    backends._BACKENDS.update(reference=reference, recording=Recorder(native.lib))
+
+
+def pytest_unconfigure() -> None:
+    native.lib.close()
