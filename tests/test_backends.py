@@ -70,11 +70,14 @@ def test_encode_equals_the_reference_by_every_rule(level, dtype, target, seed, d
 
 
 @pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
-def test_every_boundary_and_every_tie_equals_the_reference(level, dtype):
-    """Of every format, by every rounding; what the other tests may not draw."""
+@pytest.mark.parametrize("loops", ["careful", "fast"])
+def test_every_boundary_and_every_tie_equals_the_reference(level, dtype, loops):
+    """Of every format, by every rounding; the fast loops leave blocks with many Inf and NaN."""
     source = ff.format(dtype)
     for target in ALL_FORMATS:
         found = (*boundary_codes(source), *tie_codes(source, target))
+        if loops == "fast":
+            found = [code for code in found if 0 < code & source.magnitude_mask <= source.max_code]
         x = np.array(found, source.code_dtype).view(dtype)
         nan = "largest" if target.nan is None else "preserve"
         for rounding in ff.Rounding:

@@ -5,9 +5,9 @@ of each call what `Native` hands to C, bytes and all, has the reference work out
 writes both to the file that RECORD_TO names, for replay.c. So other machines are tried with what
 the tests draw, without Python.
 
-A record is the function's name in 32 bytes; how many arguments it has; each argument as its kind and
-its value, or its size and its bytes, an output's being those wanted; the integer returned, 0 for
-nothing. Numbers have 8 bytes, lowest first.
+A record is the function's name in 32 bytes; how many arguments it has; each argument as its kind
+and its value, or its size and its bytes, an output's being those wanted; the integer returned, 0
+for nothing. Numbers have 8 bytes, lowest first.
 """
 
 from __future__ import annotations

@@ -353,7 +353,7 @@ static void replay_all_ways(struct record *r)
         for (int k = 0; k < 2 * N_ENVIRONMENTS; k++) {
             t->calls[isa]++;
             if (t->wrong[isa] == 0) /* the first is told; the rest would be too many */
-                t->wrong[isa] += (unsigned)replay(r, (enum ff_isa)isa, &ENVIRONMENTS[k / 2], k % 2);
+                t->wrong[isa] += (unsigned)replay(r, (enum ff_isa)isa, &ENVIRONMENTS[k / 2], k % 2 == 0);
         }
     }
 }

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-
 from recorder import HEADER, prototypes
 
 HERE = Path(__file__).parent
@@ -78,32 +77,27 @@ def here(name: str) -> Build:
     return build
 
 
-def compiled(build: Build, csrc: Path, program: Path) -> Path:
+def compiled(build: Build, csrc: Path, program: Path, *flags: str) -> Path:
     sources = [HERE / "replay.c", *(csrc / source for source in build_ffi.SOURCES)]
-    command = [*build.compiler, *build_ffi.FLAGS, "-Wall", "-Wextra", "-Werror", f"-I{csrc}"]
+    warnings = ("-Wall", "-Wextra", "-Werror")
+    command = [*build.compiler, *build_ffi.FLAGS, *warnings, *flags, f"-I{csrc}"]
     subprocess.run([*command, *sources, "-o", program], check=True)
     return program
 
 
-@pytest.fixture(scope="session", params=BUILDS)
-def replay(request, tmp_path_factory):
-    """The program that replays recorded calls, as a function of the file."""
-    build = here(request.param)
-    program = compiled(build, CSRC, tmp_path_factory.mktemp(request.param) / "replay")
-
-    def run(path: Path) -> subprocess.CompletedProcess[str]:
-        command = [*build.runner, program, path]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
-
-    return run
+def replayed(build: Build, program: Path, vectors: Path) -> subprocess.CompletedProcess[str]:
+    command = [*build.runner, program, vectors]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 LINE = re.compile(r"(ff_\w+) (\w+): (\d+) records, (\d+) calls, (fine|WRONG)")
 
 
-def test_every_function_gives_the_bits_of_the_reference(replay, vectors):
+@pytest.mark.parametrize("name", BUILDS)
+def test_every_function_gives_the_bits_of_the_reference(vectors, tmp_path, name):
     """At every level, in every environment, reading and writing nothing beyond its arrays."""
-    ran = replay(vectors)
+    build = here(name)
+    ran = replayed(build, compiled(build, CSRC, tmp_path / "replay"), vectors)
     print(ran.stdout)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     rows = LINE.findall(ran.stdout)
@@ -119,15 +113,39 @@ def test_every_function_of_the_header_is_called():
     assert set(declared) <= called
 
 
-def test_a_wrong_answer_is_found(replay, vectors, tmp_path):
-    """One bit of the last output of the file is turned."""
-    content = bytearray(vectors.read_bytes())
-    content[-9] ^= 1  # before the integer that is returned
-    changed = tmp_path / "changed"
-    changed.write_bytes(content)
-    ran = replay(changed)
-    assert ran.returncode == 1
-    assert "WRONG" in ran.stdout
+#: Ways to break the kernel: the file, its text, what takes its place, and what is said of it.
+BREAKS = {
+    "ties go away from zero": (
+        *("scalar.h", "{{half - 1, half - 1}, 1}", "{{half, half}, 0}"),
+        "ff_encode.*got .*wanted",
+    ),
+    "a reduction reads one value too many": (
+        *("quantize.inc.h", "for (size_t i = 0; i < n; i++)", "for (size_t i = 0; i <= n; i++)"),
+        "beyond an array",
+    ),
+    "the caller's environment is worked in": (
+        *("dispatch.c", "saved = ff_default_float_environment();", "saved = read_environment();"),
+        "ff_.*rounding up.*got .*wanted",
+    ),
+    "the caller's environment is not put back": (
+        *("dispatch.c", "    ff_restore_float_environment(saved)\n", "    (void)saved\n"),
+        "control register .* became",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ["gcc", "aarch64-gcc"])
+@pytest.mark.parametrize("how", BREAKS)
+def test_a_broken_kernel_is_found(vectors, tmp_path, name, how):
+    file, old, new, said = BREAKS[how]
+    build, broken = here(name), tmp_path / "csrc"
+    shutil.copytree(CSRC, broken)
+    text = (broken / file).read_text()
+    assert old in text
+    (broken / file).write_text(text.replace(old, new, 1))
+    ran = replayed(build, compiled(build, broken, tmp_path / "replay", "-O1"), vectors)
+    assert ran.returncode != 0
+    assert re.search(said, ran.stdout + ran.stderr)
 
 
 # --- vectors -------------------------------------------------------------------------------------
