@@ -145,7 +145,8 @@ static void make_rooms(void)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     for (int k = 0; k < MOST_ARGUMENTS; k++) {
-        unsigned char *all = mmap(NULL, ROOM + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        unsigned char *all =
+            mmap(NULL, ROOM + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (all == MAP_FAILED || mprotect(all + page, ROOM, PROT_READ | PROT_WRITE))
             fail("no memory");
         rooms[k] = all + page;
@@ -353,7 +354,8 @@ static void replay_all_ways(struct record *r)
         for (int k = 0; k < 2 * N_ENVIRONMENTS; k++) {
             t->calls[isa]++;
             if (t->wrong[isa] == 0) /* the first is told; the rest would be too many */
-                t->wrong[isa] += (unsigned)replay(r, (enum ff_isa)isa, &ENVIRONMENTS[k / 2], k % 2 == 0);
+                t->wrong[isa] +=
+                    (unsigned)replay(r, (enum ff_isa)isa, &ENVIRONMENTS[k / 2], k % 2 == 0);
         }
     }
 }
