@@ -255,9 +255,9 @@ void ff_dequantize(enum ff_isa isa, enum ff_type type, const uint8_t *codes, int
 }
 
 void ff_int8_product(enum ff_isa isa, const int8_t *x, size_t rows, const int8_t *w, size_t outputs,
-                     size_t inputs, int32_t *sums, size_t stride)
+                     size_t inputs, int32_t *sums)
 {
-    table(isa)->int8_product(x, rows, w, outputs, inputs, sums, stride); /* no floating point */
+    table(isa)->int8_product(x, rows, w, outputs, inputs, sums); /* no floating point */
 }
 
 void ff_dequantize_sums(enum ff_isa isa, const int32_t *sums, size_t rows, size_t columns,

@@ -240,11 +240,10 @@ void ff_dequantize(enum ff_isa isa, enum ff_type type, const uint8_t *codes, int
                    size_t outer, size_t channels, size_t inner, const double *scale,
                    const double *zero_point, void *out);
 
-/* Writes sums[row * stride + o], the sum over i < inputs of x[row][i] * w[o][i], exact as long as it is
- * within int32, which 131,071 inputs of any codes are. x: [rows][inputs], w: [outputs][inputs], C
- * order; stride >= outputs. */
+/* Writes sums[row][o], the sum over i < inputs of x[row][i] * w[o][i]: exact, as at most 131,071 inputs
+ * stay within int32. x: [rows][inputs], w: [outputs][inputs]. */
 void ff_int8_product(enum ff_isa isa, const int8_t *x, size_t rows, const int8_t *w, size_t outputs,
-                     size_t inputs, int32_t *sums, size_t stride);
+                     size_t inputs, int32_t *sums);
 
 /* Writes the values of integer products: sums * (row_scale * column_scale) + bias, each operation
  * rounded in double, the result to float (ties to even, Inf beyond its range). sums: [rows][columns],

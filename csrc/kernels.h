@@ -40,7 +40,7 @@ struct ff_kernels {
                                          double, uint8_t *);
     void (*dequantize[FF_TYPES])(const uint8_t *, int, size_t, size_t, size_t, const double *,
                                  const double *, void *);
-    void (*int8_product)(const int8_t *, size_t, const int8_t *, size_t, size_t, int32_t *, size_t);
+    void (*int8_product)(const int8_t *, size_t, const int8_t *, size_t, size_t, int32_t *);
     void (*dequantize_sums)(const int32_t *, size_t, size_t, const double *, const double *,
                             const double *, const double *, float *);
     void (*dequantize_table[FF_TYPES])(const uint8_t *, size_t, size_t, size_t, const double *,

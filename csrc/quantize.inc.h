@@ -628,11 +628,10 @@ static void multiply_panels(const int16_t *x, size_t rows, const int16_t *w, siz
 }
 
 static void int8_product(const int8_t *x, size_t rows, const int8_t *w, size_t outputs,
-                         size_t inputs, int32_t *sums, size_t stride)
+                         size_t inputs, int32_t *sums)
 {
     int16_t wide_x[FF_PANEL_X * FF_PANEL] = {0}, wide_w[FF_PANEL_W * FF_PANEL] = {0};
-    for (size_t row = 0; row < rows; row++)
-        memset(sums + row * stride, 0, outputs * sizeof *sums);
+    memset(sums, 0, rows * outputs * sizeof *sums);
     for (size_t start = 0; start < inputs; start += FF_PANEL) {
         const size_t n = inputs - start < FF_PANEL ? inputs - start : FF_PANEL;
         const size_t filled = (n + FF_PANEL_STEP - 1) / FF_PANEL_STEP * FF_PANEL_STEP;
@@ -648,7 +647,7 @@ static void int8_product(const int8_t *x, size_t rows, const int8_t *w, size_t o
             for (size_t row = 0; row < rows; row += FF_PANEL_X) {
                 const size_t few = rows - row < FF_PANEL_X ? rows - row : FF_PANEL_X;
                 widen_panel(x + row * inputs + start, few, inputs, n, filled, wide_x);
-                multiply_panels(wide_x, few, wide_w, some, filled, sums + row * stride + o, stride);
+                multiply_panels(wide_x, few, wide_w, some, filled, sums + row * outputs + o, outputs);
             }
         }
     }

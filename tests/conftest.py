@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 import floatfmt as ff
 
@@ -13,6 +13,10 @@ settings.register_profile(
 )
 settings.register_profile("ci", settings.get_profile("default"), max_examples=200, print_blob=True)
 settings.register_profile("exhaustive", settings.get_profile("ci"), max_examples=5000)
+# Failures are wanted, and need not be small.
+settings.register_profile(
+    "mutations", settings.get_profile("default"), phases=[Phase.explicit, Phase.generate]
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 #: What /proc/cpuinfo must list for a level: asked of the kernel, not of our own detection.

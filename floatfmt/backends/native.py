@@ -442,8 +442,7 @@ class Native:
             len(x),
             ffi.from_buffer("int8_t[]", w),
             *w.shape,
-            ffi.cast("int32_t *", sums.ctypes.data),  # a part of the columns: not contiguous
-            sums.strides[0] // sums.itemsize,
+            ffi.from_buffer("int32_t[]", sums),
         )
 
     def dequantize_sums(

@@ -589,7 +589,7 @@ def int8_product(x: np.ndarray, w: np.ndarray, sums: np.ndarray) -> None:
     x, w : int8 array, (rows, inputs) and (outputs, inputs)
         In C order.
     sums : int32 array, (rows, outputs)
-        Its rows may lie further apart than they are long.
+        In C order.
     """
     sums[...] = x.astype(np.float64) @ w.T.astype(np.float64)  # integers far below 2**53
 

@@ -78,19 +78,23 @@ def _padded(x: np.ndarray, w: np.ndarray) -> np.ndarray:
 
 
 def _by_kernel(x: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Multiply by the backend, the outputs shared out to as many threads as torch takes."""
+    """Multiply by the backend, rows, or the outputs of one, shared out to torch's threads."""
     (rows, inputs), outputs = x.shape, len(w)
     sums = np.empty((rows, outputs), np.int32)
     multiply = current_backend().int8_product
-    threads = min(torch.get_num_threads(), rows * inputs * outputs // PRODUCTS_A_THREAD, outputs)
+    size = outputs if rows == 1 else rows
+    threads = min(torch.get_num_threads(), rows * inputs * outputs // PRODUCTS_A_THREAD, size)
     if threads < 2:
         multiply(x, w, sums)
         return sums
-    ends = [outputs * k // threads for k in range(threads + 1)]
-    own, *others = (slice(*pair) for pair in itertools.pairwise(ends))
+    ends = [size * k // threads for k in range(threads + 1)]
+    parts = [slice(*pair) for pair in itertools.pairwise(ends)]
+    own, *others = (
+        (x, w[part], sums[:, part]) if rows == 1 else (x[part], w, sums[part]) for part in parts
+    )
     pool = _pool(os.getpid(), threads - 1)
-    waiting = [pool.submit(multiply, x, w[part], sums[:, part]) for part in others]
-    multiply(x, w[own], sums[:, own])
+    waiting = [pool.submit(multiply, *part) for part in others]
+    multiply(*own)
     for part in waiting:
         part.result()
     return sums

@@ -1,0 +1,285 @@
+"""Whether the tests notice a broken kernel: ``python tests/mutations.py [WORD...]``.
+
+Each mutation changes a line of a copy of csrc/; the copy is built, and tests run until one fails.
+A mutation that none notices is a hole in the tests, and then the exit status is 1. Words choose the
+mutations whose name, file or level has one of them. Takes about half a minute a mutation.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import floatfmt as ff
+
+ROOT = Path(__file__).resolve().parents[1]
+
+#: The tests that a mutation is shown to, as pytest's -k has it, and their file.
+CONVERSIONS = (
+    "code or random or round_to or packing or compose or fit or boundary or long or length or f16c"
+    " or inf_and"
+)
+QUANTISERS = "scheme or given or power or tie or bits or scales or long or extremes"
+ELEMENTS = "threshold or intervals or scaled_formats or scales_and_codes or packed or length"
+BACKENDS, HOSTILE = "tests/test_backends.py", "tests/test_hostile_environment.py"
+
+
+class Mutation(NamedTuple):
+    """A text of csrc/ that stands there once, what takes its place, and who should notice."""
+
+    file: str
+    old: str
+    new: str
+    tests: str
+    level: str = "baseline"  # that the mutation is tried at
+    path: str = BACKENDS
+
+
+def rows(file: str, tests: str, level: str = "baseline") -> Iterator[tuple[str, Mutation]]:
+    for name, (old, new) in TEXTS[file].items():
+        yield name, Mutation(file, old, new, tests, level)
+
+
+TEXTS = {
+    "scalar.h": {
+        "ties go away from zero": ("{{half - 1, half - 1}, 1}", "{{half, half}, 0}"),
+        "to odd leaves even ones": ("{{most, most}, 0 - most}", "{{most, most}, 0}"),
+        "upwards is outwards": ("{{most, 0}, 0}", "{{most, most}, 0}"),
+        "a quarter counts as half": ("rest > half ? 12", "rest > half / 2 ? 12"),
+        "a random bit is lost": (">> deeper >> 32) + random", ">> deeper >> 33) + random"),
+        "the limit overflows": ("code = rounded > limit", "code = rounded >= limit"),
+        "the limit overflows, fast": ("(I)rounded > (I)limit ?", "(I)rounded >= (I)limit ?"),
+        "a NaN becomes Inf": ("p.payload_mask != 0 ? 1 :", "p.payload_mask != 0 ? 0 :"),
+        "-0 has its sign where that is NaN": (
+            "code = rounded ? rounded | (negative & p.sign) : 0",
+            "code = rounded | (negative & p.sign)",
+        ),
+        "a lost bit is forgotten": ("(lost < 1 ? lost : 1)", "0"),
+        "the last subnormal is not flushed": (
+            "r->flushes ? INT64_C(1) << f.fraction_bits",
+            "r->flushes ? (INT64_C(1) << f.fraction_bits) - 1",
+        ),
+        "the least integer is a normal": ("(one << m) - !twos;", "(one << m) - 1;"),
+        "fp64 to fp16 keeps half a bit": ("power_of_two(52 - m)", "power_of_two(51 - m)"),
+        "fp32 to bf16 has no ties": ("(magnitude >> drop) & (half != 0)", "(half != 0)"),
+    },
+    "convert.inc.h": {
+        "the tail of nibbles is not packed": (
+            "pack4(codes, packed, high_first, n);\n        i = n & ~(size_t)7;",
+            "pack4(codes, packed, high_first, n);\n        i = (n + 7) & ~(size_t)7;",
+        ),
+        "random words start late": ("first = start / 4", "first = (start + 3) / 4"),
+        "every chunk draws anew": (
+            "encode_carefully(f, r, seed, start + from, values + from,",
+            "encode_carefully(f, r, seed, start, values + from,",
+        ),
+        "Inf is an error too": (
+            "r->nan_is_error && magnitude > INFINITY_CODE",
+            "r->nan_is_error && magnitude >= INFINITY_CODE",
+        ),
+        "E8M0 knows zero": ("(values[i] & 0x7fffffff) - 1;", "values[i] & 0x7fffffff;"),
+        "E8M0's least value is doubled": ("UINT32_C(0x00400000)", "UINT32_C(0x00800000)"),
+        "a sign without a place is fine": (
+            "stray_sign > (f.sign != FF_UNSIGNED)",
+            "stray_sign > 1",
+        ),
+        "the sign is not masked": (
+            "sign[i] = (codes[i] & signs) != 0",
+            "sign[i] = codes[i] >= signs",
+        ),
+        "bytes are packed whole": ("all |= (codes[k] & mask)", "all |= ((uint64_t)codes[k])"),
+    },
+    "quantize.inc.h": {
+        "the guard band is too narrow": ("bound * 0x1p-22", "bound * 0x1p-25"),
+        "a rounded scale is trusted": ("(qmax + 0.25) * scale[c]", "(qmax + 1) * scale[c]"),
+        "a scale underflows to 0": ("code += code == 0;", "code += 0;"),
+        "a spread beyond double is halved once": ("(levels / 2.0)", "levels"),
+        "a zero point is -0": (": zero) + 0.0;", ": zero);"),
+        "a column's high follows its low": ("place > high[i] ? place", "place > low[i] ? place"),
+        "even rounds a bit early": ("<< (51 - fraction_bits)", "<< (50 - fraction_bits)"),
+        "powers end at 2^126": ("e > 127 ? 127", "e > 126 ? 126"),
+        "a far zero point is a float": ("zero_point[0] <= 0x1p22", "zero_point[0] <= 0x1p40"),
+        "values go beyond the largest": ("x = x > largest ? largest : x;", ""),
+        "the ends count as clamped": ("(q < qmin) | (q > qmax)", "(q <= qmin) | (q > qmax)"),
+        "the ends count as clamped, fast": (
+            "(q < p->qmin) | (q > p->qmax)",
+            "(q < p->qmin) | (q >= p->qmax)",
+        ),
+    },
+    "elements.inc.h": {
+        "thresholds are rounded up": ("- ((double)near > t);", "- ((double)near < t);"),
+        "equal thresholds disagree": ("disorder |= edges[k] < edges[k - 1];", "disorder |= 0;"),
+        "any scale is a power of two": ("v->is_far_from_0 && fraction == 0", "v->is_far_from_0"),
+        "an infinite factor is taken": ("fraction == 0 && scale >= 0x1p-60", "fraction == 0"),
+        "the middle code is the last": (
+            "half = (uint8_t)((v->n + 1) / 2)",
+            "half = (uint8_t)(v->n / 2)",
+        ),
+        "17 values are looked up as 16": ("entries <= 16 && inner", "entries <= 17 && inner"),
+        "the second nibble comes first": (
+            "out[i] = t[codes[i / 2] & 15]",
+            "out[i] = t[codes[i / 2] >> 4]",
+        ),
+        "rows are channels": ("c = i / inner % channels,", "c = i / inner,"),
+        "the last search step is left out": ("step != 0; step >>= 1)", "step > 1; step >>= 1)"),
+        "a value below all counts": ("least <= -1 - INFINITY_PLACE", "least < -1 - INFINITY_PLACE"),
+    },
+    "isa_avx2.c": {
+        "VCVTPS2PH truncates": (
+            "values + i), _MM_FROUND_TO_NEAREST_INT)",
+            "values + i), _MM_FROUND_TO_ZERO)",
+        ),
+        "the third bit chooses": ("_mm256_slli_epi32(at, 28)", "_mm256_slli_epi32(at, 29)"),
+        "the middle place is off by one": ("_mm256_set1_epi32(p[7])", "_mm256_set1_epi32(p[6])"),
+        "a search starts at its second step": ("int step = 4; step", "int step = 2; step"),
+        "nibbles change places": (
+            "_mm_unpacklo_epi8(first, second)",
+            "_mm_unpacklo_epi8(second, first)",
+        ),
+        "the instruction rounds otherwise": (
+            "toward_negative, _MM_FROUND_TO_NEG_INF)",
+            "toward_negative, _MM_FROUND_TO_ZERO)",
+        ),
+    },
+    "isa_avx512.c": {
+        "edges are rounded to nearest": (
+            "_MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC",
+            "_MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC",
+        ),
+        "edges of zero are not lowered": (
+            "_mm256_mask_sub_epi32(place, at_zero, place, one)",
+            "place",
+        ),
+        "a search starts late": ("int step = 4; step", "int step = 2; step"),
+        "the middle is off by one": ("_mm512_set1_epi32(p[7])", "_mm512_set1_epi32(p[6])"),
+        "nibbles change their places": (
+            "_mm_unpacklo_epi8(first, second)",
+            "_mm_unpacklo_epi8(second, first)",
+        ),
+        "narrowing saturates": (
+            "_mm512_cvtepi64_epi32(_mm512",
+            "_mm512_cvtusepi64_epi32(_mm512",
+        ),
+    },
+}
+
+MUTATIONS = {
+    **dict(rows("scalar.h", f"{CONVERSIONS} or {QUANTISERS}")),
+    **dict(rows("convert.inc.h", CONVERSIONS)),
+    **dict(rows("quantize.inc.h", QUANTISERS)),
+    **dict(rows("elements.inc.h", ELEMENTS)),
+    **dict(rows("isa_avx2.c", f"{CONVERSIONS} or {ELEMENTS}", "avx2")),
+    **dict(rows("isa_avx512.c", f"{CONVERSIONS} or {ELEMENTS}", "avx512")),
+    "the caller's environment is worked in": Mutation(
+        *("dispatch.c", "saved = ff_default_float_environment();", "saved = read_environment();"),
+        *("ftz_and_daz", "baseline", HOSTILE),
+    ),
+    "the caller's environment is not put back": Mutation(
+        *("dispatch.c", "    ff_restore_float_environment(saved)\n", "    (void)saved\n"),
+        *("ftz_and_daz", "baseline", HOSTILE),
+    ),
+}
+
+
+def copy_project(to: Path) -> None:
+    for folder in ("floatfmt", "csrc", "tests"):
+        skipped = shutil.ignore_patterns("*.so", "__pycache__", "_native.c")
+        shutil.copytree(ROOT / folder, to / folder, ignore=skipped)
+    for file in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / file, to / file)
+    # Bits do not depend on it, and it builds four times as fast.
+    flags = to / "csrc" / "build_ffi.py"
+    flags.write_text(flags.read_text().replace('"-O3"', '"-O1"'))
+
+
+def build(project: Path) -> None:
+    for made in (project / "floatfmt").glob("_native*.so"):
+        made.unlink()
+    command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
+    ran = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    if not any((project / "floatfmt").glob("_native*.so")):
+        raise SystemExit(f"the kernel does not build:\n{ran.stdout}{ran.stderr}")
+
+
+def first_failure(project: Path, how: Mutation) -> str | None:
+    """Return the test that failed first, or None."""
+    chosen = f"({how.level} or f16c) and ({how.tests})"
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-xq", "-p", "no:cacheprovider", how.path),
+            *("-k", chosen, "--hypothesis-seed=0"),
+        ],
+        cwd=project,
+        env={
+            **{key: value for key, value in os.environ.items() if key != "FLOATFMT_BACKEND"},
+            **{"PYTHONPATH": str(project), "FLOATFMT_REQUIRE": "native"},
+            "HYPOTHESIS_PROFILE": "mutations",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ran.returncode == 0:
+        return None
+    if ran.returncode < 0:
+        return f"signal {-ran.returncode}"
+    found = re.search(r"^(?:FAILED|ERROR) \S+::(\S+)", ran.stdout, re.M)
+    if ran.returncode != 1 or found is None:
+        raise SystemExit(f"pytest did not run:\n{ran.stdout}{ran.stderr}")
+    return found[1]
+
+
+def check_unbroken(project: Path, choices: set[tuple[str, str, str]]) -> None:
+    """Stop if the tests fail as it is: what they would say of a mutation meant nothing."""
+    build(project)
+    for choice in sorted(choices):
+        if failed := first_failure(project, Mutation("", "", "", *choice)):
+            raise SystemExit(f"{failed} fails without any mutation")
+
+
+def try_out(project: Path, how: Mutation) -> str | None:
+    """Break the copy, and return the test that notices, or None."""
+    file = project / "csrc" / how.file
+    text = file.read_text()
+    if text.count(how.old) != 1:
+        raise SystemExit(f"{how.file} has {text.count(how.old)} times {how.old!r}; mend this list")
+    file.write_text(text.replace(how.old, how.new))
+    try:
+        build(project)
+        return first_failure(project, how)
+    finally:
+        file.write_text(text)
+
+
+def main(words: list[str]) -> int:
+    survivors = 0
+    chosen = {
+        name: how
+        for name, how in MUTATIONS.items()
+        if not words or any(word in f"{name} {how.file} {how.level}" for word in words)
+    }
+    here = {name for name, how in chosen.items() if how.level in ff.available_backends()}
+    with tempfile.TemporaryDirectory() as folder:
+        project = Path(folder)
+        copy_project(project)
+        check_unbroken(project, {chosen[name][3:] for name in here})
+        for name, how in chosen.items():
+            outcome = f"not tried: this machine has no {how.level}"
+            if name in here:
+                killer = try_out(project, how)
+                survivors += killer is None
+                outcome = "SURVIVED" if killer is None else f"killed by {killer}"
+            print(f"{how.file:15}  {name:41}  {outcome}", flush=True)
+    print(f"{survivors} survived")
+    return int(survivors > 0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,231 @@
+"""The C kernel for other compilers and for AArch64, without Python there; run by name.
+
+What the tests of this machine ask of the kernel is recorded with the reference's answers, and a C
+program asks it again: see recorder.py and replay.c. AArch64 runs under qemu's user mode.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from recorder import HEADER, prototypes
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+CSRC = ROOT / "csrc"
+
+
+def _build_ffi():
+    spec = importlib.util.spec_from_file_location("build_ffi", CSRC / "build_ffi.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+build_ffi = _build_ffi()
+
+
+class Build(NamedTuple):
+    """A compiler, what runs its programs, and what disassembles them."""
+
+    compiler: tuple[str, ...]
+    runner: tuple[str, ...] = ()
+    objdump: str = "objdump"
+
+
+QEMU, OBJDUMP = ("qemu-aarch64-static",), "aarch64-linux-gnu-objdump"
+BUILDS = {
+    "gcc": Build(("gcc",)),
+    "clang": Build(("clang",)),
+    "aarch64-gcc": Build(("aarch64-linux-gnu-gcc", "-static"), QEMU, OBJDUMP),
+    "aarch64-clang": Build(("clang", "--target=aarch64-linux-gnu", "-static"), QEMU, OBJDUMP),
+}
+
+
+@pytest.fixture(scope="session")
+def vectors(tmp_path_factory) -> Path:
+    """The recorded calls: of every test of the kernel, but for one with long arrays."""
+    path = tmp_path_factory.mktemp("recorded") / "calls"
+    paths = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-p", "recorder", "-p", "no:cacheprovider"),
+            *("-k", "(recording or f16c_instruction) and not long_arrays", "--hypothesis-seed=0"),
+            "tests/test_backends.py",
+        ],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": paths, "RECORD_TO": str(path)},
+        check=True,
+    )
+    return path
+
+
+def here(name: str) -> Build:
+    """A build, unless something that it needs is not here."""
+    build = BUILDS[name]
+    tools = (build.compiler[0], *build.runner, build.objdump)
+    if missing := [tool for tool in tools if shutil.which(tool) is None]:
+        pytest.skip(f"{', '.join(missing)}: not here")
+    return build
+
+
+def compiled(build: Build, csrc: Path, program: Path, *flags: str) -> Path:
+    sources = [HERE / "replay.c", *(csrc / source for source in build_ffi.SOURCES)]
+    warnings = ("-Wall", "-Wextra", "-Werror")
+    command = [*build.compiler, *build_ffi.FLAGS, *warnings, *flags, f"-I{csrc}"]
+    subprocess.run([*command, *sources, "-o", program], check=True)
+    return program
+
+
+def replayed(build: Build, program: Path, vectors: Path) -> subprocess.CompletedProcess[str]:
+    command = [*build.runner, program, vectors]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+LINE = re.compile(r"(ff_\w+) (\w+): (\d+) records, (\d+) calls, (fine|WRONG)")
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_every_function_gives_the_bits_of_the_reference(vectors, tmp_path, name):
+    """At every level, in every environment, reading and writing nothing beyond its arrays."""
+    build = here(name)
+    ran = replayed(build, compiled(build, CSRC, tmp_path / "replay"), vectors)
+    print(ran.stdout)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    rows = LINE.findall(ran.stdout)
+    assert {row[-1] for row in rows} == {"fine"}
+    levels = {row[1] for row in rows}
+    assert {row[:2] for row in rows} == {(name, lvl) for name in prototypes() for lvl in levels}
+
+
+def test_every_function_of_the_header_is_called():
+    declared = re.findall(r"^\w[\w *]*\b(ff_\w+)\(", HEADER.read_text(), re.M)
+    called = set(re.findall(r"\bff_\w+", (HERE / "replay.c").read_text()))
+    assert len(declared) > len(prototypes()) > 20
+    assert set(declared) <= called
+
+
+#: Ways to break the kernel: the file, its text, what takes its place, and what is said of it.
+BREAKS = {
+    "ties go away from zero": (
+        *("scalar.h", "{{half - 1, half - 1}, 1}", "{{half, half}, 0}"),
+        "ff_encode.*got .*wanted",
+    ),
+    "a reduction reads one value too many": (
+        *("quantize.inc.h", "for (size_t i = 0; i < n; i++)", "for (size_t i = 0; i <= n; i++)"),
+        "beyond an array",
+    ),
+    "the caller's environment is worked in": (
+        *("dispatch.c", "saved = ff_default_float_environment();", "saved = read_environment();"),
+        "ff_.*rounding up.*got .*wanted",
+    ),
+    "the caller's environment is not put back": (
+        *("dispatch.c", "    ff_restore_float_environment(saved)\n", "    (void)saved\n"),
+        "control register .* became",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ["gcc", "aarch64-gcc"])
+@pytest.mark.parametrize("how", BREAKS)
+def test_a_broken_kernel_is_found(vectors, tmp_path, name, how):
+    file, old, new, said = BREAKS[how]
+    build, broken = here(name), tmp_path / "csrc"
+    shutil.copytree(CSRC, broken)
+    text = (broken / file).read_text()
+    assert old in text
+    (broken / file).write_text(text.replace(old, new, 1))
+    ran = replayed(build, compiled(build, broken, tmp_path / "replay", "-O1"), vectors)
+    assert ran.returncode != 0
+    assert re.search(said, ran.stdout + ran.stderr)
+
+
+# --- vectors -------------------------------------------------------------------------------------
+
+#: A 128-bit register as lanes.
+LANES = re.compile(r"\bv\d+\.(16b|8h|4s|2d)\b")
+
+#: What has loops without vectors on AArch64, under one compiler or both, and why that is so.
+WITHOUT = {
+    "absmax_scale": "one scale a channel",
+    "zeropoint_parameters": "one scale a channel",
+    "prepare": "one reciprocal a channel",
+    "encode_blocks_f32": "encodes anew the few values of a block that are Inf or NaN",
+    "encode_blocks_f64": "encodes anew the few values of a block that are Inf or NaN",
+    "decode_f64": "no loop: it chooses one, and jumps back to what the choices share",
+    "random_words": "Philox multiplies 32 by 32 bits into 64: scalar registers do",
+    "few_run_f32": "looks values up by their codes, and NEON has no gather",
+    "float_run_f32": "looks values up by their codes, and NEON has no gather",
+    "dequantize_packed_f64": "looks values up by their codes, and NEON has no gather",
+}
+
+
+def instructions(listing: str) -> dict[str, list[tuple[int, str]]]:
+    """Each function's instructions with their addresses; clones go by the function's own name."""
+    found: dict[str, list[tuple[int, str]]] = {}
+    for line in listing.splitlines():
+        if start := re.match(r"[0-9a-f]+ <(\w+)[^>]*>:", line):
+            code = found.setdefault(start[1], [])
+        elif row := re.match(r"\s+([0-9a-f]+):\t[0-9a-f ]+\t(.*)", line):
+            code.append((int(row[1], 16), row[2]))
+    return found
+
+
+def inner_loops(code: list[tuple[int, str]]) -> list[list[str]]:
+    """The bodies of the innermost loops that call nothing."""
+    ends = set()
+    for at, text in code:
+        jump = re.match(r"(?:b\.\w+|cbn?z|tbn?z)\s.*?([0-9a-f]+) <", text)
+        if jump and code[0][0] <= (to := int(jump[1], 16)) <= at:
+            ends.add((to, at))
+    inner = [
+        (to, at)
+        for to, at in ends
+        if not any((to, at) != other and to <= other[0] and other[1] <= at for other in ends)
+    ]
+    bodies = [[text for at, text in code if first <= at <= last] for first, last in inner]
+    return [body for body in bodies if not any(re.match(r"blr?\b", text) for text in body)]
+
+
+@pytest.fixture(scope="session")
+def loops(tmp_path_factory):
+    """The innermost loops of every kernel on AArch64, as a function of the compiler."""
+
+    def of(name: str) -> dict[str, list[list[str]]]:
+        build = here(name)
+        target = tmp_path_factory.mktemp("disassembled") / "baseline.o"
+        command = [*build.compiler, *build_ffi.FLAGS, "-c", CSRC / "isa_baseline.c", "-o", target]
+        subprocess.run([part for part in command if part != "-static"], check=True)
+        listing = subprocess.run(
+            [build.objdump, "-d", target], capture_output=True, text=True, check=True
+        ).stdout
+        return {kernel: inner_loops(code) for kernel, code in instructions(listing).items()}
+
+    return of
+
+
+def has_vectors(bodies: list[list[str]]) -> bool:
+    return any(LANES.search(text) for body in bodies for text in body)
+
+
+@pytest.mark.parametrize("name", ["aarch64-gcc", "aarch64-clang"])
+def test_the_loops_of_every_kernel_use_neon(loops, name):
+    kernels = {kernel: bodies for kernel, bodies in loops(name).items() if bodies}
+    without = {kernel for kernel, bodies in kernels.items() if not has_vectors(bodies)}
+    print(f"{name}: {len(kernels)} functions with loops, {len(without)} without vectors")
+    assert len(kernels) > 60
+    assert without <= set(WITHOUT), without - set(WITHOUT)
+
+
+def test_no_kernel_is_excused_that_uses_neon(loops):
+    found = [loops(name) for name in ("aarch64-gcc", "aarch64-clang")]
+    for kernel in WITHOUT:
+        assert any(all_of[kernel] and not has_vectors(all_of[kernel]) for all_of in found), kernel
