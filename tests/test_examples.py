@@ -39,7 +39,7 @@ def executed(notebook: nbformat.NotebookNode, directory: Path) -> nbformat.Noteb
         coalesce_streams=True,
         resources={"metadata": {"path": str(directory)}},
     )
-    made = client.execute()
+    made = client.execute(cleanup_kc=True)
     made.metadata = nbformat.from_dict(METADATA)
     return made
 
