@@ -802,12 +802,16 @@ def _text_of(path: str) -> str:
             return file.read()
     except UnicodeDecodeError as exc:
         raise ValueError(f"{path!r} is no UTF-8 text: {exc.reason} at byte {exc.start:,}") from None
+    except OSError as exc:
+        raise ValueError(f"{path!r} cannot be read: {exc.strerror}") from None
 
 
 def _check_folder(path: str) -> None:
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{path!r}: there is no folder {folder!r}")
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"{path!r} is a folder; --json takes a file, or - for the screen")
 
 
 def _write(path: str, text: str) -> None:

@@ -1,6 +1,7 @@
 """The experiment: loading, footprints, weights, scores, texts, and the run as a whole."""
 
 import copy
+import dataclasses
 import json
 import math
 import shutil
@@ -28,6 +29,7 @@ from floatfmt.experiment import (
     histograms,
     layer_sensitivity,
     load_model,
+    models,
     quantize_model,
     run,
     running,
@@ -84,9 +86,10 @@ def test_weights_of_another_format_are_computed_in_fp32(directory):
 
 
 def test_a_tokenizer_of_the_hub_is_used(directory):
-    from tokenizers import Tokenizer, models, pre_tokenizers
+    from tokenizers import Tokenizer, pre_tokenizers
+    from tokenizers.models import WordLevel
 
-    words = Tokenizer(models.WordLevel({"the": 0, "of": 1, "[UNK]": 2}, unk_token="[UNK]"))
+    words = Tokenizer(WordLevel({"the": 0, "of": 1, "[UNK]": 2}, unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     transformers.PreTrainedTokenizerFast(tokenizer_object=words).save_pretrained(directory)
     found = load_model(directory)
@@ -183,11 +186,13 @@ def test_a_path_that_is_not_there_is_no_hub_id(tmp_path):
         load_model(tmp_path / "file")
 
 
-def test_a_hub_id_without_a_hub_says_what_to_download(monkeypatch):
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_hub_id_without_a_hub_says_what_to_download(monkeypatch, is_there):
     def offline(where, **options):
-        assert (where, options["local_files_only"]) == ("openai-community/gpt2", False)
+        assert (where, options["local_files_only"]) == ("openai-community/gpt2", not is_there)
         raise OSError("We couldn't connect. Check your internet connection.")
 
+    monkeypatch.setattr(models, "_hub_is_there", lambda: is_there)
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", offline)
     with pytest.raises(ModelError, match=r"download config.json, model.safetensors and tokenizer"):
         load_model("openai-community/gpt2")
@@ -411,7 +416,7 @@ def test_standard_errors_are_those_of_batch_means():
     assert estimate(independent).error == pytest.approx(1 / math.sqrt(32_000), rel=0.1)
     dependent = np.repeat(rng.normal(size=4000), 8)
     assert estimate(dependent).error == pytest.approx(1 / math.sqrt(4000), rel=0.1)
-    assert math.isnan(estimate(np.ones(63)).error)
+    assert math.isnan(estimate(np.ones(127)).error)
 
 
 @pytest.mark.parametrize(
@@ -572,10 +577,43 @@ def test_an_interruption_keeps_what_is_finished(monkeypatch):
     assert "Interrupted at the step 'variants'" in str(found)
 
 
+def test_what_fails_costs_no_other_result(monkeypatch, sample):
+    monkeypatch.setattr(running, "activation_outliers", lambda *_: 1 // 0)
+    monkeypatch.setattr(running, "FAILURES", (ValueError, ZeroDivisionError))
+    changed = dataclasses.replace(sample, model=copy.deepcopy(sample.model))
+    changed.model.transformer.ln_f.weight.data[3] = 1000  # beyond e4m3's 448, a NaN
+    schemes = ["int8_row", "fp8_e4m3fn", "bf16"]
+    found = run(changed, schemes=schemes, max_tokens=300, new_tokens=2, sensitivity=None)
+    assert [variant.name for variant in found.variants] == ["original", "int8_row", "bf16"]
+    notes = " ".join(found.notes)
+    assert "fp8_e4m3fn is left out: transformer.ln_f.weight[3] becomes nan" in notes
+    assert "The step 'outliers' failed: " in notes
+    assert found.sweep is not None
+    assert found.interrupted is None
+
+
+def test_a_run_leaves_the_random_state_as_it_was(scorer, sample):
+    before = torch.get_rng_state()
+    beside_bitsandbytes(sample, scorer, 6.0)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_steps_take_the_language_model_too_and_print(sample, scorer):
+    assert scorer.score(sample) == scorer.score(sample.model)
+    assert footprint(sample, ["bf16"]) == footprint(sample.model, ["bf16"])
+    assert "[573]" in str(first_weight(sample))
+    assert "threshold" in str(threshold_sweep(sample, scorer, [6.0]))
+    assert "outlier" in str(activation_outliers(sample, scorer))
+    assert str(scorer.score(sample)).startswith("tokens      400\nperplexity")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"schemes": ["int9"]}, "int9"),
+        ({"schemes": [""]}, "a scheme's name is empty"),
+        ({"sensitivity": "llm_int8"}, "is one of layers, not of single matrices"),
+        ({"seed": 2**64}, "seed must be"),
         ({"sensitivity": "int9"}, "int9"),
         ({"text": "short"}, "fewer than a window of 256"),
         ({"prompt": "x" * 300}, "300 tokens"),

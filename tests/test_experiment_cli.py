@@ -105,6 +105,10 @@ def test_an_interruption_shows_and_writes_what_is_finished(run, tmp_path, monkey
         (["--threshold", "-1"], "above 0, up to inf, got -1"),
         (["--sensitivity", "int9"], "int9"),
         (["--max-tokens", "0"], "at least 1, got 0"),
+        (["--scheme", "bf16,"], "a scheme's name is empty"),
+        (["--json", "/tmp"], "'/tmp' is a folder"),
+        ([""], "the model's name is empty"),
+        (["--text", "/tmp"], "'/tmp' cannot be read: Is a directory"),
     ],
 )
 def test_bad_input_is_one_line(run, args, message):

@@ -159,6 +159,61 @@ def test_activations_that_are_not_finite_are_named(model, value):
         layer(x)
 
 
+@pytest.mark.parametrize("scheme", ["llm_int8", "llm_int8_original"])
+def test_outliers_that_are_not_finite_are_refused_too(scheme):
+    layer = layer_of(activations(0, 9, 40), scheme, threshold=np.inf)
+    x = activations(1, 3, 40)
+    x[2, 7] = np.inf
+    with pytest.raises(ValueError, match=r"input\[2, 7\] is inf"):
+        layer(x)
+
+
+@EVERY_SCHEME
+def test_scales_stay_fp32_whatever_a_model_is_turned_to(scheme):
+    layer = layer_of(activations(0, 9, 40), scheme)
+    x = activations(1, 3, 40)
+    expected = layer(x)
+    for turned in (layer.to(torch.bfloat16), layer.half(), layer.double()):
+        assert torch.equal(turned(x), expected)
+        assert turned.scale.dtype == torch.float32
+
+
+@EVERY_SCHEME
+def test_a_model_in_bf16_stays_one(scheme):
+    model = torch.nn.Sequential(torch.nn.Linear(40, 9)).bfloat16()
+    x = activations(1, 3, 40).bfloat16()
+    assert quantize_model(model, scheme)(x).dtype == torch.bfloat16
+    back = dequantize_model(model)
+    assert {p.dtype for p in back.parameters()} == {torch.bfloat16}
+    assert back(x).dtype == torch.bfloat16
+
+
+def test_flushed_subnormals_change_nothing():
+    layer = layer_of(activations(0, 9, 40) * 1e-38, bias=False)
+    x = activations(1, 3, 40, outliers=(2,))
+    expected = layer.values(), layer(x)
+    torch.set_flush_denormal(True)
+    try:
+        found = layer.values(), layer(x)
+    finally:
+        torch.set_flush_denormal(False)
+    for a, b in zip(found, expected, strict=True):
+        assert torch.equal(a.view(torch.int32), b.view(torch.int32))
+    assert (expected[0].abs() < 2**-126).any()
+
+
+def test_a_layer_that_stands_twice_is_one_layer():
+    linear = torch.nn.Linear(4, 4)
+    model = quantize_model(torch.nn.Sequential(linear, torch.nn.ReLU(), linear))
+    assert model[0] is model[2]
+    assert isinstance(model[0], Int8Linear)
+
+
+def test_a_wrong_width_is_said():
+    with pytest.raises(ValueError, match=r"0 takes 4 columns, got shape \(2, 5\)"):
+        layer_of(activations(0, 9, 4))(torch.zeros(2, 5))
+
+
 def test_layers_refuse_to_train():
     layer = layer_of(activations(0, 9, 4))
     with pytest.raises(RuntimeError, match="inference_mode"):
@@ -312,11 +367,27 @@ def test_quantising_twice_is_refused(model):
         quantize_model(model)
 
 
+class Own(torch.nn.Linear):
+    """What a library may make of a linear layer."""
+
+
+class _Sub(torch.nn.Sequential):
+    def __init__(self):
+        super().__init__(Own(2, 2))
+
+
+def _two():
+    return torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: quantize_model(torch.nn.Linear(2, 2).double(), "int4"), "'int4'; .*int8_rowwise"),
+        (lambda: quantize_model(_two(), "int4"), "'int4'; .*int8_rowwise"),
         (lambda: quantize_model(torch.nn.LayerNorm(3)), "no Linear or Conv1D is left"),
+        (lambda: quantize_model(torch.nn.Linear(2, 2)), "a single layer: put it into"),
+        (lambda: quantize_model(_Sub()), "its layers are Own, which may do more"),
+        (lambda: quantize_model(_two(), skip=["typo"]), "no layer is called 'typo'"),
         (lambda: quantize_model(torch.nn.Sequential(), threshold=-1), "at least 0.*-1"),
         (lambda: dequantize_model(torch.nn.Sequential()), "no int8 layers"),
     ],
@@ -337,6 +408,10 @@ def test_weights_that_are_not_finite_are_named_and_nothing_is_replaced():
 def test_something_else_than_a_model_is_refused():
     with pytest.raises(TypeError, match=r"torch\.nn\.Module, got str"):
         quantize_model("gpt2")
+    with pytest.raises(TypeError, match=r"skip must be a sequence.*pass \['0'\]"):
+        quantize_model(_two(), skip="0")
+    with pytest.raises(TypeError, match="threshold must be a number, got '6'"):
+        quantize_model(_two(), threshold="6")
     with torch.device("meta"):
         on_meta = torch.nn.Sequential(torch.nn.Linear(2, 2))
     with pytest.raises(TypeError, match="0 is on meta; int8 layers run on the CPU"):

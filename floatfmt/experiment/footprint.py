@@ -11,6 +11,7 @@ import torch
 from .. import storage
 from .int8_layers import LAYER_SCHEMES
 from .layers import linear_layers
+from .models import model_of
 from .results import Footprint
 from .variants import Scheme, scheme_tensors, schemes_of
 
@@ -28,7 +29,7 @@ def footprint(model: Any, schemes: Sequence[str] | None = None) -> tuple[Footpri
 
     Parameters
     ----------
-    model : torch.nn.Module
+    model : torch.nn.Module or LanguageModel
         On any device: on torch's meta device it takes no memory.
     schemes : sequence of str, optional
         By default those of `run`.
@@ -44,6 +45,7 @@ def footprint(model: Any, schemes: Sequence[str] | None = None) -> tuple[Footpri
     >>> [(f.name, f.nbytes) for f in footprint(load_model().model, ["bf16", "int8_row"])]
     [('fp32', 7512576), ('bf16', 3756288), ('int8_row', 2231808)]
     """
+    model = model_of(model)
     parameters = sum(p.numel() for p in model.parameters())
     buffers = sum(buffer.nbytes for buffer in model.buffers())
     found = [Footprint("fp32", 4 * parameters + buffers, parameters)]

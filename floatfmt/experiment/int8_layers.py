@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from ..formats import format, nearest_names
 from ..integer_product import INT32_COLUMNS
 from ..quantize import absmax
 from .layers import Layer, head_name, linear_layers, replace_module
+from .models import model_of
 from .products import int8_product
 
 __all__ = [
@@ -117,10 +119,11 @@ class Int8Linear(torch.nn.Module):
         self.scheme, self.threshold, self.is_conv1d = scheme, threshold, is_conv1d
         self.name = ""
         self.register_buffer("codes", torch.zeros(outputs, inputs, dtype=torch.int8))
-        self.register_buffer("scale", torch.ones(outputs))
-        self.register_buffer(
-            "weight", torch.zeros(outputs, inputs) if scheme.keeps_weights else None
-        )
+        self.register_buffer("scale", torch.ones(outputs, dtype=torch.float32))
+        kept = torch.zeros(outputs, inputs, dtype=torch.float32) if scheme.keeps_weights else None
+        self.register_buffer("weight", kept)
+        #: Of the weights before, and again after `dequantize_model`.
+        self.dtype = torch.float32
         #: How many columns of activations have been outliers, and how many there were.
         self.outlier_columns, self.seen_columns = 0, 0
 
@@ -128,13 +131,23 @@ class Int8Linear(torch.nn.Module):
         """Return what is shown of the layer in the model's text."""
         return f"{self.inputs}, {self.outputs}, {self.scheme.name}"
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """Do what ``to`` and the like ask for, but that scales and biases stay fp32."""
+
+        def apply(tensor: Any) -> Any:
+            found = fn(tensor)
+            return found if found.dtype == tensor.dtype else tensor.to(found.device)
+
+        whole: Any = super()
+        return whole._apply(apply, recurse)
+
     def values(self) -> Any:
         """Return what the codes stand for: fp32, (outputs, inputs)."""
-        found = torch.empty(self.outputs, self.inputs)
+        found = torch.empty(self.outputs, self.inputs, dtype=torch.float32)
         codes, out = self.codes.numpy(), found.numpy()
         shape = (1, *codes.shape)
-        scale = self.scale.numpy().astype(np.float64)
         with current_backend().float_environment():
+            scale = self.scale.numpy().astype(np.float64)
             current_backend().dequantize(
                 codes.reshape(shape), scale, np.zeros_like(scale), out.reshape(shape)
             )
@@ -144,20 +157,29 @@ class Int8Linear(torch.nn.Module):
         """Return the layer's outputs for activations of shape (..., inputs)."""
         if x.requires_grad and torch.is_grad_enabled():
             raise RuntimeError("int8 layers do not train: call the model in torch.inference_mode()")
+        if x.shape[-1:] != (self.inputs,):
+            raise ValueError(
+                f"{self.name or 'an int8 layer'} takes {self.inputs:,} columns, got shape"
+                f" {tuple(x.shape)}"
+            )
         if not self.scheme.multiplies:
             bias = None if self.bias is None else self.bias.to(x.dtype)
             return torch.nn.functional.linear(x, self.values().to(x.dtype), bias)
         rows = x.detach().reshape(math.prod(x.shape[:-1]), self.inputs).float().contiguous()
         outliers = None
         if self.scheme.has_outliers:
-            rows, outliers = self._without_outliers(rows)
+            with current_backend().float_environment():
+                rows, outliers = self._without_outliers(rows)
         return self._product(rows, outliers).view(*x.shape[:-1], self.outputs).to(x.dtype)
 
     def _without_outliers(self, rows: Any) -> tuple[Any, Any]:
         """Return the rows with zeros for outliers, and what these contribute in float64."""
         if not len(rows):
             return rows, None
-        columns = (rows.abs().amax(0) >= self.threshold).nonzero()[:, 0]
+        largest = rows.abs().amax(0)
+        if not torch.isfinite(largest).all():
+            self._refuse(rows.numpy())
+        columns = (largest >= self.threshold).nonzero()[:, 0]
         self.outlier_columns += len(columns)
         self.seen_columns += self.inputs
         if not len(columns):
@@ -219,8 +241,9 @@ def quantize_model(
 
     Parameters
     ----------
-    model : torch.nn.Module
-        On the CPU, for inference: its parameters will not require gradients any more.
+    model : torch.nn.Module or LanguageModel
+        On the CPU, for inference: its parameters will not require gradients any more. What has its
+        weights elsewhere than in Linear and Conv1D, as experts in one tensor, keeps them.
     scheme : str
         What the layers do:
 
@@ -242,13 +265,14 @@ def quantize_model(
     Returns
     -------
     torch.nn.Module
-        The model itself.
+        The model itself. It is kept by its ``state_dict``, which goes into the original once that
+        has been quantised likewise; ``from_pretrained`` does not know these layers.
 
     Raises
     ------
     ValueError
-        The scheme is unknown, the threshold negative or NaN, no layer is left to quantise, a weight
-        is NaN or Inf, or a layer has more inputs than int32 sums hold.
+        The scheme is unknown, the threshold negative or NaN, a pattern matches no layer, none is
+        left to quantise, a weight is NaN or Inf, or a layer has more inputs than int32 sums hold.
     TypeError
         The model is not on the CPU, or is no model.
 
@@ -264,30 +288,66 @@ def quantize_model(
     >>> model[0].codes.dtype, sum(t.nbytes for t in model.state_dict().values())
     (torch.int8, 36)
     """
-    if not isinstance(model, torch.nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, got {interop.describe(model)}")
+    model = _module(model)
     row = _scheme(scheme)
+    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)):
+        raise TypeError(f"threshold must be a number, got {threshold!r}")
     if not threshold >= 0:
         raise ValueError(f"threshold must be at least 0, up to inf, got {threshold}")
+    _check_patterns(model, skip)
     layers = list(linear_layers(model, skip))
     if not layers:
-        has_int8 = " (it has been quantised before)" if int8_layers(model) else ""
-        raise ValueError(f"no Linear or Conv1D is left to quantise in this model{has_int8}")
+        raise ValueError(f"no Linear or Conv1D is left to quantise in this model{_reason(model)}")
     for layer in layers:
         _check(layer)
     head = head_name(model)
+    names: dict[int, list[str]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):  # one may have several
+        names.setdefault(id(module), []).append(name)
     for layer in layers:
-        replace_module(model, layer.name, _quantized(layer, row, float(threshold)))
+        made = _quantized(layer, row, float(threshold))
+        for name in names[id(layer.module)]:
+            replace_module(model, name, made)
         if layer.name == head and hasattr(model.config, "tie_word_embeddings"):
             model.config.tie_word_embeddings = False
     return model.requires_grad_(False)
 
 
+def _module(model: Any) -> Any:
+    found = model_of(model)
+    if not isinstance(found, torch.nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {interop.describe(model)}")
+    if type(found) in (torch.nn.Linear, Conv1D):
+        raise ValueError("the model is a single layer: put it into a torch.nn.Sequential")
+    return found
+
+
+def _check_patterns(model: Any, skip: Sequence[str] | None) -> None:
+    if isinstance(skip, str):
+        raise TypeError(f"skip must be a sequence of patterns, got {skip!r}: pass [{skip!r}]")
+    names = [layer.name for layer in linear_layers(model, ())]
+    for pattern in skip or ():
+        if names and not any(fnmatchcase(name, pattern) for name in names):
+            near = nearest_names(pattern, names)
+            raise ValueError(f"skip: no layer is called {pattern!r}; {near}e.g. {names[0]!r}")
+
+
+def _reason(model: Any) -> str:
+    """Return why there may be no layer, in brackets, or ""."""
+    if int8_layers(model):
+        return " (it has been quantised before)"
+    linear = (torch.nn.Linear, Conv1D)
+    kinds = sorted({type(m).__name__ for m in model.modules() if isinstance(m, linear)})
+    others = [kind for kind in kinds if kind not in ("Linear", "Conv1D")]
+    return f" (its layers are {', '.join(others)}, which may do more)" if others else ""
+
+
 def _scheme(name: str) -> LayerScheme:
-    if name not in LAYER_SCHEMES:
+    if not isinstance(name, str) or name not in LAYER_SCHEMES:
         near = nearest_names(str(name), LAYER_SCHEMES)
         raise ValueError(
-            f"no int8 layer is called {name!r}; {near}known: {', '.join(LAYER_SCHEMES)}"
+            f"no int8 layer is called {name!r}; {near}known: {', '.join(LAYER_SCHEMES)};"
+            " values alone are put into formats and schemes by simulate"
         )
     return LAYER_SCHEMES[name]
 
@@ -312,7 +372,7 @@ def _check(layer: Layer) -> None:
 def _quantized(layer: Layer, scheme: LayerScheme, threshold: float) -> Int8Linear:
     outputs, inputs = layer.weight.shape
     made = Int8Linear(inputs, outputs, scheme, threshold, layer.is_transposed)
-    made.name = layer.name
+    made.name, made.dtype = layer.name, layer.module.weight.dtype
     q = absmax(layer.weight.float(), axis=0)
     made.codes, made.scale = q.codes.contiguous(), q.scale.reshape(-1)
     if scheme.keeps_weights:
@@ -352,6 +412,7 @@ def dequantize_model(model: Any) -> Any:
       (0): Linear(in_features=4, out_features=3, bias=True)
     )
     """
+    model = _module(model)
     layers = int8_layers(model)
     if not layers:
         raise ValueError("this model has no int8 layers, as quantize_model makes them")
@@ -370,7 +431,7 @@ def _floating(layer: Int8Linear) -> Any:
             else torch.nn.Linear(layer.inputs, layer.outputs, layer.bias is not None)
         )
     weight = values.t().contiguous() if layer.is_conv1d else values
-    made.weight = torch.nn.Parameter(weight, False)
+    made.weight = torch.nn.Parameter(weight.to(layer.dtype), False)
     if layer.bias is not None:
-        made.bias = torch.nn.Parameter(layer.bias.detach().clone(), False)
+        made.bias = torch.nn.Parameter(layer.bias.detach().to(layer.dtype, copy=True), False)
     return made.train(layer.training)

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from ..metrics import error
-from .int8_layers import THRESHOLD, int8_layers, quantize_model
+from .int8_layers import LAYER_SCHEMES, THRESHOLD, int8_layers, quantize_model
 from .layers import linear_layers
+from .models import model_of
 from .results import (
     ActivationOutliers,
     LayerOutliers,
@@ -23,7 +24,13 @@ from .results import (
 from .scoring import Scorer
 from .variants import coded, scheme_of
 
-__all__ = ["THRESHOLDS", "activation_outliers", "layer_sensitivity", "threshold_sweep"]
+__all__ = [
+    "THRESHOLDS",
+    "activation_outliers",
+    "check_sensitivity",
+    "layer_sensitivity",
+    "threshold_sweep",
+]
 
 #: Columns that are named of each layer.
 NAMED_COLUMNS = 16
@@ -34,6 +41,16 @@ THRESHOLDS = (math.inf, 12.0, 8.0, 6.0, 4.0, 3.0, 2.0, 1.0, 0.0)
 Progress = Callable[[int, int], object]
 
 
+def check_sensitivity(scheme: str) -> None:
+    """Raise a ValueError unless single matrices can be put into a scheme."""
+    if scheme in LAYER_SCHEMES:
+        raise ValueError(
+            f"{scheme} is one of layers, not of single matrices: pass a format or a scheme, such as"
+            " 'int8_row' or 'nf4'"
+        )
+    scheme_of(scheme, "all")
+
+
 def layer_sensitivity(
     model: Any, scorer: Scorer, scheme: str = "nf4", progress: Progress | None = None
 ) -> Sensitivity:
@@ -41,7 +58,7 @@ def layer_sensitivity(
 
     Parameters
     ----------
-    model : torch.nn.Module
+    model : torch.nn.Module or LanguageModel
         The original; it is put back as it was.
     scorer : Scorer
         Of the text.
@@ -56,7 +73,8 @@ def layer_sensitivity(
     Sensitivity
         The layers by the divergence from the original that they cause, the largest first.
     """
-    row = scheme_of(scheme, "all")
+    check_sensitivity(scheme)
+    row, model = scheme_of(scheme, "all"), model_of(model)
     matrices = list(_matrices(model))
     changed = copy.deepcopy(model)
     tensors = dict(_matrices(changed))
@@ -103,7 +121,7 @@ def activation_outliers(
 
     Parameters
     ----------
-    model : torch.nn.Module
+    model : torch.nn.Module or LanguageModel
         The original.
     scorer : Scorer
         Of the text.
@@ -117,6 +135,7 @@ def activation_outliers(
     ActivationOutliers
         A row for each layer, in the model's order.
     """
+    model = model_of(model)
     watched = {layer.name: _Watch(threshold) for layer in linear_layers(model)}
     hooks = [
         layer.module.register_forward_pre_hook(watched[layer.name])
@@ -171,7 +190,7 @@ def threshold_sweep(
 
     Parameters
     ----------
-    model : torch.nn.Module
+    model : torch.nn.Module or LanguageModel
         The original.
     scorer : Scorer
         Of the text.
@@ -185,7 +204,7 @@ def threshold_sweep(
     ThresholdSweepOfModel
         A row for each threshold, the largest first.
     """
-    made = quantize_model(copy.deepcopy(model), "llm_int8")
+    made = quantize_model(copy.deepcopy(model_of(model)), "llm_int8")
     layers = int8_layers(made).values()
     found = []
     for number, threshold in enumerate(sorted(set(thresholds), reverse=True)):

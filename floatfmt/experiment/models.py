@@ -6,14 +6,18 @@ import contextlib
 import json
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import numpy as np
 import torch
+from huggingface_hub.constants import ENDPOINT
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
@@ -24,7 +28,15 @@ from ..data import SAMPLE_MODEL
 from ..formats import format
 from ..table import printable
 
-__all__ = ["ByteTokenizer", "LanguageModel", "ModelError", "Tokenizer", "load_model", "quiet"]
+__all__ = [
+    "ByteTokenizer",
+    "LanguageModel",
+    "ModelError",
+    "Tokenizer",
+    "load_model",
+    "model_of",
+    "quiet",
+]
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 TOKENIZERS = (
@@ -62,7 +74,7 @@ class ByteTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Return the bytes of a text."""
-        return list(text.encode())
+        return list(text.encode(errors="surrogateescape"))  # bytes of a command line as they were
 
     def decode(self, tokens: list[int]) -> str:
         """Return the text of bytes; those that make no character become U+FFFD."""
@@ -116,6 +128,11 @@ class LanguageModel:
     __hash__ = None  # type: ignore[assignment]
 
 
+def model_of(model: Any) -> Any:
+    """Return a model: it itself, or the one of a `LanguageModel`."""
+    return model.model if isinstance(model, LanguageModel) else model
+
+
 def load_model(
     model: str | os.PathLike[str] | None = None, *, tokenizer: str | None = None
 ) -> LanguageModel:
@@ -151,7 +168,9 @@ def load_model(
     """
     if tokenizer not in (None, "bytes"):
         raise ValueError(f"tokenizer must be None or 'bytes', got {tokenizer!r}")
-    where = SAMPLE_MODEL if model is None else model
+    if model is not None and not os.fspath(model):
+        raise ModelError("the model's name is empty: pass a directory or a hub's id, or nothing")
+    where = SAMPLE_MODEL if model is None else os.path.expanduser(model)
     directory = Path(where)
     is_local = directory.is_dir()
     if is_local:
@@ -227,19 +246,21 @@ def _other_weights(directory: Path) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers from drawing bars and telling of what is checked here."""
+    """Keep libraries from drawing bars and telling of what is checked here."""
     bars_of: Any = transformers_logging
     bars = bars_of.is_progress_bar_enabled()
-    logger = logging.getLogger("transformers")
-    level = logger.level
+    loggers = [logging.getLogger(name) for name in ("transformers", "huggingface_hub")]
+    levels = [logger.level for logger in loggers]
     bars_of.disable_progress_bar()
-    logger.setLevel(logging.ERROR)
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
         if bars:
             bars_of.enable_progress_bar()
 
@@ -250,7 +271,7 @@ def _from_pretrained(where: str | os.PathLike[str], is_local: bool) -> Any:
     options = {
         "dtype": "auto",
         "use_safetensors": True,
-        "local_files_only": is_local,
+        "local_files_only": is_local or not _hub_is_there(),  # what was downloaded before
         "ignore_mismatched_sizes": True,  # told of below, in a line
     }
     shown = printable(os.fspath(where))
@@ -268,12 +289,28 @@ def _from_pretrained(where: str | os.PathLike[str], is_local: bool) -> Any:
             f" {tuple(wanted)}: they do not belong together"
         )
     missing = sorted(info["missing_keys"])
+    if any(name.endswith(".codes") for name in info["unexpected_keys"]):
+        raise ModelError(
+            f"{shown!r} holds int8 layers: load the original, call quantize_model, and then its"
+            " load_state_dict with these tensors"
+        )
     if missing:
         raise ModelError(
             f"{shown!r} lacks {len(missing):,} tensors of {type(loaded).__name__}, the first"
             f" {printable(missing[0])!r}: config.json and the weights do not belong together"
         )
     return loaded
+
+
+def _hub_is_there() -> bool:
+    """Return whether the hub's name is known to the network; a proxy may know it, too."""
+    if getproxies():
+        return True
+    try:
+        socket.getaddrinfo(urlsplit(ENDPOINT).hostname, 443)
+    except OSError:
+        return False
+    return True
 
 
 def _not_loaded(shown: str, exc: Exception, is_local: bool) -> str:
@@ -318,7 +355,8 @@ def _tokenizer(
     load: Any = AutoTokenizer.from_pretrained
     try:
         with quiet():
-            found = _HubTokenizer(load(where, local_files_only=is_local))
+            offline = is_local or not _hub_is_there()
+            found = _HubTokenizer(load(where, local_files_only=offline))
     except Exception as exc:  # tokenizers raises Exception itself
         raise ModelError(f"the tokenizer of {shown!r} cannot be loaded: {_line(exc)}") from None
     if found.length > tokens:

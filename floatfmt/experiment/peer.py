@@ -40,7 +40,7 @@ def beside_bitsandbytes(model: Any, scorer: Scorer, threshold: float) -> Peer:
     threshold : float
         Above 0: bitsandbytes takes 0 for none.
     """
-    with _quiet():
+    with _quiet(), torch.random.fork_rng(devices=[]):  # new layers are filled at random
         theirs = _with_their_layers(model, threshold)
         ours = quantize_model(copy.deepcopy(model), "llm_int8", threshold=threshold)
         score, our_score = scorer.score(theirs), scorer.score(ours)

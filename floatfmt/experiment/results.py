@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import interop
 from ..metrics import Error, json_number
-from ..table import rich_lines
+from ..table import aligned, rich_lines
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
@@ -54,6 +54,20 @@ class _Result:
         Figures that are not finite are "inf", "-inf" or "nan".
         """
         return as_json(self)
+
+
+class _Table(_Result):
+    """A result that is a table."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        from .tables import part_text
+
+        return part_text(self)
+
+    def _repr_html_(self) -> str:
+        return interop.preformatted(self)
 
 
 def as_json(value: Any) -> Any:
@@ -167,7 +181,7 @@ class WeightCodes(_Result):
 
 
 @dataclass(frozen=True, slots=True)
-class FirstWeight(_Result):
+class FirstWeight(_Table):
     """The first attention weight, before and after.
 
     Attributes
@@ -265,6 +279,16 @@ class Score(_Result):
     kl: Estimate | None = None
     top1: Estimate | None = None
 
+    def __str__(self) -> str:
+        named = {
+            "perplexity": self.perplexity,
+            "by the original's": self.ratio,
+            "KL divergence": self.kl,
+            "same top token": self.top1,
+        }
+        rows = [(name, str(part)) for name, part in named.items() if part is not None]
+        return aligned([("tokens", f"{self.tokens:,}"), *rows])
+
 
 @dataclass(frozen=True, slots=True)
 class Text(_Result):
@@ -323,7 +347,7 @@ class Variant(_Result):
 
 
 @dataclass(frozen=True, slots=True)
-class Peer(_Result):
+class Peer(_Table):
     """bitsandbytes' own LLM.int8() layers in the same model, beside ours.
 
     Attributes
@@ -378,7 +402,7 @@ class LayerSensitivity(_Result):
 
 
 @dataclass(frozen=True, slots=True)
-class Sensitivity(_Result):
+class Sensitivity(_Table):
     """Which layers the loss comes from, the worst first.
 
     Attributes
@@ -428,7 +452,7 @@ class LayerOutliers(_Result):
 
 
 @dataclass(frozen=True, slots=True)
-class ActivationOutliers(_Result):
+class ActivationOutliers(_Table):
     """Where activations are large, a row for each linear layer in the model's order."""
 
     threshold: float
@@ -456,7 +480,7 @@ class SweepRow(_Result):
 
 
 @dataclass(frozen=True, slots=True)
-class ThresholdSweepOfModel(_Result):
+class ThresholdSweepOfModel(_Table):
     """LLM.int8() by threshold, from the largest down."""
 
     tokens: int
@@ -485,7 +509,8 @@ class Experiment(_Result):
     footprints : tuple of Footprint
         Bytes by scheme, and the published figures of GPT-2.
     first_weight : FirstWeight or None
-        The first attention weight; None in a model without attention by such a name.
+        The first attention weight, or the first of all in a model that names none so; None in a
+        model without linear layers.
     variants : tuple of Variant
         The original first, then a scheme each, in the order asked for.
     histograms : tuple of Histogram

@@ -15,11 +15,17 @@ import transformers
 from .. import __version__
 from ..bench.machine import cpu
 from ..data import train_sample
+from ..table import printable
 from .errata import errata
 from .footprint import footprint, gpt2_footprints, stored_bytes
 from .int8_layers import THRESHOLD
 from .layers import linear_layers
-from .losses import activation_outliers, layer_sensitivity, threshold_sweep
+from .losses import (
+    activation_outliers,
+    check_sensitivity,
+    layer_sensitivity,
+    threshold_sweep,
+)
 from .models import ByteTokenizer, LanguageModel, load_model
 from .peer import beside_bitsandbytes, has_bitsandbytes
 from .products import route_name
@@ -40,6 +46,8 @@ PROMPT, SAMPLE_PROMPT = "I have a dream", "The following statement "
 MAX_TOKENS, FEW_TOKENS = 8192, 2048
 #: Tokens added to a prompt: the article's 50 with the prompt, and as much text in bytes.
 NEW_TOKENS, NEW_BYTES = 46, 160
+#: What a model or a scheme that does not suit it may raise.
+FAILURES = (ValueError, TypeError, RuntimeError, AttributeError, NotImplementedError)
 #: Schemes whose codes of the first weight are shown: with a scale of their own, or none.
 SHOWN = ("int8_absmax", "int8_zeropoint")
 
@@ -140,7 +148,9 @@ def run(
     """
     wanted = schemes_of(schemes, parameters)
     if sensitivity is not None:
-        schemes_of([sensitivity])
+        check_sensitivity(sensitivity)
+    if not -(2**63) <= seed < 2**64:
+        raise ValueError(f"seed must be -2^63 to 2^64 - 1, got {seed}")
     if not threshold > 0:
         raise ValueError(f"threshold must be above 0, up to inf, got {threshold}")
     for name, number in (("max_tokens", max_tokens), ("new_tokens", new_tokens)):
@@ -188,7 +198,7 @@ class _Run:
             stride=settings.stride,
             seed=settings.seed,
             errata=errata(),
-            notes=_notes(settings),
+            notes=_notes(settings, loaded.model),
             environment=_environment(),
         )
 
@@ -211,6 +221,8 @@ class _Run:
                 step()
             except KeyboardInterrupt:
                 interrupted = name
+            except FAILURES as exc:  # one step's failure is not to cost what others found
+                self.note(f"The step {name!r} failed: {_line(exc)}")
             seconds[name] = time.perf_counter() - began
             if interrupted:
                 break
@@ -223,6 +235,9 @@ class _Run:
 
     def add(self, **results: Any) -> None:
         self.found = dataclasses.replace(self.found, **results)
+
+    def note(self, text: str) -> None:
+        self.add(notes=(*self.found.notes, text))
 
     def on(self, doing: str) -> Callable[[int, int], object]:
         return lambda done, total: self.progress(doing, done, total)
@@ -240,7 +255,11 @@ class _Run:
         ranges = {"article": ARTICLE_RANGE, "robust": robust_range(model)}
         counts: dict[str, dict[str, Any]] = {name: {} for name in ranges}
         for scheme in (None, *self.settings.schemes):
-            variant, made = self._made(scheme)
+            try:
+                variant, made = self._made(scheme)
+            except FAILURES as exc:
+                self.note(f"{scheme.name if scheme else 'original'} is left out: {_line(exc)}")
+                continue
             for name, (low, high) in ranges.items():
                 counts[name][variant.name] = weight_counts(made, low, high)
             self.add(
@@ -299,9 +318,7 @@ class _Run:
 
     def peer(self) -> None:
         if not has_bitsandbytes():
-            self.add(
-                notes=(*self.found.notes, "bitsandbytes is not installed: no layers of its own")
-            )
+            self.note("bitsandbytes is not installed: its layers are not here.")
             return
         self.progress("bitsandbytes", 0, 1)
         self.add(peer=beside_bitsandbytes(self.loaded.model, self.few, self.settings.threshold))
@@ -332,7 +349,13 @@ def _described(name: str, text: str, scored: int) -> str:
     return f"{name}: {len(text):,} characters, SHA-256 {digest}; its first {scored:,} tokens scored"
 
 
-def _notes(settings: _Settings) -> tuple[str, ...]:
+def _line(exc: BaseException) -> str:
+    return printable(" ".join(str(exc).split()))[:300] or type(exc).__name__
+
+
+def _notes(settings: _Settings, model: Any) -> tuple[str, ...]:
+    linear = sum(layer.weight.numel() for layer in linear_layers(model))
+    share = linear / sum(p.numel() for p in model.parameters())
     return (
         "Everything is computed in fp32: a scheme's values are rounded to it. Layers that store"
         " int8 multiply int8 codes and add them up exactly in int32.",
@@ -341,7 +364,10 @@ def _notes(settings: _Settings) -> tuple[str, ...]:
         " the head, as libraries have it.",
         "Standard errors are of means of 32 consecutive tokens. The ratio of perplexities has one"
         " far smaller than the perplexities: it is of differences token by token.",
-        f"Each token has {settings.window - settings.stride:,} tokens before it, or all there are.",
+        f"The linear layers but the head hold {share:.1%} of the parameters.",
+        f"For the scores of schemes, each token has {settings.window - settings.stride:,} tokens"
+        " before it, or all there are; for the sweep and for single layers, none at the start of a"
+        " window. LLM.int8() finds outlier columns in windows that go through the model together.",
     )
 
 

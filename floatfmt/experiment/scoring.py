@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ..backends import Float64
+from .models import model_of
 from .results import Estimate, Score
 
 __all__ = ["Scorer", "Window", "estimate", "windows"]
@@ -67,11 +68,11 @@ def windows(tokens: int, length: int, stride: int) -> Iterator[Window]:
 def estimate(observations: Float64) -> Estimate:
     """Return the mean over tokens and its standard error, by the method of batch means.
 
-    The error is that of the mean of `BLOCK` consecutive tokens' means; nan for fewer than two of
+    The error is that of the mean of `BLOCK` consecutive tokens' means; nan for fewer than four of
     these.
     """
     whole = len(observations) // BLOCK
-    if whole < 2:
+    if whole < 4:
         return Estimate(float(observations.mean()), math.nan)
     means = observations[: whole * BLOCK].reshape(whole, BLOCK).mean(axis=1)
     error = means.std(ddof=1) / math.sqrt(whole)
@@ -94,7 +95,7 @@ class Scorer:
     ----------
     tokens : sequence of int
         The text; the first token is only ever given, never predicted.
-    original : torch.nn.Module
+    original : torch.nn.Module or LanguageModel
         Whose distributions others are compared with.
     length : int
         Tokens a window, at most what the model takes.
@@ -108,6 +109,8 @@ class Scorer:
     """
 
     def __init__(self, tokens: Any, original: Any, length: int, stride: int) -> None:
+        if isinstance(tokens, str):
+            raise TypeError("a scorer takes tokens: those of tokenizer.encode(text)")
         self.tokens = torch.as_tensor(tokens)
         if not 1 <= stride <= length:
             raise ValueError(f"the stride must be 1 to {length:,}, the window; got {stride:,}")
@@ -117,7 +120,7 @@ class Scorer:
                 f" {length:,}: pass a longer text or a shorter window"
             )
         self.length, self.stride = length, stride
-        self._original = original
+        self._original = model_of(original)
         self._windows = tuple(windows(len(self.tokens), length, stride))
         self._kept: dict[int, Any] = {}
         self._loss: Float64 | None = None
@@ -132,11 +135,12 @@ class Scorer:
 
         Parameters
         ----------
-        model : torch.nn.Module
+        model : torch.nn.Module or LanguageModel
             Takes ``input_ids`` and returns ``logits``.
         progress : function, optional
             Called with how many tokens are scored, and how many there are.
         """
+        model = model_of(model)
         is_original = model is self._original
         if not is_original and self._loss is None:
             self.score(self._original)

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from ..table import LONGEST_TEXT, TEXT_WIDTH, Part, Table, byte_size, printable
-from .results import Estimate, Experiment, Text, Variant
+from .results import (
+    ActivationOutliers,
+    Estimate,
+    Experiment,
+    FirstWeight,
+    Peer,
+    Sensitivity,
+    Text,
+    ThresholdSweepOfModel,
+    Variant,
+)
 
-__all__ = ["layout"]
+__all__ = ["layout", "part_text"]
 
 #: Schemes whose codes are printed, as in the article; the report has all.
 PRINTED = ("int8_absmax", "int8_zeropoint")
@@ -22,11 +33,8 @@ def layout(found: Experiment, width: int | None) -> Iterator[list[Part]]:
     sections = (
         ("What each scheme costs and saves", _variants(found)),
         ("Bytes of the model in each scheme", _footprints(found)),
-        (_first_weight_title(found), _first_weight(found)),
-        ("LLM.int8() by threshold, of activations", _sweep(found)),
-        (_outliers_title(found), _outliers(found)),
-        ("bitsandbytes' LLM.int8() layers beside ours", _peer(found)),
-        (_sensitivity_title(found), _sensitivity(found)),
+        *(_section(part) for part in (found.first_weight, found.sweep, found.outliers)),
+        *(_section(part) for part in (found.peer, found.sensitivity)),
     )
     for title, table in sections:
         if table is not None:
@@ -39,6 +47,20 @@ def layout(found: Experiment, width: int | None) -> Iterator[list[Part]]:
             yield from _wrapped(f"- {sentence}", width)
     yield from _texts(found, width)
     yield from _feet(found, width)
+
+
+def _section(part: Any) -> tuple[str, Table | None]:
+    if part is None:
+        return "", None
+    title, table = PARTS[type(part)]
+    return title(part), table(part)
+
+
+def part_text(part: Any) -> str:
+    """Return one step's result as text: a title and a table."""
+    title, table = _section(part)
+    lines = [] if table is None else table.lines()
+    return "\n".join([title, "", *("".join(text for text, _ in line) for line in lines)])
 
 
 def _head(found: Experiment, width: int | None) -> Iterator[list[Part]]:
@@ -126,19 +148,13 @@ def _footprints(found: Experiment) -> Table | None:
     return _table(("form", "bytes", "bits a\nparameter"), rows)
 
 
-def _first_weight_title(found: Experiment) -> str:
-    first = found.first_weight
-    if first is None:
-        return ""
+def _first_weight_title(first: FirstWeight) -> str:
     shape = "×".join(map(str, first.shape))
     return f"Corners of {first.name}, {shape}, {first.low:.4f} to {first.high:.4f}"
 
 
-def _first_weight(found: Experiment) -> Table | None:
-    """Return corners as the article prints them: the values, then the codes of each scheme."""
-    first = found.first_weight
-    if first is None:
-        return None
+def _first_weight(first: FirstWeight) -> Table | None:
+    """Return corners as the article prints them: the values, then the codes of two schemes."""
     header = ("scheme", "row", *(f"[{column}]" for column in first.columns))
     rows: list[tuple[str, ...]] = []
     blocks = [("weights", [[f"{v:.4f}" for v in row] for row in first.values])]
@@ -153,9 +169,7 @@ def _first_weight(found: Experiment) -> Table | None:
     return _table(header, rows)
 
 
-def _sweep(found: Experiment) -> Table | None:
-    if found.sweep is None:
-        return None
+def _sweep(sweep: ThresholdSweepOfModel) -> Table | None:
     rows = [
         (
             f"{row.threshold:g}",
@@ -163,7 +177,7 @@ def _sweep(found: Experiment) -> Table | None:
             _plus_minus(row.score.ratio, 5),
             _scientific(row.score.kl),
         )
-        for row in found.sweep.rows
+        for row in sweep.rows
     ]
     return _table(
         (
@@ -176,13 +190,7 @@ def _sweep(found: Experiment) -> Table | None:
     )
 
 
-def _outliers_title(found: Experiment) -> str:
-    return f"Activations of {found.outliers.threshold:g} or more" if found.outliers else ""
-
-
-def _outliers(found: Experiment) -> Table | None:
-    if found.outliers is None:
-        return None
+def _outliers(outliers: ActivationOutliers) -> Table | None:
     rows = [
         (
             row.layer,
@@ -191,17 +199,14 @@ def _outliers(found: Experiment) -> Table | None:
             f"{row.outlier_count} of {row.columns:,}",
             f"{100 * row.outlier_share:.4f}",
         )
-        for row in found.outliers.rows
+        for row in outliers.rows
     ]
     return _table(
         ("input of", "largest\n|x|", "RMS", "outlier\ncolumns", "outlier\nvalues %"), rows
     )
 
 
-def _peer(found: Experiment) -> Table | None:
-    peer = found.peer
-    if peer is None:
-        return None
+def _peer(peer: Peer) -> Table | None:
     rows = [
         (name, _plus_minus(score.ratio, 5), _scientific(score.kl), f"{1e3 * seconds:.3g} ms", codes)
         for name, score, seconds, codes in (
@@ -223,17 +228,13 @@ def _peer(found: Experiment) -> Table | None:
     )
 
 
-def _sensitivity_title(found: Experiment) -> str:
-    if found.sensitivity is None:
-        return ""
-    rows = len(found.sensitivity.rows)
+def _sensitivity_title(sensitivity: Sensitivity) -> str:
+    rows = len(sensitivity.rows)
     worst = f", the worst {WORST} of {rows}" if rows > WORST else ""
-    return f"One matrix at a time in {found.sensitivity.scheme}{worst}"
+    return f"One matrix at a time in {sensitivity.scheme}{worst}"
 
 
-def _sensitivity(found: Experiment) -> Table | None:
-    if found.sensitivity is None:
-        return None
+def _sensitivity(sensitivity: Sensitivity) -> Table | None:
     rows = [
         (
             row.layer,
@@ -242,7 +243,7 @@ def _sensitivity(found: Experiment) -> Table | None:
             _plus_minus(row.score.ratio, 5),
             _scientific(row.score.kl),
         )
-        for row in found.sensitivity.rows[:WORST]
+        for row in sensitivity.rows[:WORST]
     ]
     return _table(
         (
@@ -251,6 +252,16 @@ def _sensitivity(found: Experiment) -> Table | None:
         ),
         rows,
     )
+
+
+#: The title and the table of a step's result.
+PARTS: dict[type, tuple[Callable[[Any], str], Callable[[Any], Table | None]]] = {
+    FirstWeight: (_first_weight_title, _first_weight),
+    ThresholdSweepOfModel: (lambda _: "LLM.int8() by threshold, of activations", _sweep),
+    ActivationOutliers: (lambda part: f"Activations of {part.threshold:g} or more", _outliers),
+    Peer: (lambda _: "bitsandbytes' LLM.int8() layers beside ours", _peer),
+    Sensitivity: (_sensitivity_title, _sensitivity),
+}
 
 
 # --- texts and what is said below ---------------------------------------------------------------

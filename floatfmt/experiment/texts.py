@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .models import LanguageModel, quiet
+from .models import LanguageModel, model_of, quiet
 from .results import Text
 
 __all__ = ["check_prompt", "generate_texts"]
@@ -79,7 +79,11 @@ def generate_texts(
     >>> [text.how for text in texts]
     ['greedy', 'sampled']
     """
-    used = language_model.model if model is None else model
+    if not isinstance(language_model, LanguageModel):
+        raise TypeError("generate_texts takes a LanguageModel, as load_model returns, and model=")
+    if not -(2**63) <= seed < 2**64:
+        raise ValueError(f"seed must be -2^63 to 2^64 - 1, got {seed}")
+    used = language_model.model if model is None else model_of(model)
     tokens = torch.tensor([check_prompt(prompt, language_model)])
     room = min(new_tokens, language_model.context - tokens.shape[1])
     return tuple(

@@ -23,6 +23,7 @@ from ..quantized import Quantized
 from ..schemes import find
 from .int8_layers import LAYER_SCHEMES, int8_layers, quantize_model
 from .layers import linear_layers
+from .models import model_of
 
 __all__ = [
     "DEFAULT_SCHEMES",
@@ -99,6 +100,8 @@ def scheme_of(name: str, parameters: str | None = None) -> Scheme:
     ValueError
         There is no such scheme.
     """
+    if not name.strip():
+        raise ValueError("a scheme's name is empty: 'floatfmt compare --help' lists them")
     if parameters not in (None, *PARAMETERS):
         raise ValueError(f"parameters must be 'all' or 'linear', got {parameters!r}")
     if name in LAYER_SCHEMES:
@@ -178,7 +181,7 @@ def simulate(model: Any, scheme: str | Scheme, *, parameters: str | None = None)
 
     Parameters
     ----------
-    model : torch.nn.Module
+    model : torch.nn.Module or LanguageModel
         In fp32.
     scheme : str
         A float format, or a quantisation scheme as ``ff.compare`` takes it. Blocks and rows are
@@ -204,6 +207,7 @@ def simulate(model: Any, scheme: str | Scheme, *, parameters: str | None = None)
     >>> found.count, round(found.sqnr_db)
     (1769472, 42)
     """
+    model = model_of(model)
     row = scheme_of(scheme, parameters) if isinstance(scheme, str) else scheme
     if row.is_layers:
         raise ValueError(f"{row.name} is made of layers that store int8: call quantize_model")
@@ -248,5 +252,11 @@ def layers_error(original: Any, made: Any) -> Error:
 
 def schemes_of(names: Sequence[str] | None, parameters: str | None = None) -> tuple[Scheme, ...]:
     """Return what names stand for, each once, before anything slow is done."""
-    given = DEFAULT_SCHEMES if names is None else names
-    return tuple(scheme_of(name, parameters) for name in dict.fromkeys(given))
+    if names is None:  # those of layers are for linear ones, whatever the others are for
+        return tuple(
+            scheme_of(name, None if name in LAYER_SCHEMES else parameters)
+            for name in DEFAULT_SCHEMES
+        )
+    if isinstance(names, str):
+        raise TypeError(f"schemes must be a sequence of names, got {names!r}: pass [{names!r}]")
+    return tuple(scheme_of(name, parameters) for name in dict.fromkeys(names))

@@ -10,6 +10,7 @@ import numpy as np
 from .. import interop
 from ..formats import Format, format
 from .layers import Layer, linear_layers
+from .models import model_of
 from .results import FirstWeight, Histogram, WeightCodes
 from .variants import Scheme, coded, scheme_of
 
@@ -32,7 +33,7 @@ def first_weight(
 
     Parameters
     ----------
-    model : torch.nn.Module
+    model : torch.nn.Module or LanguageModel
         In fp32.
     schemes : iterable of str
         Float formats or quantisation schemes, as ``ff.compare`` takes them, or those of
@@ -50,7 +51,7 @@ def first_weight(
     >>> found.name, found.shape, found.after[0].codes[0]
     ('transformer.h.0.attn.c_attn.weight', (192, 576), (20, -7, -8, -17, -9, 16))
     """
-    layer = _first_layer(model)
+    layer = _first_layer(model_of(model))
     if layer is None:
         return None
     weight = layer.module.weight.detach()
@@ -201,6 +202,9 @@ def histograms(models: dict[str, Any], bins: int = BINS) -> tuple[Histogram, ...
     tuple of Histogram
         "article", over (-2, 2), and "robust", over the range that holds 99.9 % of the first's.
     """
+    if not isinstance(models, dict) or not models:
+        raise TypeError("histograms are of models by name: pass {'original': model}")
+    models = {name: model_of(model) for name, model in models.items()}
     first = next(iter(models.values()))
     ranges = {"article": ARTICLE_RANGE, "robust": robust_range(first)}
     found = []
