@@ -24,6 +24,7 @@ __all__ = [
     "encode_piece",
     "is_compared",
     "quotients",
+    "stored_codes",
 ]
 
 #: Formats of no more bits become codes by comparing, faster than by rounding.
@@ -59,6 +60,19 @@ def _packed_shape(rows: tuple[int, ...], bits: int) -> tuple[int, ...]:
     return (*rows[:-1], -(-rows[-1] * bits // 8))
 
 
+def stored_codes(elements: Elements, groups: Groups, values: np.ndarray, out: Any) -> np.ndarray:
+    """Return an array for the codes of `values`, packed if they are; `out`, if it is given."""
+    if elements.bits == 8:
+        return interop.checked_out(out, code_dtype(elements), values)
+    shape = _packed_shape(groups.rows_in_order, elements.bits)
+    if out is None:
+        return np.empty(shape, np.uint8)
+    stored = interop.checked_out(out, np.dtype(np.uint8), np.broadcast_to(np.uint8(0), shape))
+    if np.may_share_memory(stored, values):
+        raise ValueError("out= overlaps the input")
+    return stored
+
+
 class CodeWriter:
     """Where the codes go: an array of them, or of bytes in which they are packed."""
 
@@ -70,30 +84,15 @@ class CodeWriter:
         self.rows = groups.rows_in_order
         #: An array of all codes, where sections cannot be stored as they come.
         self.all: np.ndarray | None = None
+        self.stored = stored_codes(elements, groups, values, out)
         if self.is_packed:
-            self.stored = self._packed_array(out, values)
             in_rows = not blocked or groups.axis in (None, values.ndim - 1)
             self.all = None if in_rows else np.empty(values.shape, self.dtype)
         else:
-            self.stored = interop.checked_out(out, self.dtype, values)
             in_rows = not flat or self.stored.flags.c_contiguous
             self.all = self.stored if in_rows else np.empty(values.shape, self.dtype)
         self._shape = values.shape
         self._scratch = np.empty(0, self.dtype)
-
-    def _packed_array(self, out: Any, values: np.ndarray) -> np.ndarray:
-        shape = _packed_shape(self.rows, self.elements.bits)
-        if out is None:
-            return np.empty(shape, np.uint8)
-        stored = interop.checked_out(out, np.dtype(np.uint8), np.broadcast_to(np.uint8(0), shape))
-        if np.may_share_memory(stored, values):
-            raise ValueError("out= overlaps the input")
-        return stored
-
-    @property
-    def in_whole_bytes(self) -> bool:
-        """Whether packed rows end with a byte, and all lie one after another in memory."""
-        return self.rows[-1] * self.elements.bits % 8 == 0 and interop.is_plain(self.stored)
 
     def whole(self) -> np.ndarray:
         """Return an array for all codes, in the values' shape."""

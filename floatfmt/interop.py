@@ -92,6 +92,8 @@ def torch_has(dtype: str) -> bool:
 
 def to_numpy(x: Any) -> np.ndarray:
     """Return x as a NumPy array that shares its memory where it has any."""
+    if type(x) is np.ndarray:
+        return x
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError("a masked array would lose its mask; pass x.filled(value) or x.data")
     if is_torch(x):
@@ -193,6 +195,8 @@ def float_array(x: Any, decodes: bool = False) -> np.ndarray:
     ValueError
         A torch tensor that is not in CPU memory.
     """
+    if type(x) is np.ndarray and x.dtype in FLOAT_DTYPES:
+        return x
     array = to_numpy(x)
     if decodes and array.dtype in DECODED_DTYPES and "int" not in str(array.dtype):
         return array.astype(BFLOAT16 if "e8m0" in str(array.dtype) else np.float16)

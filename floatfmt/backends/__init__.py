@@ -45,6 +45,7 @@ class Backend(Protocol):
     """The functions of an implementation; `reference.py` documents them."""
 
     def float_environment(self) -> AbstractContextManager[None]: ...
+    def cast(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray: ...
     def decompose(
         self,
         codes: np.ndarray,
