@@ -27,6 +27,7 @@ __all__ = [
     "is_torch",
     "kept_axes",
     "like",
+    "patterns",
     "preformatted",
     "same",
     "slabs",
@@ -224,7 +225,7 @@ def codes_array(x: Any, fmt: Format) -> np.ndarray:
     """
     array = to_numpy(x)
     if holds_values_of(array.dtype, fmt):
-        codes = array.view(fmt.code_dtype.newbyteorder(array.dtype.byteorder))
+        codes = patterns(array, fmt)
         # ml_dtypes leaves the other bits of a narrow integer's byte open.
         return codes & np.uint8(2**fmt.bits - 1) if fmt.is_integer and fmt.bits < 8 else codes
     if array.size == 0 and not hasattr(x, "dtype"):
@@ -237,6 +238,11 @@ def codes_array(x: Any, fmt: Format) -> np.ndarray:
     if fmt.bits < 8 * fmt.code_dtype.itemsize:
         _check_codes(array, fmt)
     return array
+
+
+def patterns(array: np.ndarray, fmt: Format) -> np.ndarray:
+    """Return the codes of a format that values of its dtype are, in their memory."""
+    return array.view(fmt.code_dtype.newbyteorder(array.dtype.byteorder))
 
 
 def _narrowed_codes(array: np.ndarray, fmt: Format) -> np.ndarray:

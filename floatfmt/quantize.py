@@ -197,11 +197,14 @@ def quantize(
         )
     values = interop.float_array(x, decodes=True)
     options = (
-        *(scheme, scale is not None, axis, block, block_axis, bits, signed, scale_dtype),
-        *(scale_rule, include_zero, double_quantization, clip, rounding, seed, nonfinite),
-    )
-    settled = _kept if _PLAIN.issuperset(map(type, options)) else _settled
-    plan, groups, once = settled(values.shape, values.dtype, *options)
+        scheme, scale is not None, axis, block, block_axis, bits, signed, scale_dtype, scale_rule,
+        include_zero, double_quantization, clip, rounding, seed, nonfinite,
+    )  # fmt: skip
+    try:
+        settled = _kept(values.shape, values.dtype, *options)
+    except TypeError:  # to be told without this one
+        settled = None
+    plan, groups, once = settled or _settled(values.shape, values.dtype, *options)
     if scale is None and zero_point is not None:
         raise TypeError("a zero_point goes with a scale; a scheme finds its own")
     backend = current_backend()
@@ -320,7 +323,14 @@ def _settled(
     return plan, groups, None if has_scale else one_pass(plan, groups)
 
 
-_kept = functools.lru_cache(maxsize=256, typed=True)(_settled)
+@functools.lru_cache(maxsize=256, typed=True)
+def _kept(
+    shape: tuple[int, ...], dtype: np.dtype, *options: Any
+) -> tuple[Plan, Groups, OnePass | None]:
+    """Return what `_settled` does, and keep it; TypeError if the options might change."""
+    if not _PLAIN.issuperset(map(type, options)):
+        raise TypeError(f"options are not kept: {options}")
+    return _settled(shape, dtype, *options)
 
 
 def _refuse_with_convention(convention: ConventionLike, **options: Any) -> None:
@@ -510,7 +520,7 @@ def _given_scale(scale: Any, scale_format: Format) -> np.ndarray:
     if given.dtype.kind not in "fViu":
         raise TypeError(f"scale must be a number or an array of numbers, got {scale!r}")
     wide = np.asarray(given, np.float64)
-    least, most = float(scale_format.min_positive), float(scale_format.max_finite)
+    least, most = _range_of(scale_format)
 
     def wrong(scales: np.ndarray) -> np.ndarray:
         return ~((scales >= least) & (scales <= most))
@@ -522,6 +532,11 @@ def _given_scale(scale: Any, scale_format: Format) -> np.ndarray:
             f" {least:.3g} to {most:.3g}"
         )
     return wide
+
+
+@functools.lru_cache(maxsize=64)
+def _range_of(scale_format: Format) -> tuple[float, float]:
+    return float(scale_format.min_positive), float(scale_format.max_finite)
 
 
 def _given_zero_point(zero_point: Any) -> np.ndarray:
@@ -542,7 +557,7 @@ def _for_groups(given: np.ndarray, groups: Groups, name: str) -> np.ndarray:
         shapes.append(groups.parameter_shape)  # without the axes of length 1
     if given.size == 1:
         one = given.reshape(())
-        return np.ascontiguousarray(np.broadcast_to(one, groups.parameter_shape))
+        return np.full(groups.parameter_shape, one)
     if given.shape == groups.scale_shape:
         return np.ascontiguousarray(groups.from_scales(given))
     if given.shape in shapes:

@@ -107,7 +107,7 @@ class Quantized:
         A frozen dataclass sets them one by one, which takes as long as a small array does.
         """
         made = object.__new__(cls)
-        made.__dict__.update(fields)
+        object.__setattr__(made, "__dict__", fields)
         return made
 
     def __eq__(self, other: object) -> bool:

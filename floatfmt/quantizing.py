@@ -25,10 +25,12 @@ from .codes import (
     decode_piece,
     encode_piece,
     is_compared,
+    packed_shape,
     quotients,
     stored_codes,
 )
 from .elements import (
+    UINT8,
     Codebook,
     Elements,
     Integers,
@@ -129,6 +131,10 @@ class OnePass(NamedTuple):
 
     plan: Plan
     groups: Groups
+    packs: bool
+    is_integer: bool
+    code_shape: tuple[int, ...]
+    code_dtype: np.dtype
     shape: tuple[int, int, int]
     scaling: Scaling
     elements: int | Intervals
@@ -138,29 +144,31 @@ class OnePass(NamedTuple):
 
     def run(self, x: Any, values: np.ndarray, backend: Backend, out: Any) -> Quantized | None:
         """Quantise `values`, which are x's, as `run` does; None if they do not lie plain."""
-        groups, packs = self.groups, self.plan.elements.bits < 8
-        in_order = groups.view(values) if packs else values
+        in_order = self.groups.view(values) if self.packs else values
         if not interop.is_plain(in_order):
             return None
-        codes = stored_codes(self.plan.elements, groups, values, out)
-        if not interop.is_plain(codes):
-            return None
+        if out is None:
+            codes = np.empty(self.code_shape, self.code_dtype)
+        else:
+            codes = stored_codes(self.plan.elements, self.groups, values, out)
+            if not interop.is_plain(codes):
+                return None
         found, clamped = backend.quantize_absmax(
-            in_order.reshape(self.shape), self.scaling, self.elements, packs, codes
+            in_order.reshape(self.shape), self.scaling, self.elements, self.packs, codes
         )
         if clamped < 0:
             _report_not_finite(values)
         scale = backend.cast(found, self.scale_dtype).reshape(self.scale_shape)
-        zeros = None
-        if isinstance(self.plan.elements, Integers):
-            zeros = interop.like(np.zeros(self.scale_shape, np.int64), x)
-        arrays = {
-            "packed": interop.like(codes, x) if out is None else out,
-            "scale": interop.like(scale, x),
-            "zero_point": zeros,
-            "saturated": clamped,
-        }
-        return Quantized.of(self.fields | arrays)
+        zeros = np.zeros(self.scale_shape, np.int64) if self.is_integer else None
+        return Quantized.of(
+            {
+                **self.fields,
+                "packed": interop.like(codes, x) if out is None else out,
+                "scale": interop.like(scale, x),
+                "zero_point": None if zeros is None else interop.like(zeros, x),
+                "saturated": clamped,
+            }
+        )
 
 
 def one_pass(plan: Plan, groups: Groups) -> OnePass | None:
@@ -174,6 +182,10 @@ def one_pass(plan: Plan, groups: Groups) -> OnePass | None:
     return OnePass(
         plan,
         groups,
+        bits < 8,
+        isinstance(plan.elements, Integers),
+        groups.shape if bits == 8 else packed_shape(groups.rows_in_order, bits),
+        plan.code_dtype if bits == 8 else UINT8,
         (1, math.prod(groups.parameter_shape), groups.size),
         _scaling(plan),
         elements,

@@ -229,8 +229,15 @@ class Native:
         exponent: np.ndarray,
         fraction: np.ndarray,
     ) -> None:
-        pointers = map(_pointer, (codes, sign, exponent, fraction))
-        lib.ff_decompose(self._isa, _c_format(fmt), *pointers, codes.size)
+        lib.ff_decompose(
+            self._isa,
+            _c_format(fmt),
+            from_buffer(codes),
+            from_buffer(sign),
+            from_buffer(exponent),
+            from_buffer(fraction),
+            codes.size,
+        )
 
     def compose(
         self,
@@ -545,8 +552,8 @@ def _c_scaling(how: Scaling) -> Any:
 
 
 def _doubles(array: Float64) -> Any:
-    return ffi.from_buffer("double[]", array)
+    return from_buffer("double[]", array)
 
 
 def _bytes(array: np.ndarray) -> Any:
-    return ffi.from_buffer("uint8_t[]", array)
+    return from_buffer("uint8_t[]", array)
