@@ -9,7 +9,7 @@ import numpy as np
 
 from . import interop
 from .backends import Backend, Float64
-from .elements import Codebook, Elements, Integers, intervals, limits, table
+from .elements import UINT8, Codebook, Elements, Integers, intervals, limits, table
 from .formats import Format
 from .groups import Groups
 from .packing import pack_into, unpack_into
@@ -23,7 +23,9 @@ __all__ = [
     "decode_piece",
     "encode_piece",
     "is_compared",
+    "packed_shape",
     "quotients",
+    "stored_codes",
 ]
 
 #: Formats of no more bits become codes by comparing, faster than by rounding.
@@ -33,7 +35,7 @@ LEAST_COMPARED_SCALE = 2.0**-900
 
 
 def code_dtype(elements: Elements) -> np.dtype:
-    return np.dtype(np.uint8) if isinstance(elements, Format) else elements.code_dtype
+    return UINT8 if isinstance(elements, Format) else elements.code_dtype
 
 
 def _bytes_of(stored: np.ndarray, index: Any, bits: int, rows: tuple[int, ...]) -> np.ndarray:
@@ -55,8 +57,21 @@ def _unpacked(stored: np.ndarray, elements: Elements, n: int) -> np.ndarray:
     return codes
 
 
-def _packed_shape(rows: tuple[int, ...], bits: int) -> tuple[int, ...]:
+def packed_shape(rows: tuple[int, ...], bits: int) -> tuple[int, ...]:
     return (*rows[:-1], -(-rows[-1] * bits // 8))
+
+
+def stored_codes(elements: Elements, groups: Groups, values: np.ndarray, out: Any) -> np.ndarray:
+    """Return an array for the codes of `values`, packed if they are; `out`, if it is given."""
+    if elements.bits == 8:
+        return interop.checked_out(out, code_dtype(elements), values)
+    shape = packed_shape(groups.rows_in_order, elements.bits)
+    if out is None:
+        return np.empty(shape, np.uint8)
+    stored = interop.checked_out(out, UINT8, np.broadcast_to(np.uint8(0), shape))
+    if np.may_share_memory(stored, values):
+        raise ValueError("out= overlaps the input")
+    return stored
 
 
 class CodeWriter:
@@ -70,30 +85,15 @@ class CodeWriter:
         self.rows = groups.rows_in_order
         #: An array of all codes, where sections cannot be stored as they come.
         self.all: np.ndarray | None = None
+        self.stored = stored_codes(elements, groups, values, out)
         if self.is_packed:
-            self.stored = self._packed_array(out, values)
             in_rows = not blocked or groups.axis in (None, values.ndim - 1)
             self.all = None if in_rows else np.empty(values.shape, self.dtype)
         else:
-            self.stored = interop.checked_out(out, self.dtype, values)
             in_rows = not flat or self.stored.flags.c_contiguous
             self.all = self.stored if in_rows else np.empty(values.shape, self.dtype)
         self._shape = values.shape
         self._scratch = np.empty(0, self.dtype)
-
-    def _packed_array(self, out: Any, values: np.ndarray) -> np.ndarray:
-        shape = _packed_shape(self.rows, self.elements.bits)
-        if out is None:
-            return np.empty(shape, np.uint8)
-        stored = interop.checked_out(out, np.dtype(np.uint8), np.broadcast_to(np.uint8(0), shape))
-        if np.may_share_memory(stored, values):
-            raise ValueError("out= overlaps the input")
-        return stored
-
-    @property
-    def in_whole_bytes(self) -> bool:
-        """Whether packed rows end with a byte, and all lie one after another in memory."""
-        return self.rows[-1] * self.elements.bits % 8 == 0 and interop.is_plain(self.stored)
 
     def whole(self) -> np.ndarray:
         """Return an array for all codes, in the values' shape."""
@@ -139,7 +139,7 @@ class DiscardedCodes(CodeWriter):
         self.is_packed = True  # parts are small, as those that are packed
         self.all = None
         self.rows, self._shape = groups.rows_in_order, values.shape
-        packed = _packed_shape(self.rows, elements.bits)
+        packed = packed_shape(self.rows, elements.bits)
         #: Of the shape that codes would be stored in, and of no size.
         self.stored = np.broadcast_to(np.uint8(0), values.shape if elements.bits == 8 else packed)
         self._scratch = np.empty(0, self.dtype)

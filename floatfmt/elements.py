@@ -31,6 +31,9 @@ __all__ = [
 ]
 
 
+INT8, UINT8 = np.dtype(np.int8), np.dtype(np.uint8)
+
+
 class Integers(NamedTuple):
     """The integers of `bits` bits, of which qmin to qmax are codes.
 
@@ -57,7 +60,7 @@ class Integers(NamedTuple):
     @property
     def code_dtype(self) -> np.dtype:
         """The dtype of unpacked codes."""
-        return np.dtype(np.int8 if self.signed else np.uint8)
+        return INT8 if self.signed else UINT8
 
     @property
     def largest(self) -> float:
@@ -129,7 +132,7 @@ class Codebook:
     @property
     def code_dtype(self) -> np.dtype:
         """The dtype of unpacked codes."""
-        return np.dtype(np.uint8)
+        return UINT8
 
     @property
     def largest(self) -> float:

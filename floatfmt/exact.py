@@ -279,14 +279,13 @@ def place(x: Fraction, fmt: Format) -> Fraction:
 
 def round_to_integer(x: Fraction, sign: int, mode: Rounding, random: int | None) -> int:
     """Round the magnitude x of a value of the given sign to an integer."""
-    floor = x.numerator // x.denominator
-    rest = x - floor
+    floor, rest = divmod(x.numerator, x.denominator)
     if rest == 0:
         return floor
-    half = Fraction(1, 2)
+    past_half = 2 * rest - x.denominator
     up = {
-        Rounding.NEAREST_EVEN: rest > half or (rest == half and floor % 2 == 1),
-        Rounding.NEAREST_AWAY: rest >= half,
+        Rounding.NEAREST_EVEN: past_half > 0 or (past_half == 0 and floor % 2 == 1),
+        Rounding.NEAREST_AWAY: past_half >= 0,
         Rounding.TOWARD_ZERO: False,
         Rounding.TOWARD_POSITIVE: sign == 0,
         Rounding.TOWARD_NEGATIVE: sign == 1,
@@ -296,7 +295,7 @@ def round_to_integer(x: Fraction, sign: int, mode: Rounding, random: int | None)
         return floor + up[mode]
     if random is None:
         raise ValueError("stochastic rounding needs 32 random bits")
-    return floor + ((rest.numerator << 32) // rest.denominator + random >> 32)
+    return floor + ((rest << 32) // x.denominator + random >> 32)
 
 
 _PHILOX_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)

@@ -185,6 +185,7 @@ def _split(codes: np.ndarray, fmt: Format) -> tuple[np.ndarray, np.ndarray, np.n
     )
 
 
+@functools.lru_cache(maxsize=128)
 def field_dtypes(fmt: Format) -> tuple[np.dtype, np.dtype, np.dtype]:
     """Return the dtypes of sign, exponent and fraction: the narrowest that hold the fields."""
     return (
@@ -242,10 +243,15 @@ def decompose(
     >>> fields.ulp.tolist()
     [0.0078125, 0.03125, 0.001953125]
     """
-    fmt = _format_of(x) if format is None else _as_format(format)
-    array = interop.to_numpy(x)
-    is_code = array.dtype.kind in "u" or interop.holds_values_of(array.dtype, fmt)
-    source = interop.codes_array(x, fmt) if is_code else interop.values_array(x)
+    is_code = True
+    if format is None:
+        values = interop.float_array(x)
+        fmt = _as_format(values.dtype)
+        source = interop.patterns(values, fmt)
+    else:
+        fmt, array = _as_format(format), interop.to_numpy(x)
+        is_code = array.dtype.kind in "u" or interop.holds_values_of(array.dtype, fmt)
+        source = interop.codes_array(x, fmt) if is_code else interop.values_array(x)
     dtypes = field_dtypes(fmt)
     outs = (None,) * 3 if out is None else tuple(out)
     if len(outs) != 3:
@@ -266,10 +272,10 @@ def decompose(
         outputs, names = (*arrays, *more.values()), tuple(more)
         if not run(_decompose_piece, (source,), outputs, how, names, whole=False):
             report_nan(source, how)
-    sign, exponent, fraction = (
+    sign, exponent, fraction = [
         interop.like(array, x) if given is None else given
         for array, given in zip(arrays, outs, strict=True)
-    )
+    ]
     found = {name: interop.like(array, x) for name, array in more.items()}
     exact = found.pop("exact", None)
     return Fields(sign, exponent, fraction, fmt, exact, Details(**found) if details else None)
@@ -307,10 +313,6 @@ def _no_draw(how: Rules) -> Rules:
     if how.rounding is Rounding.STOCHASTIC:
         raise ValueError("rounding='stochastic' is for encode and round_to: it takes a seed")
     return how
-
-
-def _format_of(x: Any) -> Format:
-    return _as_format(interop.float_array(x).dtype)
 
 
 def compose(

@@ -9,6 +9,7 @@ is a property, so it cannot disagree with it.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterable
@@ -375,6 +376,7 @@ class Format:
         )
 
 
+@functools.lru_cache(maxsize=128)
 def narrowest_unsigned(bits: int) -> np.dtype:
     """Return the narrowest of uint8, uint16, uint32 and uint64 that holds `bits` bits."""
     return np.dtype(f"u{next(size for size in (1, 2, 4, 8) if bits <= 8 * size)}")
@@ -538,6 +540,8 @@ def format(which: FormatLike) -> Format:
     """
     if isinstance(which, Format):
         return which
+    if isinstance(which, np.dtype) and which in _BY_DTYPE:
+        return _BY_DTYPE[which]
     if which is None:  # NumPy takes None for float64
         raise TypeError("a format is a name, a dtype or a floatfmt.Format, got None")
     # str(torch.bfloat16) is "torch.bfloat16": its spelling is enough, torch need not be imported.

@@ -27,6 +27,7 @@ __all__ = [
     "is_torch",
     "kept_axes",
     "like",
+    "patterns",
     "preformatted",
     "same",
     "slabs",
@@ -92,6 +93,8 @@ def torch_has(dtype: str) -> bool:
 
 def to_numpy(x: Any) -> np.ndarray:
     """Return x as a NumPy array that shares its memory where it has any."""
+    if type(x) is np.ndarray:
+        return x
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError("a masked array would lose its mask; pass x.filled(value) or x.data")
     if is_torch(x):
@@ -193,6 +196,8 @@ def float_array(x: Any, decodes: bool = False) -> np.ndarray:
     ValueError
         A torch tensor that is not in CPU memory.
     """
+    if type(x) is np.ndarray and x.dtype in FLOAT_DTYPES:
+        return x
     array = to_numpy(x)
     if decodes and array.dtype in DECODED_DTYPES and "int" not in str(array.dtype):
         return array.astype(BFLOAT16 if "e8m0" in str(array.dtype) else np.float16)
@@ -220,7 +225,7 @@ def codes_array(x: Any, fmt: Format) -> np.ndarray:
     """
     array = to_numpy(x)
     if holds_values_of(array.dtype, fmt):
-        codes = array.view(fmt.code_dtype.newbyteorder(array.dtype.byteorder))
+        codes = patterns(array, fmt)
         # ml_dtypes leaves the other bits of a narrow integer's byte open.
         return codes & np.uint8(2**fmt.bits - 1) if fmt.is_integer and fmt.bits < 8 else codes
     if array.size == 0 and not hasattr(x, "dtype"):
@@ -233,6 +238,11 @@ def codes_array(x: Any, fmt: Format) -> np.ndarray:
     if fmt.bits < 8 * fmt.code_dtype.itemsize:
         _check_codes(array, fmt)
     return array
+
+
+def patterns(array: np.ndarray, fmt: Format) -> np.ndarray:
+    """Return the codes of a format that values of its dtype are, in their memory."""
+    return array.view(fmt.code_dtype.newbyteorder(array.dtype.byteorder))
 
 
 def _narrowed_codes(array: np.ndarray, fmt: Format) -> np.ndarray:

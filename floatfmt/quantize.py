@@ -7,6 +7,7 @@ each, `groups.py` what shares a scale; here is what a caller may ask for.
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Sequence
@@ -15,15 +16,15 @@ from typing import Any
 import numpy as np
 
 from . import interop
-from .backends import current_backend
+from .backends import current_backend, runs_reference
 from .by_convention import quantize_as
 from .conventions import ConventionLike
-from .elements import Elements, Integers
+from .elements import Codebook, Elements, Integers
 from .formats import Format, FormatLike, format
 from .groups import AxisGroups, BlockGroups, Groups
 from .quantized import Quantized
-from .quantizing import Ends, Parameters, Plan, run
-from .rounding import Rounding, fresh_seed, rounding_mode, word64
+from .quantizing import Ends, OnePass, Parameters, Plan, one_pass, run
+from .rounding import Rounding, rounding_mode, word64
 from .schemes import POWER_RULES, SCHEMES, Scheme, find
 
 __all__ = ["absmax", "quantize", "settle", "zeropoint"]
@@ -195,28 +196,23 @@ def quantize(
             block=block,
         )
     values = interop.float_array(x, decodes=True)
-    plan, groups = settle(
-        values.shape,
-        format(values.dtype),
-        scheme,
-        bits=bits,
-        signed=signed,
-        scale=scale,
-        axis=axis,
-        block=block,
-        block_axis=block_axis,
-        rounding=rounding,
-        seed=seed,
-        clip=clip,
-        scale_dtype=scale_dtype,
-        scale_rule=scale_rule,
-        include_zero=include_zero,
-        double_quantization=double_quantization,
-        nonfinite=nonfinite,
-    )
+    options = (
+        scheme, scale is not None, axis, block, block_axis, bits, signed, scale_dtype, scale_rule,
+        include_zero, double_quantization, clip, rounding, seed, nonfinite,
+    )  # fmt: skip
+    try:
+        settled = _kept(values.shape, values.dtype, *options)
+    except TypeError:  # to be told without this one
+        settled = None
+    plan, groups, once = settled or _settled(values.shape, values.dtype, *options)
     if scale is None and zero_point is not None:
         raise TypeError("a zero_point goes with a scale; a scheme finds its own")
-    with current_backend().float_environment():
+    backend = current_backend()
+    if once is not None and min is None and max is None and not runs_reference(backend):
+        done = once.run(x, values, backend, out)
+        if done is not None:
+            return done
+    with backend.float_environment():
         given = None if scale is None else _given(scale, zero_point, groups, plan)
         ends = _calibrated(min, max, groups, plan, given is not None)
         return run(x, values, plan, groups, ends=ends, given=given, out=out)
@@ -293,7 +289,7 @@ def settle(
     source: Format,
     scheme: str | Elements | None,
     *,
-    scale: Any = None,
+    has_scale: bool = False,
     axis: int | Sequence[int] | None = None,
     block: int | None = None,
     block_axis: int | None = -1,
@@ -306,8 +302,35 @@ def settle(
     TypeError, ValueError
         As `quantize`.
     """
-    plan = _plan(source, scheme, scale, **options)
+    plan = _plan(source, scheme, has_scale, **options)
     return plan, _groups(shape, plan.scheme, axis, block, block_axis)
+
+
+#: Options of these types cannot change, and their hash and type tell all there is to them.
+_PLAIN = frozenset((type(None), bool, int, float, str, Codebook, Format, Rounding))
+
+
+def _settled(
+    shape: tuple[int, ...], dtype: np.dtype, scheme: Any, has_scale: bool, *options: Any
+) -> tuple[Plan, Groups, OnePass | None]:
+    """Return what `settle` does, and how one kernel call does it all where it can."""
+    names = (
+        *("axis", "block", "block_axis", "bits", "signed", "scale_dtype", "scale_rule"),
+        *("include_zero", "double_quantization", "clip", "rounding", "seed", "nonfinite"),
+    )
+    named = dict(zip(names, options, strict=True))
+    plan, groups = settle(shape, format(dtype), scheme, has_scale=has_scale, **named)
+    return plan, groups, None if has_scale else one_pass(plan, groups)
+
+
+@functools.lru_cache(maxsize=256, typed=True)
+def _kept(
+    shape: tuple[int, ...], dtype: np.dtype, *options: Any
+) -> tuple[Plan, Groups, OnePass | None]:
+    """Return what `_settled` does, and keep it; TypeError if the options might change."""
+    if not _PLAIN.issuperset(map(type, options)):
+        raise TypeError(f"options are not kept: {options}")
+    return _settled(shape, dtype, *options)
 
 
 def _refuse_with_convention(convention: ConventionLike, **options: Any) -> None:
@@ -321,7 +344,7 @@ def _refuse_with_convention(convention: ConventionLike, **options: Any) -> None:
 def _plan(
     source: Format,
     which: str | Elements | None,
-    scale: Any,
+    has_scale: bool,
     *,
     bits: int | None = None,
     signed: bool | None = None,
@@ -334,10 +357,10 @@ def _plan(
     seed: int | None = None,
     nonfinite: str = "error",
 ) -> Plan:
-    if which is None and scale is None:
+    if which is None and not has_scale:
         raise TypeError(f"give a scheme ({', '.join(map(repr, SCHEMES))}) or a scale")
     scheme = Scheme("given", "a scale from elsewhere") if which is None else find(which)
-    if scale is not None and which is not None and scheme.elements is None:
+    if has_scale and which is not None and scheme.elements is None:
         raise TypeError(f"give a scheme ({scheme.name!r}) or a scale, not both: it finds its own")
     elements = scheme.elements or _integers(scheme, bits, signed)
     if scheme.elements is not None and not (bits is None and signed is None):
@@ -357,9 +380,9 @@ def _plan(
     stochastic = mode is Rounding.STOCHASTIC
     if seed is not None and not stochastic:
         raise TypeError(f"a seed is for stochastic rounding, not {mode}")
-    drawn = (fresh_seed() if seed is None else word64(seed)) if stochastic else 0
-    rule = _power_rule(scheme, scale_rule, scale)
-    if double_quantization and scale is not None:
+    given_seed = None if seed is None else word64(seed)
+    rule = _power_rule(scheme, scale_rule, has_scale)
+    if double_quantization and has_scale:
         raise TypeError("double_quantization= quantises scales that are found, not a given one")
     if double_quantization and scale_dtype is not None:
         raise TypeError(
@@ -377,9 +400,9 @@ def _plan(
         power_rule=rule,
         include_zero=bool(include_zero),
         double=bool(double_quantization),
-        clip=_clip(clip, scale),
+        clip=_clip(clip, has_scale),
         rounding=mode,
-        seed=drawn,
+        seed=given_seed,
         nonfinite=nonfinite,
         source=source,
     )
@@ -404,12 +427,12 @@ def _integers(scheme: Scheme, bits: int | None, signed: bool | None) -> Integers
     return Integers(n, is_signed, low, low + 2**n - 1)
 
 
-def _power_rule(scheme: Scheme, rule: str | None, scale: Any) -> str | None:
+def _power_rule(scheme: Scheme, rule: str | None, has_scale: bool) -> str | None:
     if rule is None:
         return scheme.power_rule
     if rule not in POWER_RULES:
         raise ValueError(f"scale_rule must be one of {', '.join(POWER_RULES)}, got {rule!r}")
-    if scale is not None:
+    if has_scale:
         raise TypeError("scale_rule= finds a scale; it does not go with a given one")
     if scheme.spread == "range" or scheme.two_level:
         raise TypeError(f"scale_rule= is for scales that follow from absmax, not {scheme.name}'s")
@@ -430,10 +453,10 @@ def _scale_format(
     return fmt
 
 
-def _clip(clip: str | float | None, scale: Any) -> str | float | None:
+def _clip(clip: str | float | None, has_scale: bool) -> str | float | None:
     if clip is None:
         return None
-    if scale is not None:
+    if has_scale:
         raise TypeError("clip= finds a scale; it does not go with a given one")
     if isinstance(clip, str) and clip == "mse":
         return "mse"
@@ -497,7 +520,7 @@ def _given_scale(scale: Any, scale_format: Format) -> np.ndarray:
     if given.dtype.kind not in "fViu":
         raise TypeError(f"scale must be a number or an array of numbers, got {scale!r}")
     wide = np.asarray(given, np.float64)
-    least, most = float(scale_format.min_positive), float(scale_format.max_finite)
+    least, most = _range_of(scale_format)
 
     def wrong(scales: np.ndarray) -> np.ndarray:
         return ~((scales >= least) & (scales <= most))
@@ -509,6 +532,11 @@ def _given_scale(scale: Any, scale_format: Format) -> np.ndarray:
             f" {least:.3g} to {most:.3g}"
         )
     return wide
+
+
+@functools.lru_cache(maxsize=64)
+def _range_of(scale_format: Format) -> tuple[float, float]:
+    return float(scale_format.min_positive), float(scale_format.max_finite)
 
 
 def _given_zero_point(zero_point: Any) -> np.ndarray:
@@ -529,7 +557,7 @@ def _for_groups(given: np.ndarray, groups: Groups, name: str) -> np.ndarray:
         shapes.append(groups.parameter_shape)  # without the axes of length 1
     if given.size == 1:
         one = given.reshape(())
-        return np.ascontiguousarray(np.broadcast_to(one, groups.parameter_shape))
+        return np.full(groups.parameter_shape, one)
     if given.shape == groups.scale_shape:
         return np.ascontiguousarray(groups.from_scales(given))
     if given.shape in shapes:

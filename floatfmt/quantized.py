@@ -20,7 +20,7 @@ from .rounding import rules
 __all__ = ["Quantized", "groups_of", "wide"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Quantized:
     """Codes with all that is needed to read them: ``x ≈ value(code) * scale``.
 
@@ -99,6 +99,16 @@ class Quantized:
     convention: str = "floatfmt"
 
     __hash__ = None  # type: ignore[assignment]
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> Quantized:
+        """Return a result of all these fields.
+
+        A frozen dataclass sets them one by one, which takes as long as a small array does.
+        """
+        made = object.__new__(cls)
+        object.__setattr__(made, "__dict__", fields)
+        return made
 
     def __eq__(self, other: object) -> bool:
         return interop.same(self, other)
@@ -222,7 +232,11 @@ class Quantized:
 def wide(part: Any) -> np.ndarray:
     """Return scales or zero points as float64, whatever the process does to subnormals."""
     with current_backend().float_environment():
-        return interop.to_numpy(part).astype(np.float64)
+        return _wide(part)
+
+
+def _wide(part: Any) -> np.ndarray:
+    return interop.to_numpy(part).astype(np.float64)
 
 
 def groups_of(q: Quantized) -> Groups:
@@ -258,10 +272,10 @@ def _decode_all(q: Quantized, values: np.ndarray, backend: Backend) -> None:
     if flat and not values.flags.c_contiguous:
         target = np.empty(values.shape, values.dtype)
     with backend.float_environment():
-        scale = groups.from_scales(wide(q.scale))
+        scale = groups.from_scales(_wide(q.scale))
         if q.tensor_scale is not None:
-            scale = scale * float(wide(q.tensor_scale))
-        zeros = None if q.zero_point is None else groups.from_scales(wide(q.zero_point))
+            scale = scale * float(_wide(q.tensor_scale))
+        zeros = None if q.zero_point is None else groups.from_scales(_wide(q.zero_point))
         if not _decode_plain(q, groups, stored, target, scale, zeros, backend):
             _decode_sections(q, groups, stored, target, scale, zeros, backend)
         if target is not values:

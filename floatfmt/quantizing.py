@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, NoReturn, TypeAlias
 import numpy as np
 
 from . import interop
-from .backends import Backend, Float64, current_backend, runs_reference
+from .backends import Backend, Float64, Stream, current_backend, runs_reference
 from .backends.reference import philox
 from .codes import (
     CodeWriter,
@@ -25,9 +25,12 @@ from .codes import (
     decode_piece,
     encode_piece,
     is_compared,
+    packed_shape,
     quotients,
+    stored_codes,
 )
 from .elements import (
+    UINT8,
     Codebook,
     Elements,
     Integers,
@@ -40,10 +43,20 @@ from .elements import (
 from .formats import Format, format
 from .groups import EVERYTHING, AxisGroups, BlockGroups, Groups, Index, Piece, Section
 from .quantized import Quantized
-from .rounding import Rounding, rules
+from .rounding import Rounding, fresh_seed, rules
 from .schemes import Scheme, find
 
-__all__ = ["Ends", "Parameters", "Plan", "Visit", "approximate", "double_scale", "run"]
+__all__ = [
+    "Ends",
+    "OnePass",
+    "Parameters",
+    "Plan",
+    "Visit",
+    "approximate",
+    "double_scale",
+    "one_pass",
+    "run",
+]
 
 #: Values of a block of scales that are themselves quantised, as QLoRA does.
 DOUBLE_BLOCK = 256
@@ -69,7 +82,7 @@ class Plan(NamedTuple):
     double: bool
     clip: str | float | None
     rounding: Rounding
-    seed: int
+    seed: int | None
     nonfinite: str
     source: Format
 
@@ -111,6 +124,103 @@ def run(
     job.run(given)
     stored = interop.like(codes.stored, x) if out is None else out
     return _result(job, stored, lambda array: interop.like(array, x))
+
+
+class OnePass(NamedTuple):
+    """What one kernel call for a whole array needs, and all of the result but its arrays."""
+
+    plan: Plan
+    groups: Groups
+    packs: bool
+    is_integer: bool
+    code_shape: tuple[int, ...]
+    code_dtype: np.dtype
+    shape: tuple[int, int, int]
+    scaling: Scaling
+    elements: int | Intervals
+    scale_dtype: np.dtype
+    scale_shape: tuple[int, ...]
+    fields: dict[str, Any]
+
+    def run(self, x: Any, values: np.ndarray, backend: Backend, out: Any) -> Quantized | None:
+        """Quantise `values`, which are x's, as `run` does; None if they do not lie plain."""
+        in_order = self.groups.view(values) if self.packs else values
+        if not interop.is_plain(in_order):
+            return None
+        if out is None:
+            codes = np.empty(self.code_shape, self.code_dtype)
+        else:
+            codes = stored_codes(self.plan.elements, self.groups, values, out)
+            if not interop.is_plain(codes):
+                return None
+        found, clamped = backend.quantize_absmax(
+            in_order.reshape(self.shape), self.scaling, self.elements, self.packs, codes
+        )
+        if clamped < 0:
+            _report_not_finite(values)
+        scale = backend.cast(found, self.scale_dtype).reshape(self.scale_shape)
+        zeros = np.zeros(self.scale_shape, np.int64) if self.is_integer else None
+        return Quantized.of(
+            {
+                **self.fields,
+                "packed": interop.like(codes, x) if out is None else out,
+                "scale": interop.like(scale, x),
+                "zero_point": None if zeros is None else interop.like(zeros, x),
+                "saturated": clamped,
+            }
+        )
+
+
+def one_pass(plan: Plan, groups: Groups) -> OnePass | None:
+    """Return how a C kernel finds scales and writes codes in one call; None if it takes more."""
+    elements = _fused_elements(plan)
+    bits, row = plan.elements.bits, groups.rows_in_order[-1]
+    in_bytes = bits == 8 or (bits == 4 and groups.size % 2 == 0 and row % 2 == 0)
+    in_order = plan.rounding is Rounding.NEAREST_EVEN and not plan.double
+    if elements is None or not (in_bytes and in_order and groups.in_rows and groups.are_whole):
+        return None
+    return OnePass(
+        plan,
+        groups,
+        bits < 8,
+        isinstance(plan.elements, Integers),
+        groups.shape if bits == 8 else packed_shape(groups.rows_in_order, bits),
+        plan.code_dtype if bits == 8 else UINT8,
+        (1, math.prod(groups.parameter_shape), groups.size),
+        _scaling(plan),
+        elements,
+        np.dtype(plan.scale_format.dtype),
+        groups.scale_shape,
+        _fields(plan, groups),
+    )
+
+
+def _fused_elements(plan: Plan) -> int | Intervals | None:
+    """Return what one pass turns values into: the largest integer, or intervals; or None.
+
+    A pass finds scales and codes, so every piece has to hold whole groups.
+    """
+    is_usual = plan.clip is None and plan.nonfinite == "error"
+    if not is_usual or plan.scheme.spread != "amax" or plan.scheme.two_level:
+        return None
+    if isinstance(plan.elements, Integers):
+        return plan.elements.qmax
+    fits = is_compared(plan.elements) and plan.source.name != "fp64"
+    return intervals(plan.elements) if fits else None
+
+
+def _scaling(plan: Plan, tensor_scale: float | None = None) -> Scaling:
+    """Return how scales follow from largest magnitudes."""
+    largest = plan.largest * (1.0 if tensor_scale is None else tensor_scale)
+    return Scaling(plan.scale_format, largest, plan.power_rule, _fraction_bits(plan.elements))
+
+
+def _report_not_finite(values: np.ndarray) -> NoReturn:
+    position, value = interop.first_where(values, lambda piece: ~np.isfinite(piece))
+    raise ValueError(
+        f"{position} is {value}; codes need finite values (nonfinite='saturate' or 'ignore'"
+        " accepts others)"
+    )
 
 
 def approximate(values: np.ndarray, plan: Plan, groups: Groups, visit: Visit) -> Quantized:
@@ -174,9 +284,6 @@ class _Job:
 
     def _by_sections(self, finds: bool) -> None:
         fused = self._fused_elements() if finds else None
-        if fused is not None and self._lies_plain():
-            self._find_and_encode_all(fused)
-            return
         for section in self.groups.sections():
             # Of everything, codes that are not kept as they are go through slab by slab.
             if fused is not None and not (self.codes.is_packed and section == EVERYTHING):
@@ -208,45 +315,12 @@ class _Job:
         self.visit(values, back)
 
     def _fused_elements(self) -> int | Intervals | None:
-        """Return what one pass turns values into: the largest integer, or intervals; or None.
-
-        A pass finds scales and codes, so every piece has to hold whole groups.
-        """
-        plan, groups = self.plan, self.groups
-        options = (plan.clip, *self.ends)
-        is_usual = all(option is None for option in options) and plan.nonfinite == "error"
-        if not is_usual or plan.scheme.spread != "amax" or plan.scheme.two_level:
+        if any(end is not None for end in self.ends):
             return None
-        rows = groups.in_rows and interop.is_plain(self.values)
-        if isinstance(groups, AxisGroups) and (runs_reference(self.backend) or not rows):
+        rows = self.groups.in_rows and interop.is_plain(self.values)
+        if isinstance(self.groups, AxisGroups) and (runs_reference(self.backend) or not rows):
             return None
-        if isinstance(plan.elements, Integers):
-            return plan.elements.qmax
-        fits = is_compared(plan.elements) and plan.source.name != "fp64"
-        return intervals(plan.elements) if fits else None
-
-    def _lies_plain(self) -> bool:
-        """Return whether a kernel can have all values and all codes as they lie in memory."""
-        codes, groups = self.codes, self.groups
-        if runs_reference(self.backend) or self.visit is not None or not groups.are_whole:
-            return False
-        if not interop.is_plain(self.view):
-            return False
-        if codes.is_packed:
-            in_pairs = codes.elements.bits == 4 and groups.size % 2 == 0
-            return in_pairs and codes.all is None and codes.in_whole_bytes
-        return codes.all is not None and interop.is_plain(groups.view(codes.all))
-
-    def _find_and_encode_all(self, elements: int | Intervals) -> None:
-        shape = (1, self.scale.size, self.groups.size)
-        codes = self.codes.stored if self.codes.is_packed else self.codes.all
-        assert codes is not None
-        scale, clamped = self.backend.quantize_absmax(
-            self.view.reshape(shape), self._scaling(), elements, self.codes.is_packed, codes
-        )
-        if clamped < 0:
-            self._report_not_finite()
-        self.scale, self.saturated = scale.reshape(self.scale.shape), clamped
+        return _fused_elements(self.plan)
 
     def _find_and_encode(self, section: Section, elements: int | Intervals) -> None:
         values, scale = self.view[section.values], self.scale[section.parameters]
@@ -254,20 +328,13 @@ class _Job:
         for piece in self.groups.pieces((values, codes), writes=1):
             x, target = piece.arrays
             found, clamped = self.backend.quantize_absmax(
-                x, self._scaling(), elements, False, target
+                x, _scaling(self.plan, self.tensor_scale), elements, False, target
             )
             if clamped < 0:
-                self._report_not_finite()
+                _report_not_finite(self.values)
             piece.put(scale, found)
             self.saturated += clamped
         self._done(section, codes)
-
-    def _scaling(self) -> Scaling:
-        """Return how scales follow from largest magnitudes."""
-        plan = self.plan
-        largest = plan.largest * (1.0 if self.tensor_scale is None else self.tensor_scale)
-        bits = _fraction_bits(plan.elements)
-        return Scaling(plan.scale_format, largest, plan.power_rule, bits)
 
     def _encode(self, values: np.ndarray, codes: np.ndarray, at: Index) -> None:
         """Write the codes of a section, whose parameters are `at` theirs."""
@@ -278,7 +345,7 @@ class _Job:
             x, target = piece.arrays
             clamped = encode_piece(elements, backend, x, target, scale, zeros)
             if clamped < 0:
-                self._report_not_finite()
+                _report_not_finite(self.values)
             self.saturated += clamped
 
     def _parameters(self, piece: Piece, scale: Float64, zero_point: Float64 | None) -> Parameters:
@@ -287,13 +354,6 @@ class _Job:
         if self.tensor_scale is not None:
             scales = scales * self.tensor_scale
         return scales, None if zero_point is None else piece.of(zero_point)
-
-    def _report_not_finite(self) -> NoReturn:
-        position, value = interop.first_where(self.values, lambda piece: ~np.isfinite(piece))
-        raise ValueError(
-            f"{position} is {value}; codes need finite values (nonfinite='saturate' or 'ignore'"
-            " accepts others)"
-        )
 
     def _finite(self, values: np.ndarray, policy: str) -> tuple[np.ndarray, int]:
         """Return values without Inf and NaN, and how many those were; under "error" untouched.
@@ -381,7 +441,7 @@ class _Job:
             if plan.include_zero:  # a coarse scale may push it out
                 zeros = np.clip(zeros, elements.qmin, elements.qmax)
             return scale.reshape(shape), zeros.reshape(shape)
-        scale = scales_of(backend, high, self._scaling())
+        scale = scales_of(backend, high, _scaling(self.plan, self.tensor_scale))
         return scale.reshape(shape), np.zeros(shape) if self.is_integer else None
 
     def _quantize_scales(self) -> None:
@@ -429,7 +489,7 @@ class _Job:
             found = self.backend.amax(piece.arrays[0]).reshape(part.shape)
             amax[piece.parameters] = np.maximum(part, found)
         if not np.isfinite(amax).all():
-            self._report_not_finite()
+            _report_not_finite(self.values)
         return amax
 
     def _minmax(self, values: np.ndarray) -> tuple[Float64, Float64]:
@@ -443,7 +503,7 @@ class _Job:
         if values.size == 0:
             return np.zeros_like(low), np.zeros_like(low)
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
-            self._report_not_finite()
+            _report_not_finite(self.values)
         return low, high
 
     def _shape_of_groups(self, values: np.ndarray) -> tuple[int, ...]:
@@ -504,16 +564,20 @@ class _Job:
     def _by_elements(self) -> None:
         """Write the codes slab by slab in C order, as stochastic rounding counts."""
         start, target = 0, self.codes.whole()
+        seed = self.plan.seed
+        if seed is None:
+            seed = fresh_seed() if self.plan.rounding is Rounding.STOCHASTIC else 0
         for index in interop.slabs(self.values.shape):
             values, lost = self._finite(self.values[index], self.plan.nonfinite)
             if not np.isfinite(values).all():
-                self._report_not_finite()
+                _report_not_finite(self.values)
             scale = self.groups.spread(self.scale, index)
             if self.tensor_scale is not None:
                 scale = scale * self.tensor_scale
             quotient = np.ascontiguousarray(quotients(values, scale))
             zeros = None if self.zero_point is None else self.groups.spread(self.zero_point, index)
-            target[index], clamped = _rounded(self.plan, self.backend, quotient, zeros, start)
+            stream = seed, start
+            target[index], clamped = _rounded(self.plan, self.backend, quotient, zeros, stream)
             if lost:
                 self._saturate(self.values[index], target[index])
             self.saturated += clamped
@@ -570,11 +634,10 @@ _WHOLE = Format("53-bit integers", 0, 52, bias=-51, infinity=False, nan=None, tw
 
 
 def _rounded(
-    plan: Plan, backend: Backend, quotient: Float64, zeros: np.ndarray | None, start: int
+    plan: Plan, backend: Backend, quotient: Float64, zeros: np.ndarray | None, stream: Stream
 ) -> tuple[np.ndarray, int]:
     """Return the codes of quotients in any rounding mode, and how many were clamped."""
     elements, mode = plan.elements, plan.rounding
-    stream = (plan.seed, start)
     flat = quotient.reshape(-1)
     if isinstance(elements, Integers):
         assert zeros is not None
@@ -603,7 +666,7 @@ def _rounded(
     return codes.reshape(quotient.shape), int(outside.sum())
 
 
-def _stochastic(elements: Codebook, quotient: Float64, stream: tuple[int, int]) -> np.ndarray:
+def _stochastic(elements: Codebook, quotient: Float64, stream: Stream) -> np.ndarray:
     """Return codes of the value below or above, as often as the quotient lies near it."""
     values = np.array(sorted(set(elements.values)))
     codes = intervals(elements).codes
@@ -636,23 +699,34 @@ def _result(job: _Job, stored: Any, like: Callable[[np.ndarray], Any]) -> Quanti
     nested, tensor = job.scale_codes, job.tensor_scale
     if nested is not None:
         nested = replace(nested, packed=like(nested.packed), scale=like(nested.scale))
-    return Quantized(
-        packed=stored,
-        scale=like(
-            np.ascontiguousarray(scale.astype(plan.scale_format.dtype)).reshape(scale.shape)
-        ),
-        zero_point=None if zeros is None else like(zeros),
-        scheme=plan.scheme.name,
-        elements=plan.elements,
-        axis=groups.axes,
-        block=groups.block,
-        block_axis=groups.axis,
-        shape=job.values.shape,
-        format=plan.source,
-        saturated=job.saturated,
-        nonfinite=job.nonfinite,
-        tensor_scale=None if tensor is None else like(np.array(tensor, plan.tensor_dtype)),
-        scale_codes=nested,
-        scale_offset=None if nested is None else like(np.array(job.scale_offset)),
-        include_zero=plan.include_zero,
-    )
+    scale = np.ascontiguousarray(scale.astype(plan.scale_format.dtype)).reshape(scale.shape)
+    found = {
+        "packed": stored,
+        "scale": like(scale),
+        "zero_point": None if zeros is None else like(zeros),
+        "saturated": job.saturated,
+        "nonfinite": job.nonfinite,
+        "tensor_scale": None if tensor is None else like(np.array(tensor, plan.tensor_dtype)),
+        "scale_codes": nested,
+        "scale_offset": None if nested is None else like(np.array(job.scale_offset)),
+    }
+    return Quantized.of(_fields(plan, groups) | found)
+
+
+def _fields(plan: Plan, groups: Groups) -> dict[str, Any]:
+    """Return the fields of a result that do not depend on the values, or usually do not."""
+    return {
+        "scheme": plan.scheme.name,
+        "elements": plan.elements,
+        "axis": groups.axes,
+        "block": groups.block,
+        "block_axis": groups.axis,
+        "shape": groups.shape,
+        "format": plan.source,
+        "nonfinite": 0,
+        "tensor_scale": None,
+        "scale_codes": None,
+        "scale_offset": None,
+        "include_zero": plan.include_zero,
+        "convention": "floatfmt",
+    }

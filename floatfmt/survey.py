@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -131,6 +130,8 @@ class Survey:
         return drawn + [f"{what}: {', '.join(names)}" for what, names in happened.items()]
 
     def _repr_html_(self) -> str:
+        import html  # its table of entities takes a millisecond, and most never need it
+
         cell = "border:none;padding:1px 12px 1px 0;background:none;text-align:"
         table = self._table
 

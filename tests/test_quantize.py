@@ -517,3 +517,67 @@ def test_fp8_values_become_fp16_and_no_fp32():
     assert q.format == ff.format("fp16")
     assert q.dequantize().dtype == torch.float16
     assert ff.measure(x, q).error.sqnr_db > 40
+
+
+# --- what options come to is kept for the next call ---------------------------------------------
+
+
+class Width:
+    """An integer that may change, with a hash."""
+
+    def __init__(self, bits: int) -> None:
+        self.bits = bits
+
+    def __index__(self) -> int:
+        return self.bits
+
+
+@pytest.mark.parametrize(
+    ("good", "wrong", "match"),
+    [
+        ({"bits": 8}, {"bits": 8.0}, "bits must be an integer, got 8.0"),
+        ({"axis": 1}, {"axis": True}, "axis must be an integer or a sequence"),
+        ({"axis": (1,)}, {"axis": (1.0,)}, "axis must be an integer or a sequence"),
+        ({"block": 1}, {"block": True}, "block must be an integer, got True"),
+    ],
+)
+def test_an_option_that_equals_a_good_one_is_refused_after_it(good, wrong, match):
+    x = np.ones((2, 4), np.float32)
+    ff.absmax(x, **good)
+    with pytest.raises(TypeError, match=match):
+        ff.absmax(x, **wrong)
+
+
+def test_an_option_that_has_changed_counts_as_it_is():
+    x, width = np.ones(4, np.float32), Width(8)
+    assert ff.absmax(x, bits=width).bits == 8
+    width.bits = 4
+    assert ff.absmax(x, bits=width).bits == 4
+
+
+def test_without_a_seed_every_call_draws_another():
+    x = np.linspace(0, 1, 1000, dtype=np.float32)
+    one, other = (ff.quantize(x, "absmax", rounding="stochastic").codes for _ in range(2))
+    assert (one != other).any()
+
+
+@pytest.mark.parametrize("scheme", ["absmax", "nf4", "mxfp4"])
+def test_two_results_share_no_memory(scheme):
+    x = np.linspace(0, 1, 64, dtype=np.float32)
+    one, other = ff.quantize(x, scheme), ff.quantize(x, scheme)
+    assert one == other
+    for part in ("packed", "scale", "zero_point"):
+        if getattr(one, part) is not None:
+            assert not np.shares_memory(getattr(one, part), getattr(other, part))
+
+
+@pytest.mark.parametrize("options", [{}, {"axis": 0}, {"block": 32, "bits": 4}, {"scheme": "nf4"}])
+def test_values_in_any_order_of_memory_have_the_codes_of_those_in_c_order(options):
+    x = np.random.default_rng(3).normal(size=(64, 64)).astype(np.float32)
+    options = {"scheme": "absmax"} | options
+    expected = ff.quantize(x, **options)
+    for same in (np.asfortranarray(x), x.astype(">f4"), np.repeat(x, 2, axis=1)[:, ::2]):
+        assert ff.quantize(same, **options) == expected
+        out = np.empty_like(expected.packed, order="F")
+        assert ff.quantize(same, **options, out=out).packed is out
+        assert (out == expected.packed).all()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -191,19 +191,33 @@ def _slabs(values: np.ndarray) -> Iterator[slice]:
     return (slice(start, start + SLAB) for start in range(0, values.size, SLAB))
 
 
+class _FloatEnvironment(AbstractContextManager[None]):
+    """A class, because a generator with ``contextmanager`` takes as long as a small array does."""
+
+    def __enter__(self) -> None:
+        self._saved = lib.ff_default_float_environment()
+        self._errors = np.errstate(all="ignore")
+        self._errors.__enter__()
+
+    def __exit__(self, *raised: Any) -> None:
+        self._errors.__exit__(*raised)
+        lib.ff_restore_float_environment(self._saved)
+
+
 class Native:
     """The C kernel at one instruction-set level; see `reference.py` for each function."""
 
     def __init__(self, level: str) -> None:
         self._isa = LEVELS[level]
 
-    @contextmanager
-    def float_environment(self) -> Iterator[None]:
+    def float_environment(self) -> AbstractContextManager[None]:
         """Run NumPy arithmetic with subnormals and to nearest, whatever the process set."""
+        return _FloatEnvironment()
+
+    def cast(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
         saved = lib.ff_default_float_environment()
         try:
-            with np.errstate(all="ignore"):
-                yield
+            return values.astype(dtype)
         finally:
             lib.ff_restore_float_environment(saved)
 
@@ -215,8 +229,15 @@ class Native:
         exponent: np.ndarray,
         fraction: np.ndarray,
     ) -> None:
-        pointers = map(_pointer, (codes, sign, exponent, fraction))
-        lib.ff_decompose(self._isa, _c_format(fmt), *pointers, codes.size)
+        lib.ff_decompose(
+            self._isa,
+            _c_format(fmt),
+            from_buffer(codes),
+            from_buffer(sign),
+            from_buffer(exponent),
+            from_buffer(fraction),
+            codes.size,
+        )
 
     def compose(
         self,
@@ -530,8 +551,8 @@ def _c_scaling(how: Scaling) -> Any:
 
 
 def _doubles(array: Float64) -> Any:
-    return ffi.from_buffer("double[]", array)
+    return from_buffer("double[]", array)
 
 
 def _bytes(array: np.ndarray) -> Any:
-    return ffi.from_buffer("uint8_t[]", array)
+    return from_buffer("uint8_t[]", array)

@@ -24,6 +24,7 @@ from ..rounding import Rounding, Rules, rules
 __all__ = [
     "absmax_scale",
     "amax",
+    "cast",
     "compose",
     "decode",
     "decompose",
@@ -128,6 +129,12 @@ def float_environment() -> Iterator[None]:
         )
     with np.errstate(all="ignore"):
         yield
+
+
+def cast(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return finite values as a dtype that holds them, subnormals too, whatever the process set."""
+    with float_environment():
+        return values.astype(dtype)
 
 
 # --- fields -------------------------------------------------------------------------------------
