@@ -17,6 +17,8 @@ settings.register_profile("exhaustive", settings.get_profile("ci"), max_examples
 settings.register_profile(
     "mutations", settings.get_profile("default"), phases=[Phase.explicit, Phase.generate]
 )
+# For sanitizers, which are slow and look at memory: boundaries come in the first examples.
+settings.register_profile("quick", settings.get_profile("default"), max_examples=20)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 #: What /proc/cpuinfo must list for a level: asked of the kernel, not of our own detection.
