@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import floatfmt as ff
+from floatfmt import interop
 from floatfmt.rounding import rules
 from strategies import ALL_FORMATS, code_arrays, value_arrays
 
@@ -729,3 +730,10 @@ def test_fields_are_compared_by_their_arrays():
     assert ff.decompose(VALUES) != 3
     with pytest.raises(TypeError, match="unhashable"):
         hash(ff.decompose(VALUES))
+
+
+def test_a_tensor_never_writes_to_memory_that_is_not_to_be_written():
+    array = np.ones(3, np.float32)
+    array.flags.writeable = False
+    interop.like(array, torch.zeros(1))[0] = 2
+    assert array[0] == 1

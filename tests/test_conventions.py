@@ -352,10 +352,3 @@ def test_bad_arguments_are_named(make, error, message):
 
 def traced(scheme=None, **arguments):
     return ROWS["torch"].trace(np.float32([1]), scheme, **{"scale": 1.0, **arguments})
-
-
-def test_tensors_that_a_convention_gives_may_be_written_to():
-    """Parts that are broadcast would else be tensors of memory that is not to be written."""
-    q = ff.quantize(torch.ones(2, 3), convention="bitsandbytes")
-    parts = (q.packed, q.scale, q.zero_point)
-    assert all(part is None or part.numpy().flags.writeable for part in parts)
