@@ -382,8 +382,34 @@ def test_any_number_of_bits_equals_the_reference(level, dtype, bits, signed, dat
 )  # fmt: skip
 def test_power_scales_equal_the_reference(level, dtype, rule, fraction_bits, data):
     x = np.abs(data.draw(finite_arrays(dtype)).astype(np.float64))
+    # Where rounding to some number of bits carries into the exponent, and next to it.
+    carries = np.ldexp(2 - 2.0 ** -np.arange(1, 12), data.draw(st.integers(-130, 130)))
+    x = np.concatenate([x, carries, np.nextafter(carries, 0), np.nextafter(carries, np.inf)])
     largest = data.draw(st.sampled_from([448.0, 57344.0, 7.5, 28.0, 6.0, 127 / 64, 1.0, 127.0]))
     assert_equal_bits(level, lambda: current_backend().power_scale(x, rule, largest, fraction_bits))
+
+
+@pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
+@pytest.mark.parametrize(
+    "zero_point", [2**22, 2**22 + 1, 2**24 + 1, -(2**24) - 1, 2**40 + 1, 2**62]
+)
+def test_codes_far_from_their_zero_point_dequantise_as_the_reference_has_it(
+    level, dtype, zero_point
+):
+    """Beyond 2^24 fp32 does not know every integer."""
+    codes = np.arange(256, dtype=np.uint8)
+    for signed in (False, True):
+        for scale in (1.0, 1 / 3, 2.0**-30):
+            which = codes.view(np.int8) if signed else codes
+
+            def run(which=which, scale=scale):
+                out = np.empty((1, 1, 256), dtype)
+                with current_backend().float_environment():
+                    arguments = np.array([scale]), np.array([float(zero_point)]), out
+                    current_backend().dequantize(which.reshape(out.shape), *arguments)
+                return out
+
+            assert_equal_bits(level, run)
 
 
 @given(st.integers(0, 2**20), st.integers(0, 255), st.integers(-200, 200))
