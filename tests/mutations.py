@@ -27,7 +27,10 @@ CONVERSIONS = (
     " or inf_and"
 )
 QUANTISERS = "scheme or given or power or tie or bits or scales or far or long or extremes"
-ELEMENTS = "threshold or intervals or scaled_formats or scales_and_codes or packed or length"
+ELEMENTS = (
+    "entry or tiny or not_finite or threshold or intervals or scaled_formats or scales_and_codes"
+    " or packed or length"
+)
 BACKENDS, HOSTILE = "tests/test_backends.py", "tests/test_hostile_environment.py"
 
 

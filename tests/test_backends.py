@@ -265,7 +265,9 @@ def test_intervals_equal_the_reference(level, dtype, elements, rounding, factor,
 )
 def test_scaled_formats_equal_the_reference(level, dtype, fmt, rounding, power, odd, data):
     x = data.draw(finite_arrays(dtype, min_size=1))
-    x = x[: x.size // 3 * 3].reshape(1, 3, -1) if x.size > 2 else x.reshape(1, 1, -1)
+    outer = data.draw(st.sampled_from([1, 2]))
+    whole = x.size // (3 * outer) * 3 * outer
+    x = x[:whole].reshape(outer, 3, -1) if whole else x.reshape(1, 1, -1)
     scale = np.array([power * odd, power, power * 2])[: x.shape[1]]
     how = rules(fmt, rounding, "saturate", "error" if fmt.nan is None else "quiet")
 
@@ -344,6 +346,40 @@ def test_scales_and_codes_in_one_pass_equal_the_reference(level, dtype, how, ele
 
     assert_equal_bits(level, lambda: run(packs))
     assert_equal_bits(level, lambda: run(False))
+
+
+@pytest.mark.parametrize("exponent", range(-149, -118))
+def test_tiny_powers_of_two_divide_as_the_reference_has_it(level, exponent):
+    """Scales that are rounded up to a power of two whose reciprocal may be beyond fp32."""
+    steps = np.array([1.5, -1.25, 1.0, -0.75, 0.5, -0.25, 0.125, 0.0] * 4)
+    x = (steps * 2.0**exponent).astype(np.float32).reshape(1, 1, -1)
+    how = Scaling(ff.format("bf16"), 1.0, None, 0)
+
+    def run():
+        codes = np.empty(x.shape, np.uint8)
+        parts = intervals(SCHEMES["nf4"].elements)
+        with current_backend().float_environment():
+            scale, clamped = current_backend().quantize_absmax(x, how, parts, False, codes)
+        return scale, np.array(clamped), codes
+
+    assert_equal_bits(level, run)
+
+
+@pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
+@pytest.mark.parametrize("entries", [2, 15, 16, 17, 255, 256])
+@pytest.mark.parametrize("scale", [1.0, 1 / 3, 2.0**-140])
+def test_every_entry_of_a_table_dequantises_as_the_reference_has_it(level, dtype, entries, scale):
+    values = np.zeros(256)
+    values[:entries] = np.linspace(-1, 3, entries)
+    codes = np.resize(np.arange(entries, dtype=np.uint8), (2, 1, 300))
+
+    def run():
+        out = np.empty(codes.shape, dtype)
+        with current_backend().float_environment():
+            current_backend().dequantize_table(codes, np.array([scale]), values, entries, out)
+        return out
+
+    assert_equal_bits(level, run)
 
 
 @given(
@@ -483,7 +519,8 @@ def test_results_do_not_depend_on_the_length_of_the_array(level):
 def test_a_value_that_is_not_finite_is_found_wherever_it_stands(backend, dtype, bad, at):
     x = np.ones(300, dtype)
     x[at] = bad
-    for arguments in ({"scheme": "absmax"}, {"scheme": "zeropoint"}, {"scale": 0.5}):
+    tables = ({"scheme": scheme, "scale": 0.5} for scheme in ("nf4", "dynamic8", "fp8_e4m3fn"))
+    for arguments in ({"scheme": "absmax"}, {"scheme": "zeropoint"}, {"scale": 0.5}, *tables):
         with pytest.raises(ValueError, match=rf"x\[{at}\] is {bad}"):
             ff.quantize(x, **arguments)
         with pytest.raises(ValueError, match=rf"x\[{at // 3}, {at % 3}\] is {bad}"):
