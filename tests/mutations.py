@@ -26,8 +26,11 @@ CONVERSIONS = (
     "code or random or round_to or packing or compose or fit or boundary or long or length or f16c"
     " or inf_and"
 )
-QUANTISERS = "scheme or given or power or tie or bits or scales or long or extremes"
-ELEMENTS = "threshold or intervals or scaled_formats or scales_and_codes or packed or length"
+QUANTISERS = "scheme or given or power or tie or bits or scales or far or long or extremes"
+ELEMENTS = (
+    "entry or tiny or not_finite or threshold or intervals or scaled_formats or scales_and_codes"
+    " or packed or length"
+)
 BACKENDS, HOSTILE = "tests/test_backends.py", "tests/test_hostile_environment.py"
 
 

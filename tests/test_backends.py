@@ -265,7 +265,9 @@ def test_intervals_equal_the_reference(level, dtype, elements, rounding, factor,
 )
 def test_scaled_formats_equal_the_reference(level, dtype, fmt, rounding, power, odd, data):
     x = data.draw(finite_arrays(dtype, min_size=1))
-    x = x[: x.size // 3 * 3].reshape(1, 3, -1) if x.size > 2 else x.reshape(1, 1, -1)
+    outer = data.draw(st.sampled_from([1, 2]))
+    whole = x.size // (3 * outer) * 3 * outer
+    x = x[:whole].reshape(outer, 3, -1) if whole else x.reshape(1, 1, -1)
     scale = np.array([power * odd, power, power * 2])[: x.shape[1]]
     how = rules(fmt, rounding, "saturate", "error" if fmt.nan is None else "quiet")
 
@@ -346,6 +348,40 @@ def test_scales_and_codes_in_one_pass_equal_the_reference(level, dtype, how, ele
     assert_equal_bits(level, lambda: run(False))
 
 
+@pytest.mark.parametrize("exponent", range(-149, -118))
+def test_tiny_powers_of_two_divide_as_the_reference_has_it(level, exponent):
+    """Scales that are rounded up to a power of two whose reciprocal may be beyond fp32."""
+    steps = np.array([1.5, -1.25, 1.0, -0.75, 0.5, -0.25, 0.125, 0.0] * 4)
+    x = (steps * 2.0**exponent).astype(np.float32).reshape(1, 1, -1)
+    how = Scaling(ff.format("bf16"), 1.0, None, 0)
+
+    def run():
+        codes = np.empty(x.shape, np.uint8)
+        parts = intervals(SCHEMES["nf4"].elements)
+        with current_backend().float_environment():
+            scale, clamped = current_backend().quantize_absmax(x, how, parts, False, codes)
+        return scale, np.array(clamped), codes
+
+    assert_equal_bits(level, run)
+
+
+@pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
+@pytest.mark.parametrize("entries", [2, 15, 16, 17, 255, 256])
+@pytest.mark.parametrize("scale", [1.0, 1 / 3, 2.0**-140])
+def test_every_entry_of_a_table_dequantises_as_the_reference_has_it(level, dtype, entries, scale):
+    values = np.zeros(256)
+    values[:entries] = np.linspace(-1, 3, entries)
+    codes = np.resize(np.arange(entries, dtype=np.uint8), (2, 1, 300))
+
+    def run():
+        out = np.empty(codes.shape, dtype)
+        with current_backend().float_environment():
+            current_backend().dequantize_table(codes, np.array([scale]), values, entries, out)
+        return out
+
+    assert_equal_bits(level, run)
+
+
 @given(
     *(st.sampled_from(FLOAT_DTYPES), st.integers(-160, 130)),
     *(st.sampled_from([1, 1 / 3]), st.integers(1, 3), st.integers(0, 150), st.integers(0, 2**32)),
@@ -419,8 +455,34 @@ def test_any_number_of_bits_equals_the_reference(level, dtype, bits, signed, dat
 )  # fmt: skip
 def test_power_scales_equal_the_reference(level, dtype, rule, fraction_bits, data):
     x = np.abs(data.draw(finite_arrays(dtype)).astype(np.float64))
+    # Where rounding to some number of bits carries into the exponent, and next to it.
+    carries = np.ldexp(2 - 2.0 ** -np.arange(1, 12), data.draw(st.integers(-130, 130)))
+    x = np.concatenate([x, carries, np.nextafter(carries, 0), np.nextafter(carries, np.inf)])
     largest = data.draw(st.sampled_from([448.0, 57344.0, 7.5, 28.0, 6.0, 127 / 64, 1.0, 127.0]))
     assert_equal_bits(level, lambda: current_backend().power_scale(x, rule, largest, fraction_bits))
+
+
+@pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
+@pytest.mark.parametrize(
+    "zero_point", [2**22, 2**22 + 1, 2**24 + 1, -(2**24) - 1, 2**40 + 1, 2**62]
+)
+def test_codes_far_from_their_zero_point_dequantise_as_the_reference_has_it(
+    level, dtype, zero_point
+):
+    """Beyond 2^24 fp32 does not know every integer."""
+    codes = np.arange(256, dtype=np.uint8)
+    for signed in (False, True):
+        for scale in (1.0, 1 / 3, 2.0**-30):
+            which = codes.view(np.int8) if signed else codes
+
+            def run(which=which, scale=scale):
+                out = np.empty((1, 1, 256), dtype)
+                with current_backend().float_environment():
+                    arguments = np.array([scale]), np.array([float(zero_point)]), out
+                    current_backend().dequantize(which.reshape(out.shape), *arguments)
+                return out
+
+            assert_equal_bits(level, run)
 
 
 @given(st.integers(0, 2**20), st.integers(0, 255), st.integers(-200, 200))
@@ -494,7 +556,8 @@ def test_results_do_not_depend_on_the_length_of_the_array(level):
 def test_a_value_that_is_not_finite_is_found_wherever_it_stands(backend, dtype, bad, at):
     x = np.ones(300, dtype)
     x[at] = bad
-    for arguments in ({"scheme": "absmax"}, {"scheme": "zeropoint"}, {"scale": 0.5}):
+    tables = ({"scheme": scheme, "scale": 0.5} for scheme in ("nf4", "dynamic8", "fp8_e4m3fn"))
+    for arguments in ({"scheme": "absmax"}, {"scheme": "zeropoint"}, {"scale": 0.5}, *tables):
         with pytest.raises(ValueError, match=rf"x\[{at}\] is {bad}"):
             ff.quantize(x, **arguments)
         with pytest.raises(ValueError, match=rf"x\[{at // 3}, {at % 3}\] is {bad}"):
