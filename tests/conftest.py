@@ -1,6 +1,7 @@
 """Backends as fixtures, hypothesis profiles, and the switch that forbids a silent fallback."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,8 @@ CPU_FLAGS = {
 
 def pytest_configure(config: pytest.Config) -> None:
     """With FLOATFMT_REQUIRE=native, stop unless every level that the CPU has is built in."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.environ.get("FLOATFMT_REQUIRE") != "native":
         return
     cpuinfo = Path("/proc/cpuinfo")
