@@ -15,6 +15,7 @@ from ..quantize import absmax, quantize
 from ..timing import interleaved
 from .int8_layers import int8_layers, quantize_model
 from .layers import linear_layers, replace_module
+from .models import model_of
 from .results import Peer
 from .scoring import Scorer
 
@@ -33,13 +34,14 @@ def beside_bitsandbytes(model: Any, scorer: Scorer, threshold: float) -> Peer:
 
     Parameters
     ----------
-    model : torch.nn.Module
+    model : torch.nn.Module or LanguageModel
         The original.
     scorer : Scorer
         Of the text.
     threshold : float
         Above 0: bitsandbytes takes 0 for none.
     """
+    model = model_of(model)
     with _quiet(), torch.random.fork_rng(devices=[]):  # new layers are filled at random
         theirs = _with_their_layers(model, threshold)
         ours = quantize_model(copy.deepcopy(model), "llm_int8", threshold=threshold)
