@@ -233,7 +233,7 @@ def first_failure(project: Path, how: Mutation) -> str | None:
         return None
     if ran.returncode < 0:
         return f"signal {-ran.returncode}"
-    found = re.search(r"^(?:FAILED|ERROR) \S+::(\S+)", ran.stdout, re.M)
+    found = re.search(r"^(?:FAILED|ERROR) \S+?::(.+?)(?: - |$)", ran.stdout, re.M)
     if ran.returncode != 1 or found is None:
         raise SystemExit(f"pytest did not run:\n{ran.stdout}{ran.stderr}")
     return found[1]

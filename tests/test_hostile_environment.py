@@ -19,6 +19,7 @@ DOUBLE_SUBNORMALS = (
 FP16 = PATTERNS.astype(np.uint16)
 WEIGHTS = RNG.normal(size=5000).astype(np.float32)
 TINY = ff.Format("fp32 range, subnormals as normals", 8, 10, bias=140)
+DEEP = ff.Format("subnormals are fp64's", 9, 20, bias=1023)
 
 MATRIX = (WEIGHTS[:400] * np.float32(2.0**120)).reshape(50, 8)
 
@@ -28,6 +29,13 @@ OPERATIONS = {
     "encode fp64 subnormals": lambda: ff.encode(DOUBLE_SUBNORMALS, TINY).tobytes(),
     "encode subnormals to bf16": lambda: ff.encode(SUBNORMALS, "bf16").tobytes(),
     "encode to odd": lambda: ff.encode(SUBNORMALS, "bf16", rounding="to_odd").tobytes(),
+    "encode subnormals upwards": lambda: ff.encode(
+        SUBNORMALS, "fp8_e5m2", rounding="toward_positive"
+    ).tobytes(),
+    "encode fp64 subnormals upwards": lambda: ff.encode(
+        DOUBLE_SUBNORMALS, "fp8_e4m3fn", rounding="toward_positive"
+    ).tobytes(),
+    "decode to fp64 subnormals": lambda: ff.decode(FP16.astype(np.uint32), DEEP).tobytes(),
     "encode fp8": lambda: ff.encode(FLOATS, "fp8_e5m2").tobytes(),
     "encode e8m0": lambda: ff.encode(SUBNORMALS, "fp8_e8m0fnu").tobytes(),
     "encode stochastically": lambda: _stochastic(SUBNORMALS, "bf16"),
