@@ -586,10 +586,18 @@ def test_what_fails_costs_no_other_result(monkeypatch, sample):
     found = run(changed, schemes=schemes, max_tokens=300, new_tokens=2, sensitivity=None)
     assert [variant.name for variant in found.variants] == ["original", "int8_row", "bf16"]
     notes = " ".join(found.notes)
-    assert "fp8_e4m3fn is left out: transformer.ln_f.weight[3] becomes nan" in notes
+    assert "fp8_e4m3fn is left out, or not whole: transformer.ln_f.weight[3] becomes nan" in notes
     assert "The step 'outliers' failed: " in notes
     assert found.sweep is not None
     assert found.interrupted is None
+
+
+def test_footprints_are_for_the_parameters_asked_for(sample, monkeypatch):
+    for step in ("outliers", "sweep", "peer"):
+        monkeypatch.setattr(running._Run, step, lambda self: None)
+    options = {"max_tokens": 300, "new_tokens": 2, "sensitivity": None}
+    found = run(sample, schemes=["bf16"], parameters="linear", **options)
+    assert found.footprints[1].nbytes == found.variants[1].nbytes > 0.5 * 7_512_576
 
 
 def test_a_run_leaves_the_random_state_as_it_was(scorer, sample):

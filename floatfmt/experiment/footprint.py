@@ -24,7 +24,7 @@ BLOCKS, CONTEXT = 12, 1024
 MASK = CONTEXT * CONTEXT
 
 
-def footprint(model: Any, schemes: Sequence[str] | None = None) -> tuple[Footprint, ...]:
+def footprint(model: Any, schemes: Sequence[str | Scheme] | None = None) -> tuple[Footprint, ...]:
     """Return the bytes that a model takes in several forms, by counting, without making them.
 
     Parameters

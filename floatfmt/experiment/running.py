@@ -243,8 +243,8 @@ class _Run:
         return lambda done, total: self.progress(doing, done, total)
 
     def footprints(self) -> None:
-        names = [scheme.name for scheme in self.settings.schemes]
-        self.add(footprints=footprint(self.loaded.model, names) + gpt2_footprints())
+        found = footprint(self.loaded.model, self.settings.schemes)
+        self.add(footprints=found + gpt2_footprints())
 
     def first_weight(self) -> None:
         names = [scheme.name for scheme in self.settings.schemes]
@@ -256,37 +256,46 @@ class _Run:
         counts: dict[str, dict[str, Any]] = {name: {} for name in ranges}
         for scheme in (None, *self.settings.schemes):
             try:
-                variant, made = self._made(scheme)
+                self._variant(scheme, ranges, counts)
             except FAILURES as exc:
-                self.note(f"{scheme.name if scheme else 'original'} is left out: {_line(exc)}")
-                continue
-            for name, (low, high) in ranges.items():
-                counts[name][variant.name] = weight_counts(made, low, high)
-            self.add(
-                histograms=tuple(
-                    Histogram(
-                        name,
-                        *ranges[name],
-                        BINS,
-                        {key: found for key, (found, _) in counted.items()},
-                        {key: outside for key, (_, outside) in counted.items()},
-                    )
-                    for name, counted in counts.items()
+                name = scheme.name if scheme else "original"
+                self.note(f"{name} is left out, or not whole: {_line(exc)}")
+
+    def _variant(
+        self,
+        scheme: Scheme | None,
+        ranges: dict[str, tuple[float, float]],
+        counts: dict[str, dict[str, Any]],
+    ) -> None:
+        """Make a variant and add all there is to say of it, as it becomes known."""
+        variant, made = self._made(scheme)
+        for name, (low, high) in ranges.items():
+            counts[name][variant.name] = weight_counts(made, low, high)
+        self.add(
+            histograms=tuple(
+                Histogram(
+                    name,
+                    *ranges[name],
+                    BINS,
+                    {key: found for key, (found, _) in counted.items()},
+                    {key: outside for key, (_, outside) in counted.items()},
                 )
+                for name, counted in counts.items()
             )
-            self.variants.append(variant)
-            self.variants[-1] = variant = dataclasses.replace(
-                variant, score=self.scorer.score(made, self.on(f"{variant.name}: perplexity"))
-            )
-            self.progress(f"{variant.name}: texts", 0, 1)
-            texts = generate_texts(
-                self.loaded,
-                self.settings.prompt,
-                model=made,
-                new_tokens=self.settings.new_tokens,
-                seed=self.settings.seed,
-            )
-            self.variants[-1] = dataclasses.replace(variant, texts=texts)
+        )
+        self.variants.append(variant)
+        self.variants[-1] = variant = dataclasses.replace(
+            variant, score=self.scorer.score(made, self.on(f"{variant.name}: perplexity"))
+        )
+        self.progress(f"{variant.name}: texts", 0, 1)
+        texts = generate_texts(
+            self.loaded,
+            self.settings.prompt,
+            model=made,
+            new_tokens=self.settings.new_tokens,
+            seed=self.settings.seed,
+        )
+        self.variants[-1] = dataclasses.replace(variant, texts=texts)
 
     def _made(self, scheme: Scheme | None) -> tuple[Variant, Any]:
         model = self.loaded.model

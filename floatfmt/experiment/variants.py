@@ -250,7 +250,9 @@ def layers_error(original: Any, made: Any) -> Error:
     return functools.reduce(Error.merge, found)
 
 
-def schemes_of(names: Sequence[str] | None, parameters: str | None = None) -> tuple[Scheme, ...]:
+def schemes_of(
+    names: Sequence[str | Scheme] | None, parameters: str | None = None
+) -> tuple[Scheme, ...]:
     """Return what names stand for, each once, before anything slow is done."""
     if names is None:  # those of layers are for linear ones, whatever the others are for
         return tuple(
@@ -259,4 +261,5 @@ def schemes_of(names: Sequence[str] | None, parameters: str | None = None) -> tu
         )
     if isinstance(names, str):
         raise TypeError(f"schemes must be a sequence of names, got {names!r}: pass [{names!r}]")
-    return tuple(scheme_of(name, parameters) for name in dict.fromkeys(names))
+    found = [n if isinstance(n, Scheme) else scheme_of(n, parameters) for n in names]
+    return tuple({scheme.name: scheme for scheme in found}.values())
