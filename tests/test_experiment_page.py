@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 import matplotlib
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import experiment_example
@@ -513,6 +513,9 @@ def test_a_written_number_is_the_number_to_its_digits(x):
 
 
 @given(st.floats(), st.floats(min_value=0))
+@example(0.0, 5e-324)
+@example(1.7e308, 1.7e308)
+@example(0.0, 1.1e-290)
 def test_an_estimate_of_any_figures_is_short(value, error):
     assert len(estimate(Estimate(value, error))) < 45
 

@@ -29,8 +29,8 @@ _UNSEEN = re.compile(
 )
 #: Figures of a magnitude outside this range are written with a power of ten.
 _SMALL, _LARGE = 1e-3, 1e9
-#: A standard error of a smaller share of its value is written by itself.
-_TINY = 1e-9
+#: A standard error of a smaller share of its value, or nearly subnormal, is written by itself.
+_TINY, _LEAST_ERROR = 1e-9, 1e-290
 
 
 def visible(text: str) -> str:
@@ -115,11 +115,11 @@ def estimate(x: Estimate | None, scale: float = 1.0) -> str:
     if x is None:
         return "–"
     value, error = x.value * scale, x.error * scale
-    if not (math.isfinite(value) and abs(value) * _TINY < error < math.inf):
+    if not (math.isfinite(value) and max(abs(value) * _TINY, _LEAST_ERROR) < error < math.inf):
         return f"{number(value)}{_PLUS_MINUS}{number(error)}"
     larger = max(abs(value), error)
     is_scaled = not _SMALL <= larger < _LARGE
-    exponent = max(-300, math.floor(math.log10(larger))) if is_scaled else 0
+    exponent = math.floor(math.log10(larger)) if is_scaled else 0
     value, error = value / 10.0**exponent, error / 10.0**exponent
     places = max(0, 1 - math.floor(math.log10(error)))
     text = f"{value:,.{places}f}{_PLUS_MINUS}{error:,.{places}f}".replace("-", "−")
