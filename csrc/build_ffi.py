@@ -8,9 +8,9 @@ from cffi import FFI
 
 # setuptools runs this file from the project's root and wants paths relative to it.
 CSRC = Path("csrc")
-HEADERS = ("floatfmt.h", "kernels.h", "region.h", "scalar.h")
+HEADERS = ("floatfmt.h", "kernels.h", "multiply_tile_256.h", "region.h", "scalar.h")
 PARTS = ("kernels.inc.h", "convert.inc.h", "quantize.inc.h", "elements.inc.h")
-SOURCES = ("dispatch.c", "isa_baseline.c", "isa_avx2.c", "isa_avx512.c")
+SOURCES = ("dispatch.c", "linear.c", "isa_baseline.c", "isa_avx2.c", "isa_avx512.c")
 
 # Products and sums round separately on every ISA: no contraction to FMA. Exceptions are masked and
 # errno is not read, so the last two change no result, only what vectorises.

@@ -40,7 +40,7 @@ uint64_t ff_default_float_environment(void)
 
 void ff_restore_float_environment(uint64_t saved) { write_environment(saved); }
 
-static const struct ff_kernels *table(enum ff_isa isa)
+const struct ff_kernels *ff_table(enum ff_isa isa)
 {
 #if defined(__x86_64__)
     if (isa == FF_AVX512)
@@ -54,7 +54,7 @@ static const struct ff_kernels *table(enum ff_isa isa)
 
 int ff_isa_built(enum ff_isa isa)
 {
-    return isa == FF_BASELINE || table(isa) != &ff_kernels_baseline;
+    return isa == FF_BASELINE || ff_table(isa) != &ff_kernels_baseline;
 }
 
 int ff_isa_supported(enum ff_isa isa)
@@ -111,7 +111,7 @@ int ff_f16c(enum ff_rounding rounding, const float *values, uint16_t *codes, siz
 void ff_decompose(enum ff_isa isa, const struct ff_format *format, const void *codes, uint8_t *sign,
                   void *exponent, void *fraction, size_t n)
 {
-    IN_DEFAULT_ENVIRONMENT(table(isa)->decompose(format, codes, sign, exponent, fraction, n));
+    IN_DEFAULT_ENVIRONMENT(ff_table(isa)->decompose(format, codes, sign, exponent, fraction, n));
 }
 
 int ff_compose(enum ff_isa isa, const struct ff_format *format, const uint8_t *sign,
@@ -119,7 +119,7 @@ int ff_compose(enum ff_isa isa, const struct ff_format *format, const uint8_t *s
 {
     int stray;
     IN_DEFAULT_ENVIRONMENT(
-        stray = table(isa)->compose(format, sign, exponent, fraction, codes, n));
+        stray = ff_table(isa)->compose(format, sign, exponent, fraction, codes, n));
     return stray;
 }
 
@@ -129,14 +129,14 @@ int ff_encode(enum ff_isa isa, enum ff_type type, const struct ff_format *format
 {
     int stray;
     IN_DEFAULT_ENVIRONMENT(
-        stray = table(isa)->encode[type](format, rules, seed, start, values, codes, n));
+        stray = ff_table(isa)->encode[type](format, rules, seed, start, values, codes, n));
     return stray;
 }
 
 void ff_decode(enum ff_isa isa, enum ff_type type, const struct ff_format *format,
                const void *codes, void *values, size_t n)
 {
-    IN_DEFAULT_ENVIRONMENT(table(isa)->decode[type](format, codes, values, n));
+    IN_DEFAULT_ENVIRONMENT(ff_table(isa)->decode[type](format, codes, values, n));
 }
 
 int ff_round_to(enum ff_isa isa, enum ff_type type, const struct ff_format *format,
@@ -145,51 +145,51 @@ int ff_round_to(enum ff_isa isa, enum ff_type type, const struct ff_format *form
 {
     int stray;
     IN_DEFAULT_ENVIRONMENT(
-        stray = table(isa)->round_to[type](format, rules, seed, start, values, out, n));
+        stray = ff_table(isa)->round_to[type](format, rules, seed, start, values, out, n));
     return stray;
 }
 
 void ff_pack(enum ff_isa isa, const uint8_t *codes, uint8_t *packed, int bits, int high_first,
              size_t n)
 {
-    table(isa)->pack(codes, packed, bits, high_first, n);
+    ff_table(isa)->pack(codes, packed, bits, high_first, n);
 }
 
 void ff_unpack(enum ff_isa isa, const uint8_t *packed, uint8_t *codes, int bits, int high_first,
                size_t n)
 {
-    table(isa)->unpack(packed, codes, bits, high_first, n);
+    ff_table(isa)->unpack(packed, codes, bits, high_first, n);
 }
 
 void ff_amax(enum ff_isa isa, enum ff_type type, const void *x, size_t outer, size_t channels,
              size_t inner, double *amax)
 {
-    IN_DEFAULT_ENVIRONMENT(table(isa)->amax[type](x, outer, channels, inner, amax));
+    IN_DEFAULT_ENVIRONMENT(ff_table(isa)->amax[type](x, outer, channels, inner, amax));
 }
 
 void ff_minmax(enum ff_isa isa, enum ff_type type, const void *x, size_t outer, size_t channels,
                size_t inner, double *low, double *high)
 {
-    IN_DEFAULT_ENVIRONMENT(table(isa)->minmax[type](x, outer, channels, inner, low, high));
+    IN_DEFAULT_ENVIRONMENT(ff_table(isa)->minmax[type](x, outer, channels, inner, low, high));
 }
 
 void ff_absmax_scale(enum ff_isa isa, const struct ff_format *format, const double *amax,
                      double largest, double *scale, size_t n)
 {
-    IN_DEFAULT_ENVIRONMENT(table(isa)->absmax_scale(format, amax, largest, scale, n));
+    IN_DEFAULT_ENVIRONMENT(ff_table(isa)->absmax_scale(format, amax, largest, scale, n));
 }
 
 void ff_power_scale(enum ff_isa isa, enum ff_power_rule rule, double largest, int fraction_bits,
                     const double *amax, double *scale, size_t n)
 {
-    IN_DEFAULT_ENVIRONMENT(table(isa)->power_scale(rule, largest, fraction_bits, amax, scale, n));
+    IN_DEFAULT_ENVIRONMENT(ff_table(isa)->power_scale(rule, largest, fraction_bits, amax, scale, n));
 }
 
 void ff_zeropoint_parameters(enum ff_isa isa, const struct ff_format *format, const double *low,
                              const double *high, int qmin, int qmax, double *scale,
                              double *zero_point, size_t n)
 {
-    IN_DEFAULT_ENVIRONMENT(table(isa)->zeropoint_parameters(format, low, high, qmin, qmax, scale,
+    IN_DEFAULT_ENVIRONMENT(ff_table(isa)->zeropoint_parameters(format, low, high, qmin, qmax, scale,
                                                             zero_point, n));
 }
 
@@ -198,7 +198,7 @@ int64_t ff_quantize(enum ff_isa isa, enum ff_type type, const void *x, size_t ou
                     int qmin, int qmax, uint8_t *codes)
 {
     int64_t clamped;
-    IN_DEFAULT_ENVIRONMENT(clamped = table(isa)->quantize[type](x, outer, channels, inner, scale,
+    IN_DEFAULT_ENVIRONMENT(clamped = ff_table(isa)->quantize[type](x, outer, channels, inner, scale,
                                                                 zero_point, qmin, qmax, codes));
     return clamped;
 }
@@ -208,7 +208,7 @@ int64_t ff_quantize_absmax(enum ff_isa isa, enum ff_type type, const void *x, si
                            double *scale, uint8_t *codes)
 {
     int64_t clamped;
-    IN_DEFAULT_ENVIRONMENT(clamped = table(isa)->quantize_absmax[type](
+    IN_DEFAULT_ENVIRONMENT(clamped = ff_table(isa)->quantize_absmax[type](
                                x, channels, inner, scaling, qmax, packs, scale, codes));
     return clamped;
 }
@@ -220,7 +220,7 @@ int64_t ff_quantize_intervals_absmax(enum ff_isa isa, enum ff_type type, const v
                                      double *scale, uint8_t *codes)
 {
     int64_t clamped;
-    IN_DEFAULT_ENVIRONMENT(clamped = table(isa)->quantize_intervals_absmax[type](
+    IN_DEFAULT_ENVIRONMENT(clamped = ff_table(isa)->quantize_intervals_absmax[type](
                                x, channels, inner, scaling, intervals, packs, scale, codes));
     return clamped;
 }
@@ -230,7 +230,7 @@ int64_t ff_quantize_intervals(enum ff_isa isa, enum ff_type type, const void *x,
                               const struct ff_intervals *intervals, uint8_t *codes)
 {
     int64_t clamped;
-    IN_DEFAULT_ENVIRONMENT(clamped = table(isa)->quantize_intervals[type](
+    IN_DEFAULT_ENVIRONMENT(clamped = ff_table(isa)->quantize_intervals[type](
                                x, outer, channels, inner, scale, intervals, codes));
     return clamped;
 }
@@ -241,7 +241,7 @@ int64_t ff_quantize_format(enum ff_isa isa, enum ff_type type, const void *x, si
                            double high, uint8_t *codes)
 {
     int64_t clamped;
-    IN_DEFAULT_ENVIRONMENT(clamped = table(isa)->quantize_format[type](
+    IN_DEFAULT_ENVIRONMENT(clamped = ff_table(isa)->quantize_format[type](
                                x, outer, channels, inner, scale, format, rules, low, high, codes));
     return clamped;
 }
@@ -250,29 +250,15 @@ void ff_dequantize(enum ff_isa isa, enum ff_type type, const uint8_t *codes, int
                    size_t outer, size_t channels, size_t inner, const double *scale,
                    const double *zero_point, void *out)
 {
-    IN_DEFAULT_ENVIRONMENT(table(isa)->dequantize[type](codes, is_signed, outer, channels, inner,
+    IN_DEFAULT_ENVIRONMENT(ff_table(isa)->dequantize[type](codes, is_signed, outer, channels, inner,
                                                         scale, zero_point, out));
-}
-
-void ff_int8_product(enum ff_isa isa, const int8_t *x, size_t rows, const int8_t *w, size_t outputs,
-                     size_t inputs, int32_t *sums)
-{
-    table(isa)->int8_product(x, rows, w, outputs, inputs, sums); /* no floating point */
-}
-
-void ff_dequantize_sums(enum ff_isa isa, const int32_t *sums, size_t rows, size_t columns,
-                        const double *row_scale, const double *column_scale, const double *other,
-                        const double *bias, float *out)
-{
-    IN_DEFAULT_ENVIRONMENT(table(isa)->dequantize_sums(sums, rows, columns, row_scale, column_scale,
-                                                       other, bias, out));
 }
 
 void ff_dequantize_table(enum ff_isa isa, enum ff_type type, const uint8_t *codes, size_t outer,
                          size_t channels, size_t inner, const double *scale, const double *table_,
                          int entries, void *out)
 {
-    IN_DEFAULT_ENVIRONMENT(table(isa)->dequantize_table[type](codes, outer, channels, inner, scale,
+    IN_DEFAULT_ENVIRONMENT(ff_table(isa)->dequantize_table[type](codes, outer, channels, inner, scale,
                                                               table_, entries, out));
 }
 
@@ -281,5 +267,5 @@ void ff_dequantize_packed(enum ff_isa isa, enum ff_type type, const uint8_t *pac
                           const double *table_, void *out)
 {
     IN_DEFAULT_ENVIRONMENT(
-        table(isa)->dequantize_packed[type](packed, channels, inner, scale, table_, out));
+        ff_table(isa)->dequantize_packed[type](packed, channels, inner, scale, table_, out));
 }

@@ -240,18 +240,28 @@ void ff_dequantize(enum ff_isa isa, enum ff_type type, const uint8_t *codes, int
                    size_t outer, size_t channels, size_t inner, const double *scale,
                    const double *zero_point, void *out);
 
+/* What runs a function on several threads at once and waits for all: OpenMP's GOMP_parallel. */
+typedef void ff_team(void (*work)(void *), void *what, unsigned threads, unsigned flags);
+
 /* Writes sums[row][o], the sum over i < inputs of x[row][i] * w[o][i]: exact, as at most 131,071 inputs
- * stay within int32. x: [rows][inputs], w: [outputs][inputs]. */
-void ff_int8_product(enum ff_isa isa, const int8_t *x, size_t rows, const int8_t *w, size_t outputs,
-                     size_t inputs, int32_t *sums);
+ * stay within int32. x: [rows][inputs], w: [outputs][inputs]. Returns 1 if memory lacks, or 0. */
+int ff_int8_product(enum ff_isa isa, const int8_t *x, size_t rows, const int8_t *w, size_t outputs,
+                    size_t inputs, int32_t *sums);
 
 /* Writes the values of integer products: sums * (row_scale * column_scale) + bias, each operation
- * rounded in double, the result to float (ties to even, Inf beyond its range). sums: [rows][columns],
- * C order; out may be the same memory. bias: one a column. other, unless NULL, is added before bias;
- * shaped as sums. The product of any two scales is a double: floats are, and powers of two. */
+ * rounded in double, the result to float (ties to even, Inf beyond its range). sums, out:
+ * [rows][columns], C order. bias: one a column, or NULL. other, unless NULL, is added before bias;
+ * shaped as sums. row_scale: the product with any column_scale is a double. The parts are shared out
+ * to the threads of a team, unless that is NULL. */
 void ff_dequantize_sums(enum ff_isa isa, const int32_t *sums, size_t rows, size_t columns,
-                        const double *row_scale, const double *column_scale, const double *other,
-                        const double *bias, float *out);
+                        const double *row_scale, const float *column_scale, const double *other,
+                        const float *bias, float *out, ff_team *team, unsigned threads);
+
+/* Writes ff_dequantize_sums of ff_int8_product. Returns 1 if memory lacks, or 0. */
+int ff_int8_linear(enum ff_isa isa, const int8_t *x, size_t rows, const int8_t *w, size_t outputs,
+                   size_t inputs, const double *row_scale, const float *column_scale,
+                   const double *other, const float *bias, float *out, ff_team *team,
+                   unsigned threads);
 
 /* Writes table[codes] * scale, rounded and clamped as by ff_dequantize. table: 256 finite values, of
  * which the first `entries` are in use: codes are less. */

@@ -11,6 +11,7 @@
 #endif
 FF_REGION_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,avx2,f16c" FF_WIDTH)
 #include "scalar.h"
+#include "multiply_tile_256.h"
 
 FF_INLINE __m256i fp16_of(const float *values)
 {

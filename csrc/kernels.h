@@ -1,5 +1,6 @@
 /* One table of kernels per instruction-set level. Signatures are those of floatfmt.h without isa
- * and type. An index of [FF_TYPES] is an enum ff_type; decode and round_to have FF_F64, FF_F32. */
+ * and type; of int8 products, for which linear.c puts parts together, those of quantize.inc.h. An
+ * index of [FF_TYPES] is an enum ff_type; decode and round_to have FF_F64, FF_F32. */
 #pragma once
 #include "floatfmt.h"
 
@@ -7,6 +8,9 @@
 #include <string.h>
 
 enum { FF_TYPES = FF_BF16 + 1 };
+
+/* Rows of x that int8_widen puts into a panel; the last panel is filled up with zeros. */
+enum { FF_PANEL_ROWS = 16 };
 
 struct ff_kernels {
     void (*decompose)(const struct ff_format *, const void *, uint8_t *, void *, void *, size_t);
@@ -40,14 +44,18 @@ struct ff_kernels {
                                          double, uint8_t *);
     void (*dequantize[FF_TYPES])(const uint8_t *, int, size_t, size_t, size_t, const double *,
                                  const double *, void *);
-    void (*int8_product)(const int8_t *, size_t, const int8_t *, size_t, size_t, int32_t *);
-    void (*dequantize_sums)(const int32_t *, size_t, size_t, const double *, const double *,
-                            const double *, const double *, float *);
+    void (*int8_widen)(const int8_t *, size_t, size_t, int, int16_t *);
+    void (*int8_product)(const int16_t *, size_t, int, const int8_t *, size_t, size_t, int32_t *,
+                         size_t);
+    void (*dequantize_sums)(const int32_t *, size_t, size_t, size_t, const double *, const float *,
+                            const double *, const float *, float *, size_t);
     void (*dequantize_table[FF_TYPES])(const uint8_t *, size_t, size_t, size_t, const double *,
                                        const double *, int, void *);
     void (*dequantize_packed[FF_TYPES])(const uint8_t *, size_t, size_t, const double *,
                                         const double *, void *);
 };
+
+const struct ff_kernels *ff_table(enum ff_isa isa);
 
 extern const struct ff_kernels ff_kernels_baseline;
 extern const struct ff_kernels ff_kernels_avx2;

@@ -35,6 +35,7 @@ const struct ff_kernels FF_TABLE = {
     .quantize_format = {quantize_format_f64, quantize_format_f32, quantize_format_f16,
                         quantize_format_bf16},
     .dequantize = {dequantize_f64, dequantize_f32, dequantize_f16, dequantize_bf16},
+    .int8_widen = int8_widen,
     .int8_product = int8_product,
     .dequantize_sums = dequantize_sums,
     .dequantize_table = {dequantize_table_f64, dequantize_table_f32, dequantize_table_f16,

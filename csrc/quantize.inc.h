@@ -569,43 +569,47 @@ FF_DEFINE_DEQUANTIZE(f32)
 
 /* --- sums of products --------------------------------------------------------------------------- */
 
-/* Panels of codes are widened to 16 bits first, which every ISA multiplies and adds up in pairs, and
- * filled up with zeros; they stay in the first-level cache. */
-enum { FF_PANEL = 512, FF_PANEL_X = 4, FF_PANEL_W = 16, FF_PANEL_STEP = 32 };
+/* Codes are widened to 16 bits, which every ISA multiplies and adds up in pairs: rows of x all at
+ * once by int8_widen, weights as they are used. Where there are many rows they lie in panels of
+ * FF_TILE_X: a pair of codes of each, then the next pair, so that a register holds sums of different
+ * rows, none of which has to be added up across. */
+enum { FF_TILE_X = FF_PANEL_ROWS, FF_TILE_W = 4, FF_PANEL = 1024 };
 
-static void widen_panel(const int8_t *restrict codes, size_t rows, size_t stride, size_t n,
-                        size_t filled, int16_t *restrict panel)
+static void int8_widen(const int8_t *restrict x, size_t rows, size_t inputs, int is_paneled,
+                       int16_t *restrict wide)
 {
-    for (size_t row = 0; row < rows; row++, codes += stride, panel += FF_PANEL) {
-        for (size_t i = 0; i < n; i++)
-            panel[i] = codes[i];
-        for (size_t i = n; i < filled; i++)
-            panel[i] = 0;
+    if (!is_paneled) {
+        for (size_t i = 0; i < rows * inputs; i++)
+            wide[i] = x[i];
+        return;
+    }
+    const size_t pairs = (inputs + 1) / 2;
+    for (size_t first = 0; first < rows; first += FF_TILE_X, wide += pairs * 2 * FF_TILE_X) {
+        memset(wide, 0, pairs * 2 * FF_TILE_X * sizeof *wide);
+        const size_t some = rows - first < FF_TILE_X ? rows - first : FF_TILE_X;
+        for (size_t row = 0; row < some; row++)
+            for (size_t i = 0; i < inputs; i++)
+                wide[(i / 2 * FF_TILE_X + row) * 2 + i % 2] = x[(first + row) * inputs + i];
     }
 }
 
-/* Adds the products of four rows of x and two of w: eight sums share each load. */
-static void add_products(const int16_t *restrict x, const int16_t *restrict w, size_t n,
-                         int32_t sums[FF_PANEL_X][2])
+#ifndef FF_MULTIPLY_TILE
+/* Writes the sums over pairs of the products of a panel and of FF_TILE_W rows of weights. */
+static void multiply_tile(const int16_t *restrict x, const int16_t *restrict w, size_t stride,
+                          size_t pairs, int32_t sums[FF_TILE_W][FF_TILE_X])
 {
-    const int16_t *const x1 = x + FF_PANEL, *const x2 = x + 2 * FF_PANEL;
-    const int16_t *const x3 = x + 3 * FF_PANEL, *const w1 = w + FF_PANEL;
-    int32_t a0 = 0, a1 = 0, a2 = 0, a3 = 0, b0 = 0, b1 = 0, b2 = 0, b3 = 0;
-    for (size_t i = 0; i < n; i++) {
-        a0 += x[i] * w[i];
-        a1 += x1[i] * w[i];
-        a2 += x2[i] * w[i];
-        a3 += x3[i] * w[i];
-        b0 += x[i] * w1[i];
-        b1 += x1[i] * w1[i];
-        b2 += x2[i] * w1[i];
-        b3 += x3[i] * w1[i];
+    for (int o = 0; o < FF_TILE_W; o++, w += stride) {
+        int32_t own[FF_TILE_X] = {0};
+        for (size_t i = 0; i < pairs; i++)
+            for (size_t row = 0; row < FF_TILE_X; row++)
+                own[row] += x[(i * FF_TILE_X + row) * 2] * w[2 * i] +
+                            x[(i * FF_TILE_X + row) * 2 + 1] * w[2 * i + 1];
+        memcpy(sums[o], own, sizeof own);
     }
-    const int32_t found[FF_PANEL_X][2] = {{a0, b0}, {a1, b1}, {a2, b2}, {a3, b3}};
-    memcpy(sums, found, sizeof found);
 }
+#define FF_MULTIPLY_TILE multiply_tile
+#endif
 
-/* One row of x: w is read once, so that it is not worth a panel. */
 static int32_t dot_product(const int16_t *restrict x, const int8_t *restrict w, size_t n)
 {
     int32_t sum = 0;
@@ -614,62 +618,65 @@ static int32_t dot_product(const int16_t *restrict x, const int8_t *restrict w, 
     return sum;
 }
 
-static void multiply_panels(const int16_t *x, size_t rows, const int16_t *w, size_t outputs,
-                            size_t n, int32_t *sums, size_t stride)
+/* Adds what some inputs of at most FF_TILE_W rows of weights contribute to all rows of x. */
+static void add_products(const int16_t *x, size_t rows, size_t inputs, const int16_t *w,
+                         size_t outputs, size_t n, int32_t *sums, size_t stride)
 {
-    int32_t found[FF_PANEL_X][2];
-    for (size_t o = 0; o < outputs; o += 2) {
-        add_products(x, w + o * FF_PANEL, n, found);
-        const size_t pair = outputs - o < 2 ? 1 : 2;
-        for (size_t row = 0; row < rows; row++)
-            for (size_t i = 0; i < pair; i++)
-                sums[row * stride + o + i] += found[row][i];
-    }
-}
-
-static void int8_product(const int8_t *x, size_t rows, const int8_t *w, size_t outputs,
-                         size_t inputs, int32_t *sums)
-{
-    int16_t wide_x[FF_PANEL_X * FF_PANEL] = {0}, wide_w[FF_PANEL_W * FF_PANEL] = {0};
-    memset(sums, 0, rows * outputs * sizeof *sums);
-    for (size_t start = 0; start < inputs; start += FF_PANEL) {
-        const size_t n = inputs - start < FF_PANEL ? inputs - start : FF_PANEL;
-        const size_t filled = (n + FF_PANEL_STEP - 1) / FF_PANEL_STEP * FF_PANEL_STEP;
-        if (rows == 1) {
-            widen_panel(x + start, 1, inputs, n, n, wide_x);
+    const size_t panel = (inputs + 1) / 2 * 2 * FF_TILE_X;
+    for (size_t first = 0; first < rows; first += FF_TILE_X, x += panel) {
+        int32_t found[FF_TILE_W][FF_TILE_X];
+        FF_MULTIPLY_TILE(x, w, FF_PANEL, (n + 1) / 2, found);
+        const size_t some = rows - first < FF_TILE_X ? rows - first : FF_TILE_X;
+        for (size_t row = 0; row < some; row++)
             for (size_t o = 0; o < outputs; o++)
-                sums[o] += dot_product(wide_x, w + o * inputs + start, n);
-            continue;
-        }
-        for (size_t o = 0; o < outputs; o += FF_PANEL_W) {
-            const size_t some = outputs - o < FF_PANEL_W ? outputs - o : FF_PANEL_W;
-            widen_panel(w + o * inputs + start, some, inputs, n, filled, wide_w);
-            for (size_t row = 0; row < rows; row += FF_PANEL_X) {
-                const size_t few = rows - row < FF_PANEL_X ? rows - row : FF_PANEL_X;
-                widen_panel(x + row * inputs + start, few, inputs, n, filled, wide_x);
-                multiply_panels(wide_x, few, wide_w, some, filled, sums + row * outputs + o, outputs);
-            }
-        }
+                sums[(first + row) * stride + o] += found[o][row];
     }
 }
 
-static void dequantize_sums(const int32_t *sums, size_t rows, size_t columns,
-                            const double *row_scale, const double *restrict column_scale,
-                            const double *other, const double *restrict bias, float *out)
+static void int8_product(const int16_t *x, size_t rows, int is_paneled, const int8_t *w,
+                         size_t outputs, size_t inputs, int32_t *sums, size_t stride)
 {
-    for (size_t row = 0; row < rows; row++, sums += columns, out += columns) {
-        const double scale = row_scale[row];
-        if (other == NULL) {
-            for (size_t i = 0; i < columns; i++) {
-                const double value = (double)sums[i] * (scale * column_scale[i]);
-                out[i] = (float)(value + bias[i]);
+    if (!is_paneled) {
+        for (size_t o = 0; o < outputs; o++)
+            for (size_t row = 0; row < rows; row++)
+                sums[row * stride + o] = dot_product(x + row * inputs, w + o * inputs, inputs);
+        return;
+    }
+    int16_t wide[FF_TILE_W * FF_PANEL] = {0};
+    for (size_t row = 0; row < rows; row++)
+        memset(sums + row * stride, 0, outputs * sizeof *sums);
+    for (size_t o = 0; o < outputs; o += FF_TILE_W)
+        for (size_t start = 0; start < inputs; start += FF_PANEL) {
+            const size_t n = inputs - start < FF_PANEL ? inputs - start : FF_PANEL;
+            const size_t some = outputs - o < FF_TILE_W ? outputs - o : FF_TILE_W;
+            for (size_t k = 0; k < some; k++) {
+                for (size_t i = 0; i < n; i++)
+                    wide[k * FF_PANEL + i] = w[(o + k) * inputs + start + i];
+                if (n < FF_PANEL)
+                    wide[k * FF_PANEL + n] = 0; /* the other of an odd one's pair */
             }
-            continue;
+            add_products(x + start * FF_TILE_X, rows, inputs, wide, some, n, sums + o, stride);
         }
-        for (size_t i = 0; i < columns; i++) {
-            const double value = (double)sums[i] * (scale * column_scale[i]);
-            out[i] = (float)(value + other[i] + bias[i]);
-        }
-        other += columns;
+}
+
+static void dequantize_sums(const int32_t *sums, size_t sums_stride, size_t rows, size_t columns,
+                            const double *row_scale, const float *restrict column_scale,
+                            const double *other, const float *restrict bias, float *restrict out,
+                            size_t stride)
+{
+    for (size_t row = 0; row < rows; row++, sums += sums_stride, out += stride) {
+        const double scale = row_scale[row];
+        if (other != NULL && bias != NULL)
+            for (size_t i = 0; i < columns; i++)
+                out[i] = (float)(sums[i] * (scale * column_scale[i]) + other[row * stride + i] + bias[i]);
+        else if (other != NULL)
+            for (size_t i = 0; i < columns; i++)
+                out[i] = (float)(sums[i] * (scale * column_scale[i]) + other[row * stride + i]);
+        else if (bias != NULL)
+            for (size_t i = 0; i < columns; i++)
+                out[i] = (float)(sums[i] * (scale * column_scale[i]) + bias[i]);
+        else
+            for (size_t i = 0; i < columns; i++)
+                out[i] = (float)(sums[i] * (scale * column_scale[i]));
     }
 }

@@ -20,7 +20,7 @@ from ..elements import Intervals, Scaling
 from ..formats import Format
 from ..rounding import Rules
 from . import native, reference
-from .reference import Float64, Stream, SubnormalsFlushedError
+from .reference import Float64, Stream, SubnormalsFlushedError, Team
 
 __all__ = [
     "Backend",
@@ -117,14 +117,26 @@ class Backend(Protocol):
         self, codes: np.ndarray, scale: Float64, zero_point: Float64, out: np.ndarray
     ) -> None: ...
     def int8_product(self, x: np.ndarray, w: np.ndarray, sums: np.ndarray) -> None: ...
+    def int8_linear(
+        self,
+        x: np.ndarray,
+        w: np.ndarray,
+        row_scale: Float64,
+        column_scale: np.ndarray,
+        other: Float64 | None,
+        bias: np.ndarray | None,
+        out: np.ndarray,
+        team: Team = ...,
+    ) -> None: ...
     def dequantize_sums(
         self,
         sums: np.ndarray,
         row_scale: Float64,
-        column_scale: Float64,
+        column_scale: np.ndarray,
         other: Float64 | None,
-        bias: Float64,
+        bias: np.ndarray | None,
         out: np.ndarray,
+        team: Team = ...,
     ) -> None: ...
     def dequantize_table(
         self, codes: np.ndarray, scale: Float64, table: Float64, entries: int, out: np.ndarray

@@ -16,7 +16,7 @@ from ..elements import ABOVE, AT_OR_ABOVE, BY_SIGN, Intervals, Scaling
 from ..formats import Format, format
 from ..interop import SLAB
 from ..rounding import Rounding, Rules, rules
-from .reference import Float64, FloatState, Stream
+from .reference import ALONE, Float64, FloatState, Stream, Team
 
 try:
     from floatfmt._native import ffi, lib
@@ -457,34 +457,34 @@ class Native:
         )
 
     def int8_product(self, x: np.ndarray, w: np.ndarray, sums: np.ndarray) -> None:
-        lib.ff_int8_product(
-            self._isa,
-            ffi.from_buffer("int8_t[]", x),
-            len(x),
-            ffi.from_buffer("int8_t[]", w),
-            *w.shape,
-            ffi.from_buffer("int32_t[]", sums),
-        )
+        _check_memory(lib.ff_int8_product(self._isa, *_int8_pair(x, w), _int32(sums)))
+
+    def int8_linear(
+        self,
+        x: np.ndarray,
+        w: np.ndarray,
+        row_scale: Float64,
+        column_scale: np.ndarray,
+        other: Float64 | None,
+        bias: np.ndarray | None,
+        out: np.ndarray,
+        team: Team = ALONE,
+    ) -> None:
+        values = _values_of_sums(row_scale, column_scale, other, bias, out, team)
+        _check_memory(lib.ff_int8_linear(self._isa, *_int8_pair(x, w), *values))
 
     def dequantize_sums(
         self,
         sums: np.ndarray,
         row_scale: Float64,
-        column_scale: Float64,
+        column_scale: np.ndarray,
         other: Float64 | None,
-        bias: Float64,
+        bias: np.ndarray | None,
         out: np.ndarray,
+        team: Team = ALONE,
     ) -> None:
-        lib.ff_dequantize_sums(
-            self._isa,
-            ffi.from_buffer("int32_t[]", sums),
-            *sums.shape,
-            _doubles(row_scale),
-            _doubles(column_scale),
-            ffi.NULL if other is None else _doubles(other),
-            _doubles(bias),
-            ffi.from_buffer("float[]", out),
-        )
+        values = _values_of_sums(row_scale, column_scale, other, bias, out, team)
+        lib.ff_dequantize_sums(self._isa, _int32(sums), *sums.shape, *values)
 
     def dequantize_table(
         self, codes: np.ndarray, scale: Float64, table: Float64, entries: int, out: np.ndarray
@@ -548,6 +548,39 @@ def _c_scaling(how: Scaling) -> Any:
         "fraction_bits": how.fraction_bits,
     }
     return ffi.new("struct ff_scaling *", fields)
+
+
+def _int8_pair(x: np.ndarray, w: np.ndarray) -> tuple[Any, ...]:
+    return from_buffer("int8_t[]", x), len(x), from_buffer("int8_t[]", w), *w.shape
+
+
+def _int32(sums: np.ndarray) -> Any:
+    return from_buffer("int32_t[]", sums)
+
+
+def _values_of_sums(
+    row_scale: Float64,
+    column_scale: np.ndarray,
+    other: Float64 | None,
+    bias: np.ndarray | None,
+    out: np.ndarray,
+    team: Team,
+) -> tuple[Any, ...]:
+    """Return what `int8_linear` and `dequantize_sums` have in common, as C takes it."""
+    return (
+        _doubles(row_scale),
+        from_buffer("float[]", column_scale),
+        ffi.NULL if other is None else _doubles(other),
+        ffi.NULL if bias is None else from_buffer("float[]", bias),
+        from_buffer("float[]", out),
+        ffi.cast("ff_team *", team.address),
+        team.threads,
+    )
+
+
+def _check_memory(lacks: int) -> None:
+    if lacks:
+        raise MemoryError("no memory for a product's codes")
 
 
 def _doubles(array: Float64) -> Any:

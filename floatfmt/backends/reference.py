@@ -34,6 +34,7 @@ __all__ = [
     "dequantize_table",
     "encode",
     "float_environment",
+    "int8_linear",
     "int8_product",
     "minmax",
     "pack",
@@ -56,6 +57,24 @@ U64 = np.uint64
 
 class SubnormalsFlushedError(RuntimeError):
     """The process has FTZ or DAZ switched on, and NumPy's arithmetic cannot escape it."""
+
+
+class Team(NamedTuple):
+    """Threads that share a piece of work in C.
+
+    Attributes
+    ----------
+    address : int
+        Of a function like OpenMP's GOMP_parallel; 0 for no more threads than the caller's.
+    threads : int
+        How many of them.
+    """
+
+    address: int
+    threads: int
+
+
+ALONE = Team(0, 1)
 
 
 class FloatState(NamedTuple):
@@ -601,13 +620,30 @@ def int8_product(x: np.ndarray, w: np.ndarray, sums: np.ndarray) -> None:
     sums[...] = x.astype(np.float64) @ w.T.astype(np.float64)  # integers far below 2**53
 
 
+def int8_linear(
+    x: np.ndarray,
+    w: np.ndarray,
+    row_scale: Float64,
+    column_scale: np.ndarray,
+    other: Float64 | None,
+    bias: np.ndarray | None,
+    out: np.ndarray,
+    team: Team = ALONE,
+) -> None:
+    """Write `dequantize_sums` of `int8_product`, by the threads of a team."""
+    sums = np.empty(out.shape, np.int32)
+    int8_product(x, w, sums)
+    dequantize_sums(sums, row_scale, column_scale, other, bias, out)
+
+
 def dequantize_sums(
     sums: np.ndarray,
     row_scale: Float64,
-    column_scale: Float64,
+    column_scale: np.ndarray,
     other: Float64 | None,
-    bias: Float64,
+    bias: np.ndarray | None,
     out: np.ndarray,
+    team: Team = ALONE,
 ) -> None:
     """Write ``sums * (row_scale * column_scale) + other + bias`` of int32 sums, as fp32.
 
@@ -615,17 +651,22 @@ def dequantize_sums(
     ----------
     sums : int32 array, (rows, columns)
         Exact sums of products of codes.
-    row_scale, column_scale, bias : float64 array
-        One a row, one a column, one a column.
+    row_scale : float64 array
+        One a row; no more significant than fp32.
+    column_scale, bias : float32 array
+        One a column; no bias if None.
     other : float64 array or None
         Shaped as `sums`.
     out : float32 array
         Shaped as `sums`; each operation rounds to float64, and the last result to fp32.
+    team : Team
+        Whose threads share the work, where the backend can.
     """
     values = sums * (row_scale[:, None] * column_scale)
     if other is not None:
         values += other
-    values += bias
+    if bias is not None:
+        values += bias
     with np.errstate(over="ignore", under="ignore"):
         out[...] = values
 

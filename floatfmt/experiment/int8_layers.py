@@ -19,7 +19,7 @@ from ..integer_product import INT32_COLUMNS
 from ..quantize import absmax
 from .layers import Layer, head_name, linear_layers, replace_module
 from .models import model_of
-from .products import int8_product
+from .products import Layer8, int8_linear
 
 __all__ = [
     "LAYER_SCHEMES",
@@ -205,20 +205,10 @@ class Int8Linear(torch.nn.Module):
             )
             if clamped < 0:
                 self._refuse(given)
-            backend.dequantize_sums(
-                int8_product(codes, self.codes.numpy()),
-                scale,
-                self.scale.numpy().astype(np.float64),
-                None if outliers is None else outliers.numpy(),
-                self._bias(),
-                out,
-            )
+            bias = None if self.bias is None else self.bias.detach().numpy()
+            layer = Layer8(self.codes.numpy(), self.scale.numpy(), bias)
+            int8_linear(codes, scale, None if outliers is None else outliers.numpy(), layer, out)
         return torch.from_numpy(out)
-
-    def _bias(self) -> Any:
-        if self.bias is None:
-            return np.zeros(self.outputs)
-        return self.bias.detach().numpy().astype(np.float64)
 
     def _refuse(self, rows: np.ndarray) -> None:
         position, value = interop.first_where(rows, lambda v: ~np.isfinite(v), "input")
