@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -30,12 +31,16 @@ LENGTHS, BUDGET_S = (256, 1), 15.0
 
 
 def check_products(model: Any) -> None:
-    """Stop unless torch's product, where there is one, and the kernel's are equal."""
-    for layer in list(int8_layers(model).values())[:4]:
-        codes = layer.codes.numpy()
-        x = codes[: products.INT_MM_ROWS].copy()
-        assert (products._by_kernel(x, codes) == x.astype(int) @ codes.T.astype(int)).all()
-        assert (products.int8_product(x, codes) == products._by_kernel(x, codes)).all()
+    """Stop unless the way that is taken, the kernel and NumPy give the same."""
+    for module in list(int8_layers(model).values())[:4]:
+        codes = module.codes.numpy()
+        x, ones = codes[: products.INT_MM_ROWS].copy(), np.ones(products.INT_MM_ROWS)
+        layer = products.Layer8(codes, np.ones(len(codes), np.float32), None)
+        wanted = (x.astype(int) @ codes.T.astype(int)).astype(np.float32)
+        for way in (products.int8_linear, products.by_kernel):
+            out = np.empty_like(wanted)
+            way(x, ones, None, layer, out)
+            assert (out == wanted).all()
 
 
 class Memory:

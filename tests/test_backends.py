@@ -402,7 +402,7 @@ def test_packed_codes_dequantise_as_the_reference_has_it(
     assert_equal_bits(level, run)
 
 
-@given(st.integers(0, 2**32), st.integers(0, 9), st.integers(0, 40), st.integers(0, 1100))
+@given(st.integers(0, 2**32), st.integers(0, 40), st.integers(0, 20), st.integers(0, 2100))
 def test_products_of_int8_equal_the_reference(level, seed, rows, outputs, inputs):
     rng = np.random.default_rng(seed)
     x, w = (rng.integers(-128, 128, (n, inputs), np.int8) for n in (rows, outputs))
@@ -417,23 +417,50 @@ def test_products_of_int8_equal_the_reference(level, seed, rows, outputs, inputs
     assert_equal_bits(level, run)
 
 
-@given(st.integers(0, 2**32), st.integers(0, 5), st.integers(0, 40), st.booleans())
-def test_sums_of_products_equal_the_reference(level, seed, rows, columns, has_other):
+def scales_of_products(rng, rows, columns, has_other, has_bias):
+    """Return what `dequantize_sums` takes after the sums."""
+
+    def draw(*shape, low=-126, high=124):
+        return np.ldexp(np.float32(rng.normal(size=shape)), rng.integers(low, high, shape))
+
+    return (
+        np.abs(draw(rows)).astype(np.float64),
+        np.abs(draw(columns, low=-149, high=20)),
+        draw(rows, columns).astype(np.float64) if has_other else None,
+        draw(columns) if has_bias else None,
+    )
+
+
+@given(st.integers(0, 2**32), st.integers(0, 20), st.integers(0, 300), st.booleans(), st.booleans())
+def test_sums_of_products_equal_the_reference(level, seed, rows, columns, has_other, has_bias):
     rng = np.random.default_rng(seed)
-
-    def draw(*shape, low=-126, high=127):
-        powers = rng.integers(low, high, shape)
-        return np.ldexp(np.float32(rng.normal(size=shape)), powers).astype(np.float64)
-
     sums = rng.integers(-(2**31), 2**31, (rows, columns), np.int32) >> int(rng.integers(0, 31))
-    scales = np.abs(draw(rows)), np.abs(draw(columns, low=-149, high=20))
-    other, bias = draw(rows, columns) if has_other else None, draw(columns)
+    more = scales_of_products(rng, rows, columns, has_other, has_bias)
 
     def run():
         out = np.empty((rows, columns), np.float32)
         backend = current_backend()
         with backend.float_environment():
-            backend.dequantize_sums(sums, *scales, other, bias, out)
+            backend.dequantize_sums(sums, *more, out)
+        return out
+
+    assert_equal_bits(level, run)
+
+
+@given(
+    *(st.integers(0, 2**32), st.integers(0, 300), st.integers(0, 150), st.integers(0, 40)),
+    *(st.booleans(), st.booleans()),
+)
+def test_int8_layers_equal_the_reference(level, seed, rows, outputs, inputs, has_other, has_bias):
+    rng = np.random.default_rng(seed)
+    x, w = (rng.integers(-127, 128, (n, inputs), np.int8) for n in (rows, outputs))
+    more = scales_of_products(rng, rows, outputs, has_other, has_bias)
+
+    def run():
+        out = np.empty((rows, outputs), np.float32)
+        backend = current_backend()
+        with backend.float_environment():
+            backend.int8_linear(x, w, *more, out)
         return out
 
     assert_equal_bits(level, run)

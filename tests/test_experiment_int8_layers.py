@@ -51,12 +51,13 @@ def activations(seed, rows, inputs, outliers=()):
     return x
 
 
-@pytest.fixture(params=["_int_mm", "_padded", "_by_kernel", "_by_kernel on threads"])
+@pytest.fixture(params=["by_int_mm", "by_padded", "by_kernel", "by_kernel on threads"])
 def way(request, monkeypatch):
     """Every way of multiplying, whichever is the fastest here."""
     monkeypatch.setattr(products, "trusted_int_mm", lambda: torch._int_mm)
     if request.param.endswith("threads"):
-        monkeypatch.setattr(products, "PRODUCTS_A_THREAD", 1)
+        assert products._gomp_parallel(), "torch on Linux has an OpenMP runtime"
+        monkeypatch.setattr(products, "TEAM_PRODUCTS", 1)
         monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     return getattr(products, request.param.split()[0])
 
@@ -64,21 +65,29 @@ def way(request, monkeypatch):
 # --- one layer ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [(1, 8, 8), (16, 7, 3), (1, 1041, 5), (40, 2085, 33), (3, 8, 1)])
-def test_products_of_codes_are_exact_by_every_way(way, shape):
+@pytest.mark.parametrize(
+    "shape", [(1, 8, 8), (16, 7, 300), (1, 1041, 500), (40, 2085, 133), (3, 8, 1)]
+)
+@pytest.mark.parametrize("bias", [True, False])
+def test_products_of_codes_are_exact_by_every_way(way, shape, bias):
     rows, inputs, outputs = shape
     rng = np.random.default_rng(0)
+    scale, row_scale = rng.uniform(1, 2, outputs).astype(np.float32), np.exp2(np.arange(rows) % 9)
+    if rows > 16 and way is products.by_padded:
+        way = products.by_int_mm
     for codes in (
         lambda s: np.full(s, 127, np.int8),
         lambda s: rng.integers(-127, 128, s, np.int8),
     ):
         x, w = codes((rows, inputs)), -codes((outputs, inputs))
-        if rows > 16 and way is products._padded:
-            way = products._int_mm
-        found = way(x, w)
-        assert found.dtype == np.int32
-        assert found.flags.c_contiguous
-        np.testing.assert_array_equal(found, x.astype(np.int64) @ w.T.astype(np.int64))
+        sums = x.astype(np.int64) @ w.T.astype(np.int64)
+        values = sums * (row_scale[:, None] * scale)
+        layer = products.Layer8(w, scale, scale if bias else None)
+        for other in (None, 1.5 - values):  # sums beyond fp32's integers, but for 1.5 taken away
+            out = np.full((rows, outputs), np.nan, np.float32)
+            way(x, row_scale, other, layer, out)
+            wanted = values if other is None else values + other
+            np.testing.assert_array_equal(out, (wanted + scale if bias else wanted).astype("f4"))
 
 
 def test_a_way_that_is_not_exact_is_not_used(monkeypatch):
@@ -87,7 +96,7 @@ def test_a_way_that_is_not_exact_is_not_used(monkeypatch):
     integer_product._pays.cache_clear()
     integer_product._int_mm.cache_clear()
     assert integer_product.trusted_int_mm() is None
-    assert "as fast as fp32 at best" in products.route_name()
+    assert "twice as fast as fp32" in products.route_name()
 
 
 @pytest.mark.parametrize("backend", ff.available_backends())

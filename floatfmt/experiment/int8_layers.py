@@ -157,25 +157,26 @@ class Int8Linear(torch.nn.Module):
         """Return the layer's outputs for activations of shape (..., inputs)."""
         if x.requires_grad and torch.is_grad_enabled():
             raise RuntimeError("int8 layers do not train: call the model in torch.inference_mode()")
-        if x.shape[-1:] != (self.inputs,):
+        shape = tuple(x.shape)
+        if not shape or shape[-1] != self.inputs:
             raise ValueError(
-                f"{self.name or 'an int8 layer'} takes {self.inputs:,} columns, got shape"
-                f" {tuple(x.shape)}"
+                f"{self.name or 'an int8 layer'} takes {self.inputs:,} columns, got shape {shape}"
             )
         if not self.scheme.multiplies:
             bias = None if self.bias is None else self.bias.to(x.dtype)
             return torch.nn.functional.linear(x, self.values().to(x.dtype), bias)
-        rows = x.detach().reshape(math.prod(x.shape[:-1]), self.inputs).float().contiguous()
-        outliers = None
-        if self.scheme.has_outliers:
-            with current_backend().float_environment():
-                rows, outliers = self._without_outliers(rows)
-        return self._product(rows, outliers).view(*x.shape[:-1], self.outputs).to(x.dtype)
+        given = x.detach().reshape(math.prod(shape[:-1]), self.inputs).float().contiguous()
+        rows, outliers = given.numpy(), None
+        with current_backend().float_environment():
+            if self.scheme.has_outliers:
+                rows, outliers = self._without_outliers(given)
+            out = self._product(rows, outliers)
+        return torch.from_numpy(out.reshape(*shape[:-1], self.outputs)).to(x.dtype)
 
-    def _without_outliers(self, rows: Any) -> tuple[Any, Any]:
+    def _without_outliers(self, rows: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the rows with zeros for outliers, and what these contribute in float64."""
         if not len(rows):
-            return rows, None
+            return rows.numpy(), None
         largest = rows.abs().amax(0)
         if not torch.isfinite(largest).all():
             self._refuse(rows.numpy())
@@ -183,7 +184,7 @@ class Int8Linear(torch.nn.Module):
         self.outlier_columns += len(columns)
         self.seen_columns += self.inputs
         if not len(columns):
-            return rows, None
+            return rows.numpy(), None
         if self.weight is None:
             values = self.codes[:, columns].double() * self.scale.double()[:, None]
             weights = values.float()  # as `values`, which is rounded to fp32
@@ -192,23 +193,26 @@ class Int8Linear(torch.nn.Module):
         product = rows[:, columns].double() @ weights.double().t()
         inner = rows.clone()
         inner[:, columns] = 0
-        return inner, product.contiguous()
+        return inner.numpy(), product.contiguous().numpy()
 
-    def _product(self, rows: Any, outliers: Any) -> Any:
-        given = rows.numpy()
-        codes = np.empty(given.shape, np.int8)
-        out = np.empty((len(given), self.outputs), np.float32)
-        backend = current_backend()
-        with backend.float_environment():
-            scale, clamped = backend.quantize_absmax(
-                given[np.newaxis], ROWS, 127, False, codes.view(np.uint8)[np.newaxis]
-            )
-            if clamped < 0:
-                self._refuse(given)
-            bias = None if self.bias is None else self.bias.detach().numpy()
-            layer = Layer8(self.codes.numpy(), self.scale.numpy(), bias)
-            int8_linear(codes, scale, None if outliers is None else outliers.numpy(), layer, out)
-        return torch.from_numpy(out)
+    def _product(self, rows: np.ndarray, outliers: np.ndarray | None) -> np.ndarray:
+        codes = np.empty(rows.shape, np.int8)
+        scale, clamped = current_backend().quantize_absmax(
+            rows[np.newaxis], ROWS, 127, False, codes.view(np.uint8)[np.newaxis]
+        )
+        if clamped < 0:
+            self._refuse(rows)
+        # `self.codes` and the like are looked for in three places, which takes microseconds.
+        tensors: Any = self._buffers
+        bias = self._parameters.get("bias")
+        layer = Layer8(
+            tensors["codes"].numpy(),
+            tensors["scale"].numpy(),
+            None if bias is None else bias.detach().numpy(),
+        )
+        out = np.empty((len(rows), self.outputs), np.float32)
+        int8_linear(codes, scale, outliers, layer, out)
+        return out
 
     def _refuse(self, rows: np.ndarray) -> None:
         position, value = interop.first_where(rows, lambda v: ~np.isfinite(v), "input")

@@ -215,8 +215,11 @@ static int64_t call(const char *name, enum ff_isa isa, const struct argument *a)
     CALL(ff_quantize_format, isa, I(1), P(2), N(3), N(4), N(5), P(6), P(7), P(8), D(9), D(10),
          P(11));
     DO(ff_dequantize, isa, I(1), P(2), I(3), N(4), N(5), N(6), P(7), P(8), P(9));
-    DO(ff_int8_product, isa, P(1), N(2), P(3), N(4), N(5), P(6));
-    DO(ff_dequantize_sums, isa, P(1), N(2), N(3), P(4), P(5), P_OR_NULL(6), P(7), P(8));
+    CALL(ff_int8_product, isa, P(1), N(2), P(3), N(4), N(5), P(6));
+    CALL(ff_int8_linear, isa, P(1), N(2), P(3), N(4), N(5), P(6), P(7), P_OR_NULL(8),
+         P_OR_NULL(9), P(10), NULL, 1);
+    DO(ff_dequantize_sums, isa, P(1), N(2), N(3), P(4), P(5), P_OR_NULL(6), P_OR_NULL(7), P(8),
+       NULL, 1);
     DO(ff_dequantize_table, isa, I(1), P(2), N(3), N(4), N(5), P(6), P(7), I(8), P(9));
     DO(ff_dequantize_packed, isa, I(1), P(2), N(3), N(4), P(5), P(6), P(7));
     fail("a record's function is not known here");

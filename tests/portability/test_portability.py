@@ -107,7 +107,7 @@ def test_every_function_gives_the_bits_of_the_reference(vectors, tmp_path, name)
 
 
 def test_every_function_of_the_header_is_called():
-    declared = re.findall(r"^\w[\w *]*\b(ff_\w+)\(", HEADER.read_text(), re.M)
+    declared = re.findall(r"^(?!typedef)\w[\w *]*\b(ff_\w+)\(", HEADER.read_text(), re.M)
     called = set(re.findall(r"\bff_\w+", (HERE / "replay.c").read_text()))
     assert len(declared) > len(prototypes()) > 20
     assert set(declared) <= called
