@@ -21,6 +21,7 @@ from ..formats import Format
 from ..rounding import Rules
 from . import native, reference
 from .reference import Float64, Stream, SubnormalsFlushedError, Team
+from .threads import Threaded, thread_count, use_threads
 
 __all__ = [
     "Backend",
@@ -33,7 +34,9 @@ __all__ = [
     "chosen_by",
     "current_backend",
     "runs_reference",
+    "thread_count",
     "use_backend",
+    "use_threads",
 ]
 
 
@@ -148,7 +151,7 @@ class Backend(Protocol):
 
 _BACKENDS: dict[str, Backend] = {
     "reference": reference,
-    **{level: native.Native(level) for level in native.supported_levels()},
+    **{level: Threaded(level) for level in native.supported_levels()},
 }
 _chosen: ContextVar[str | None] = ContextVar("floatfmt_backend", default=None)
 

@@ -1,0 +1,406 @@
+"""The C kernel on several threads: large arrays are cut into parts, which change no bit.
+
+The caller works too, and waits for nobody who has not begun: where other threads call floatfmt at
+the same time, or a part of the cores is busy, the caller takes more of the parts itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..elements import Intervals, Scaling
+from ..formats import Format
+from ..rounding import Rules
+from .native import Native
+from .reference import Float64, Stream
+
+__all__ = ["Threaded", "thread_count", "use_threads"]
+
+T = TypeVar("T")
+#: Elements from which on other threads pay: two rounds of telling them take some 100 µs.
+LEAST = 1 << 21
+#: More parts than threads, for one may be kept from its core.
+PARTS_A_THREAD = 2
+#: Parts begin at multiples of so many elements: whole cache lines and whole packed bytes.
+GRAIN = 64
+
+_chosen: ContextVar[int | None] = ContextVar("floatfmt_threads", default=None)
+
+
+def thread_count() -> int:
+    """Return how many threads work on a large array, here and now.
+
+    That is what `use_threads` says, or the environment variable FLOATFMT_THREADS, or one for every
+    core this process may run on. Without being told, never more than torch has been given.
+    """
+    chosen = _chosen.get()
+    if chosen is not None:
+        return chosen
+    if wanted := os.environ.get("FLOATFMT_THREADS"):
+        return _checked(wanted, "FLOATFMT_THREADS")
+    torch = sys.modules.get("torch")
+    given = getattr(torch, "get_num_threads", None)
+    return min(_cores(), given()) if given is not None else _cores()
+
+
+def _checked(wanted: Any, origin: str) -> int:
+    try:
+        count = int(wanted) if isinstance(wanted, str) else wanted.__index__()
+    except (AttributeError, ValueError):
+        count = 0
+    if count < 1 or isinstance(wanted, bool):
+        raise ValueError(f"{origin}: {wanted!r} is no number of threads; it takes 1 or more")
+    return count
+
+
+@functools.cache
+def _cores() -> int:
+    """Return how many physical cores this process may use: two threads of one share its ports."""
+    try:
+        allowed = os.sched_getaffinity(0)
+    except AttributeError:  # not on macOS
+        return os.cpu_count() or 1
+    siblings = set()
+    for cpu in allowed:
+        try:
+            path = f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
+            with open(path) as file:
+                siblings.add(file.read())
+        except OSError:
+            siblings.add(str(cpu))
+    return len(siblings)
+
+
+@contextmanager
+def use_threads(count: int) -> Iterator[None]:
+    """Let everything in the ``with`` block (this thread, this context) use so many threads.
+
+    Results are the same for any number: only large arrays are shared out, in parts.
+
+    Parameters
+    ----------
+    count : int
+        1 or more; the caller is one of them.
+
+    Raises
+    ------
+    ValueError
+        It is no such number.
+
+    Examples
+    --------
+    >>> import floatfmt as ff, numpy as np
+    >>> with ff.use_threads(1):
+    ...     ff.absmax(np.float32([0.1, 3.2])).codes
+    array([  4, 127], dtype=int8)
+    """
+    token = _chosen.set(_checked(count, "use_threads"))
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+@functools.cache
+def _pool(process: int, helpers: int) -> ThreadPoolExecutor:
+    """Return threads of this process: those of a parent do not come along in a fork."""
+    return ThreadPoolExecutor(helpers, "floatfmt")
+
+
+def _shared(work: Callable[[slice], T], size: int, count: int) -> list[T]:
+    """Return what `work` returns for parts of `size` elements, in their order, by some threads."""
+    step = -(-size // (count * PARTS_A_THREAD * GRAIN)) * GRAIN
+    starts = range(0, size, step)
+    found: list[Any] = [None] * len(starts)
+    waiting = deque(enumerate(starts))
+
+    def take() -> None:
+        while True:
+            try:
+                number, start = waiting.popleft()
+            except IndexError:
+                return
+            found[number] = work(slice(start, min(start + step, size)))
+
+    helpers: list[Future[None]] = []
+    try:
+        helpers += [_pool(os.getpid(), count - 1).submit(take) for _ in range(count - 1)]
+    except RuntimeError:  # the interpreter is going down, or there are no threads to be had
+        pass
+    try:
+        take()
+    finally:
+        waiting.clear()  # after Ctrl-C too: nobody writes into the caller's memory any more
+        for helper in helpers:
+            if not helper.cancel():
+                helper.result()
+    return found
+
+
+def _count(size: int) -> int:
+    return 1 if size < LEAST else thread_count()
+
+
+def _long_axis(shape: tuple[int, ...]) -> int:
+    """Return the first axis along which an array in C order can be cut into such arrays."""
+    return next((axis for axis, length in enumerate(shape) if length > 1), 0)
+
+
+class Threaded(Native):
+    """The C kernel at one level, by several threads where an array is large."""
+
+    def decompose(
+        self,
+        codes: np.ndarray,
+        fmt: Format,
+        sign: np.ndarray,
+        exponent: np.ndarray,
+        fraction: np.ndarray,
+    ) -> None:
+        if (count := _count(codes.size)) == 1:
+            return super().decompose(codes, fmt, sign, exponent, fraction)
+        whole = super().decompose
+        x, *fields = (array.reshape(-1) for array in (codes, sign, exponent, fraction))
+        _shared(lambda p: whole(x[p], fmt, *(field[p] for field in fields)), x.size, count)
+        return None
+
+    def compose(
+        self,
+        sign: np.ndarray,
+        exponent: np.ndarray,
+        fraction: np.ndarray,
+        fmt: Format,
+        codes: np.ndarray,
+    ) -> bool:
+        if (count := _count(codes.size)) == 1:
+            return super().compose(sign, exponent, fraction, fmt, codes)
+        whole = super().compose
+        *fields, out = (array.reshape(-1) for array in (sign, exponent, fraction, codes))
+
+        def part(p: slice) -> bool:
+            return whole(fields[0][p], fields[1][p], fields[2][p], fmt, out[p])
+
+        return all(_shared(part, out.size, count))
+
+    def encode(
+        self, values: np.ndarray, how: Rules, codes: np.ndarray, random: Stream | None = None
+    ) -> bool:
+        if (count := _count(codes.size)) == 1:
+            return super().encode(values, how, codes, random)
+        whole = super().encode
+        return self._rounded(whole, values, how, codes, random, count)
+
+    def round_to(
+        self, values: np.ndarray, how: Rules, out: np.ndarray, random: Stream | None = None
+    ) -> bool:
+        if (count := _count(out.size)) == 1:
+            return super().round_to(values, how, out, random)
+        whole = super().round_to
+        return self._rounded(whole, values, how, out, random, count)
+
+    def _rounded(
+        self,
+        whole: Callable[[np.ndarray, Rules, np.ndarray, Stream], bool],
+        values: np.ndarray,
+        how: Rules,
+        out: np.ndarray,
+        random: Stream | None,
+        count: int,
+    ) -> bool:
+        seed, start = random or (0, 0)
+        x, y = values.reshape(-1), out.reshape(-1)
+        parts = _shared(lambda p: whole(x[p], how, y[p], (seed, start + p.start)), x.size, count)
+        return all(parts)
+
+    def decode(self, codes: np.ndarray, fmt: Format, values: np.ndarray) -> None:
+        if (count := _count(codes.size)) == 1:
+            return super().decode(codes, fmt, values)
+        whole = super().decode
+        x, y = codes.reshape(-1), values.reshape(-1)
+        _shared(lambda p: whole(x[p], fmt, y[p]), x.size, count)
+        return None
+
+    def pack(self, codes: np.ndarray, packed: np.ndarray, bits: int, high_first: bool) -> None:
+        if (count := _count(codes.size)) == 1:
+            return super().pack(codes, packed, bits, high_first)
+        whole = super().pack
+        x, y = codes.reshape(-1), packed.reshape(-1)
+        _shared(lambda p: whole(x[p], y[_in_bytes(p, bits)], bits, high_first), x.size, count)
+        return None
+
+    def unpack(self, packed: np.ndarray, codes: np.ndarray, bits: int, high_first: bool) -> None:
+        if (count := _count(codes.size)) == 1:
+            return super().unpack(packed, codes, bits, high_first)
+        whole = super().unpack
+        x, y = packed.reshape(-1), codes.reshape(-1)
+        _shared(lambda p: whole(x[_in_bytes(p, bits)], y[p], bits, high_first), y.size, count)
+        return None
+
+    def amax(self, x: np.ndarray) -> Float64:
+        if (count := _count(x.size)) == 1:
+            return super().amax(x)
+        found, axis = _cut(super().amax, x, count)
+        return _merged(found, axis, np.maximum)
+
+    def minmax(self, x: np.ndarray) -> tuple[Float64, Float64]:
+        if (count := _count(x.size)) == 1:
+            return super().minmax(x)
+        found, axis = _cut(super().minmax, x, count)
+        low, high = zip(*found, strict=True)
+        return _merged(low, axis, np.minimum), _merged(high, axis, np.maximum)
+
+    def quantize(
+        self,
+        x: np.ndarray,
+        scale: Float64,
+        zero_point: Float64,
+        qmin: int,
+        qmax: int,
+        codes: np.ndarray,
+    ) -> int:
+        whole = super().quantize
+        return _by_channels(
+            lambda x, codes, scale, zero: whole(x, scale, zero, qmin, qmax, codes),
+            (x, codes),
+            (scale, zero_point),
+        )
+
+    def quantize_intervals(
+        self, x: np.ndarray, scale: Float64, parts: Intervals, codes: np.ndarray
+    ) -> int:
+        whole = super().quantize_intervals
+        return _by_channels(
+            lambda x, codes, scale: whole(x, scale, parts, codes), (x, codes), (scale,)
+        )
+
+    def quantize_format(
+        self,
+        x: np.ndarray,
+        scale: Float64,
+        how: Rules,
+        low: float,
+        high: float,
+        codes: np.ndarray,
+    ) -> int:
+        whole = super().quantize_format
+        return _by_channels(
+            lambda x, codes, scale: whole(x, scale, how, low, high, codes), (x, codes), (scale,)
+        )
+
+    def quantize_absmax(
+        self,
+        x: np.ndarray,
+        how: Scaling,
+        elements: int | Intervals,
+        packs: bool,
+        codes: np.ndarray,
+    ) -> tuple[Float64, int]:
+        whole = super().quantize_absmax
+        channels = x.shape[1]
+        if (count := _count(x.size)) == 1 or (channels == 1 and packs):
+            return whole(x, how, elements, packs, codes)
+        if channels == 1:
+            return self._one_scale(x, how, elements, codes.reshape(x.shape))
+        rows = codes.reshape(channels, -1)
+        found = _shared(
+            lambda p: whole(x[:, p], how, elements, packs, rows[p].reshape(-1)), channels, count
+        )
+        clamped = [part for _, part in found]
+        return np.concatenate([scale for scale, _ in found]), _sum(clamped)
+
+    def _one_scale(
+        self, x: np.ndarray, how: Scaling, elements: int | Intervals, codes: np.ndarray
+    ) -> tuple[Float64, int]:
+        """Quantise by the largest magnitude of all: everything is read twice, as in C."""
+        amax = self.amax(x)
+        if not np.isfinite(amax).all():
+            return amax, -1
+        if how.power_rule is None:
+            scale = self.absmax_scale(amax, how.format, how.largest)
+        else:
+            scale = self.power_scale(amax, how.power_rule, how.largest, how.fraction_bits)
+        if isinstance(elements, Intervals):
+            return scale, self.quantize_intervals(x, scale, elements, codes)
+        return scale, self.quantize(x, scale, np.zeros(1), -elements, elements, codes)
+
+    def dequantize(
+        self, codes: np.ndarray, scale: Float64, zero_point: Float64, out: np.ndarray
+    ) -> None:
+        whole = super().dequantize
+        _by_channels(
+            lambda codes, out, scale, zero: whole(codes, scale, zero, out) or 0,
+            (codes, out),
+            (scale, zero_point),
+        )
+
+    def dequantize_table(
+        self, codes: np.ndarray, scale: Float64, table: Float64, entries: int, out: np.ndarray
+    ) -> None:
+        whole = super().dequantize_table
+        _by_channels(
+            lambda codes, out, scale: whole(codes, scale, table, entries, out) or 0,
+            (codes, out),
+            (scale,),
+        )
+
+    def dequantize_packed(
+        self, packed: np.ndarray, scale: Float64, table: Float64, out: np.ndarray
+    ) -> None:
+        whole = super().dequantize_packed
+        channels = out.shape[1]
+        if (count := _count(out.size)) == 1 or channels == 1:
+            return whole(packed, scale, table, out)
+        rows = packed.reshape(channels, -1)
+        _shared(
+            lambda p: whole(rows[p].reshape(-1), scale[p], table, out[:, p]), channels, count
+        )
+        return None
+
+
+def _in_bytes(part: slice, bits: int) -> slice:
+    """Return where a part's packed codes lie: parts begin at whole bytes."""
+    return slice(part.start * bits // 8, -(-part.stop * bits // 8))
+
+
+def _sum(clamped: list[int]) -> int:
+    """Return how many were clamped in all parts; -1 if a part has values that are not finite."""
+    return -1 if min(clamped, default=0) < 0 else sum(clamped)
+
+
+def _by_channels(
+    work: Callable[..., int], arrays: tuple[np.ndarray, ...], parameters: tuple[Float64, ...]
+) -> int:
+    """Return the sum of `work` on parts of 3-D arrays and of their channels' parameters."""
+    shape = arrays[0].shape
+    if (count := _count(arrays[0].size)) == 1:
+        return work(*arrays, *parameters)
+    axis = _long_axis(shape)
+
+    def part(p: slice) -> int:
+        at = (slice(None),) * axis + (p,)
+        own = [array[p] for array in parameters] if axis == 1 else parameters
+        return work(*(array[at] for array in arrays), *own)
+
+    return _sum(_shared(part, shape[axis], count))
+
+
+def _cut(work: Callable[[np.ndarray], T], x: np.ndarray, count: int) -> tuple[list[T], int]:
+    """Return what `work` finds in parts of a 3-D array, and the axis that they follow."""
+    axis = _long_axis(x.shape)
+    return _shared(lambda p: work(x[(slice(None),) * axis + (p,)]), x.shape[axis], count), axis
+
+
+def _merged(found: Sequence[Float64], axis: int, extreme: np.ufunc) -> Float64:
+    """Return one value a channel, of parts that are channels or share them."""
+    merged: Float64 = np.concatenate(found) if axis == 1 else extreme.reduce(found)
+    return merged

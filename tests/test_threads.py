@@ -1,0 +1,241 @@
+"""Large arrays on several threads: the same bits, errors and counts as on one."""
+
+import concurrent.futures
+import os
+import subprocess
+import sys
+
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import floatfmt as ff
+from floatfmt.backends import thread_count, threads
+
+pytestmark = pytest.mark.skipif(
+    ff.available_backends() == ("reference",), reason="the reference runs on one thread"
+)
+COUNTS = (2, 3, 7)
+
+
+@pytest.fixture(autouse=True)
+def small_arrays_are_shared_out(monkeypatch):
+    monkeypatch.setattr(threads, "LEAST", 1)
+
+
+def values(seed, shape):
+    rng = np.random.default_rng(seed)
+    return np.float32(rng.normal(size=shape) * np.exp2(rng.integers(-20, 20, shape)))
+
+
+def flattened(found):
+    if isinstance(found, ff.Quantized):
+        parts = (found.packed, found.scale, found.zero_point, found.saturated, found.tensor_scale)
+        return [np.asarray(part).tobytes() for part in parts if part is not None]
+    if isinstance(found, tuple):
+        return [np.asarray(part).tobytes() for part in found]
+    return np.asarray(found).tobytes()
+
+
+FP8 = "fp8_e4m3fn"
+#: Everything that is shared out, on values of any shape.
+OPERATIONS = {
+    "encode": lambda x: ff.encode(x, FP8),
+    "encode stochastic": lambda x: ff.encode(x, "bf16", rounding="stochastic", seed=7),
+    "decode": lambda x: ff.decode(ff.encode(x, FP8), FP8),
+    "round": lambda x: ff.round_to(x, "bf16"),
+    "round stochastic": lambda x: ff.round_to(x, FP8, rounding="stochastic", seed=7),
+    "decompose": lambda x: tuple(ff.decompose(x))[:3],
+    "compose": lambda x: ff.compose(*tuple(ff.decompose(x))[:3], "fp32"),
+    "pack fp4": lambda x: ff.pack(ff.encode(x, "fp4_e2m1fn"), "fp4_e2m1fn"),
+    "pack fp6": lambda x: ff.pack(ff.encode(x, "fp6_e2m3fn"), "fp6_e2m3fn"),
+    "unpack fp6": lambda x: ff.unpack(
+        ff.pack(ff.encode(x, "fp6_e2m3fn"), "fp6_e2m3fn"), "fp6_e2m3fn", x.size
+    ),
+    **{
+        f"{scheme} {options}": lambda x, s=scheme, o=options: ff.quantize(x, s, **o)
+        for scheme, options in (
+            ("absmax", {}),
+            ("absmax", {"axis": 0}),
+            ("absmax", {"axis": -1}),
+            ("absmax", {"block": 4}),
+            ("absmax", {"bits": 4}),
+            ("zeropoint", {}),
+            ("zeropoint", {"axis": 0}),
+            ("zeropoint", {"axis": -1}),
+            ("zeropoint", {"scale": 0.5, "zero_point": 3}),
+            (FP8, {}),
+            (FP8, {"axis": 0}),
+            ("nf4", {"block": 4}),
+            ("mxfp4", {}),
+            ("nvfp4", {}),
+            ("dynamic8", {"block": 16}),
+        )
+    },
+}
+RESTORED = ("absmax {}", "absmax {'axis': 0}", "zeropoint {'axis': -1}", "nf4 {'block': 4}", "mxfp4 {}")
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@given(
+    st.integers(0, 2**32),
+    st.tuples(st.integers(1, 40), st.integers(1, 200)) | st.tuples(st.integers(1, 3000)),
+)
+def test_any_number_of_threads_gives_the_same(name, seed, shape):
+    x = values(seed, shape)
+    with ff.use_threads(1):
+        alone = flattened(OPERATIONS[name](x))
+    for count in COUNTS:
+        with ff.use_threads(count):
+            assert flattened(OPERATIONS[name](x)) == alone
+
+
+@pytest.mark.parametrize("name", RESTORED)
+@given(st.integers(0, 2**32), st.tuples(st.integers(1, 40), st.integers(1, 200)))
+def test_any_number_of_threads_gives_the_same_values_back(name, seed, shape):
+    q = OPERATIONS[name](values(seed, shape))
+    with ff.use_threads(1):
+        alone = flattened(q.dequantize())
+    for count in COUNTS:
+        with ff.use_threads(count):
+            assert flattened(q.dequantize()) == alone
+
+
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name[0] in "aznm"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("at", [0, 511, 1023])
+def test_what_is_not_finite_is_found_in_any_part(name, bad, at):
+    x = values(0, 1024)
+    x[at] = bad
+    with ff.use_threads(3), pytest.raises(ValueError, match=rf"\[{at}\] is {bad}"):
+        OPERATIONS[name](x.reshape(-1))
+
+
+def test_a_value_that_has_no_code_is_found_in_any_part():
+    x = values(0, 1000)
+    x[700] = np.nan
+    with ff.use_threads(3), pytest.raises(ValueError, match="nan"):
+        ff.encode(x, FP8, nan="error")
+
+
+def test_the_work_is_done_by_several_threads(monkeypatch):
+    import threading
+
+    barrier, seen = threading.Barrier(2, timeout=60), []
+    whole = threads.Native.encode
+
+    def encode(self, *args):
+        if len(seen) < 2:  # the first two parts meet, which they could not in one thread
+            seen.append(threading.current_thread())
+            barrier.wait()
+        return whole(self, *args)
+
+    monkeypatch.setattr(threads.Native, "encode", encode)
+    with ff.use_threads(2):
+        ff.encode(values(0, 1000), FP8)
+    assert len(set(seen)) == 2
+
+
+def test_an_interrupted_caller_leaves_nobody_at_work(monkeypatch):
+    import threading
+
+    running = []
+
+    def encode(self, x, how, codes, random=None):
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        running.append(True)
+        ended.wait(1)
+        running.pop()
+        return True
+
+    ended = threading.Event()
+    monkeypatch.setattr(threads.Native, "encode", encode)
+    with ff.use_threads(3), pytest.raises(KeyboardInterrupt):
+        ff.encode(values(0, 1000), FP8)
+    assert not running
+
+
+def test_callers_on_many_threads_get_what_one_gets():
+    x = values(0, (64, 100))
+    with ff.use_threads(1):
+        alone = [flattened(work(x)) for work in OPERATIONS.values()]
+
+    def all_of_them(_):
+        with ff.use_threads(3):
+            return [flattened(work(x)) for work in OPERATIONS.values()]
+
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        assert all(found == alone for found in pool.map(all_of_them, range(12)))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_has_threads_of_its_own():
+    code = """
+import os, numpy as np, floatfmt as ff
+from floatfmt.backends import threads
+threads.LEAST = 1
+x = np.arange(4096, dtype=np.float32)
+with ff.use_threads(4):
+    ours = ff.encode(x, "bf16")
+    child = os.fork()
+    same = (ff.encode(x, "bf16") == ours).all()
+    if child == 0:
+        os._exit(0 if same else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), same)
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert found.stdout == "0 True\n"
+
+
+# --- how many -----------------------------------------------------------------------------------
+
+
+def test_small_arrays_stay_with_their_caller(monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr(threads, "_shared", None)
+    with ff.use_threads(4):
+        ff.encode(np.zeros(threads.LEAST - 1, np.float32), FP8)
+
+
+def test_the_environment_says_how_many(monkeypatch):
+    monkeypatch.setenv("FLOATFMT_THREADS", "3")
+    assert thread_count() == 3
+    with ff.use_threads(2):
+        assert thread_count() == 2
+
+
+def test_no_more_threads_than_torch_was_given(monkeypatch):
+    monkeypatch.delenv("FLOATFMT_THREADS", raising=False)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        assert thread_count() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("wanted", [0, -1, 1.5, "two", True, None])
+def test_what_is_no_number_of_threads_is_refused(wanted):
+    with pytest.raises(ValueError, match="1 or more"), ff.use_threads(wanted):
+        pass
+
+
+@pytest.mark.parametrize("wanted", ["0", "many", "-2", "1.5"])
+def test_an_environment_that_makes_no_sense_is_refused(monkeypatch, wanted):
+    monkeypatch.setenv("FLOATFMT_THREADS", wanted)
+    with pytest.raises(ValueError, match="FLOATFMT_THREADS"):
+        ff.encode(np.zeros(100, np.float32), FP8)
+
+
+def test_arrays_of_ml_dtypes_are_shared_out_too():
+    x = values(0, 1000).astype(ml_dtypes.bfloat16)
+    with ff.use_threads(1):
+        alone = flattened(ff.encode(x, FP8))
+    with ff.use_threads(3):
+        assert flattened(ff.encode(x, FP8)) == alone
