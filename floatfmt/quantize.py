@@ -11,12 +11,12 @@ import functools
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from . import interop
-from .backends import current_backend, runs_reference
+from .backends import Backend, current_backend
 from .by_convention import quantize_as
 from .conventions import ConventionLike
 from .elements import Codebook, Elements, Integers
@@ -195,27 +195,11 @@ def quantize(
             axis=axis,
             block=block,
         )
-    values = interop.float_array(x, decodes=True)
     options = (
         scheme, scale is not None, axis, block, block_axis, bits, signed, scale_dtype, scale_rule,
         include_zero, double_quantization, clip, rounding, seed, nonfinite,
     )  # fmt: skip
-    try:
-        settled = _kept(values.shape, values.dtype, *options)
-    except TypeError:  # to be told without this one
-        settled = None
-    plan, groups, once = settled or _settled(values.shape, values.dtype, *options)
-    if scale is None and zero_point is not None:
-        raise TypeError("a zero_point goes with a scale; a scheme finds its own")
-    backend = current_backend()
-    if once is not None and min is None and max is None and not runs_reference(backend):
-        done = once.run(x, values, backend, out)
-        if done is not None:
-            return done
-    with backend.float_environment():
-        given = None if scale is None else _given(scale, zero_point, groups, plan)
-        ends = _calibrated(min, max, groups, plan, given is not None)
-        return run(x, values, plan, groups, ends=ends, given=given, out=out)
+    return _quantize(x, options, scale, zero_point, min, max, out)
 
 
 def absmax(
@@ -237,16 +221,8 @@ def absmax(
     array([[  4, 127],
            [ 64, 127]], dtype=int8)
     """
-    return quantize(
-        x,
-        "absmax",
-        bits=bits,
-        axis=axis,
-        block=block,
-        block_axis=block_axis,
-        scale_dtype=scale_dtype,
-        out=out,
-    )
+    options = ("absmax", False, axis, block, block_axis, bits, None, scale_dtype)
+    return _quantize(x, options, None, None, None, None, out)
 
 
 def zeropoint(
@@ -268,17 +244,41 @@ def zeropoint(
     >>> ff.zeropoint(np.float32([0.0, 0.5, 1.0])).codes
     array([-128,   -1,  127], dtype=int8)
     """
-    return quantize(
-        x,
-        "zeropoint",
-        bits=bits,
-        signed=signed,
-        axis=axis,
-        block=block,
-        block_axis=block_axis,
-        scale_dtype=scale_dtype,
-        out=out,
-    )
+    options = ("zeropoint", False, axis, block, block_axis, bits, signed, scale_dtype)
+    return _quantize(x, options, None, None, None, None, out)
+
+
+def _quantize(
+    x: Any,
+    options: tuple[Any, ...],
+    scale: Any,
+    zero_point: Any,
+    min: Any,
+    max: Any,
+    out: Any,
+) -> Quantized:
+    """Quantise, given the scheme, whether there is a scale, and the first of `_OPTIONS`."""
+    values = interop.float_array(x, decodes=True)
+    backend: Any = current_backend()
+    try:
+        settled = _kept(backend, values.shape, values.dtype, *options)
+    except TypeError:  # to be told without this one
+        settled = None
+    plan, groups, once = settled or _settled(backend, values.shape, values.dtype, *options)
+    if scale is None:
+        if zero_point is not None:
+            raise TypeError("a zero_point goes with a scale; a scheme finds its own")
+        if once is not None and min is None and max is None:
+            done = once(x, values, None, out)
+            if done is not None:
+                return done
+    with backend.float_environment():
+        given = None if scale is None else _given(scale, zero_point, groups, plan)
+        ends = _calibrated(min, max, groups, plan, given is not None)
+        done = None if given is None or once is None else once(x, values, given, out)
+        if done is not None:
+            return done
+        return run(x, values, plan, groups, ends=ends, given=given, out=out)
 
 
 # --- arguments ----------------------------------------------------------------------------------
@@ -306,31 +306,37 @@ def settle(
     return plan, _groups(shape, plan.scheme, axis, block, block_axis)
 
 
+Settled: TypeAlias = "tuple[Plan, Groups, OnePass | None]"
 #: Options of these types cannot change, and their hash and type tell all there is to them.
 _PLAIN = frozenset((type(None), bool, int, float, str, Codebook, Format, Rounding))
 
 
+_OPTIONS = (
+    *("axis", "block", "block_axis", "bits", "signed", "scale_dtype", "scale_rule"),
+    *("include_zero", "double_quantization", "clip", "rounding", "seed", "nonfinite"),
+)
+
+
 def _settled(
-    shape: tuple[int, ...], dtype: np.dtype, scheme: Any, has_scale: bool, *options: Any
-) -> tuple[Plan, Groups, OnePass | None]:
+    backend: Backend,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    scheme: Any,
+    has_scale: bool,
+    *options: Any,
+) -> Settled:
     """Return what `settle` does, and how one kernel call does it all where it can."""
-    names = (
-        *("axis", "block", "block_axis", "bits", "signed", "scale_dtype", "scale_rule"),
-        *("include_zero", "double_quantization", "clip", "rounding", "seed", "nonfinite"),
-    )
-    named = dict(zip(names, options, strict=True))
+    named = dict(zip(_OPTIONS, options, strict=False))  # the last ones may be left out
     plan, groups = settle(shape, format(dtype), scheme, has_scale=has_scale, **named)
-    return plan, groups, None if has_scale else one_pass(plan, groups)
+    return plan, groups, one_pass(plan, groups, backend, has_scale)
 
 
 @functools.lru_cache(maxsize=256, typed=True)
-def _kept(
-    shape: tuple[int, ...], dtype: np.dtype, *options: Any
-) -> tuple[Plan, Groups, OnePass | None]:
+def _kept(backend: Backend, shape: tuple[int, ...], dtype: np.dtype, *options: Any) -> Settled:
     """Return what `_settled` does, and keep it; TypeError if the options might change."""
     if not _PLAIN.issuperset(map(type, options)):
         raise TypeError(f"options are not kept: {options}")
-    return _settled(shape, dtype, *options)
+    return _settled(backend, shape, dtype, *options)
 
 
 def _refuse_with_convention(convention: ConventionLike, **options: Any) -> None:

@@ -101,13 +101,18 @@ class Quantized:
     __hash__ = None  # type: ignore[assignment]
 
     @classmethod
-    def of(cls, fields: dict[str, Any]) -> Quantized:
-        """Return a result of all these fields.
+    def of(
+        cls, usual: dict[str, Any], packed: Any, scale: Any, zero_point: Any, saturated: int
+    ) -> Quantized:
+        """Return a result of these fields, of which `usual` has the other ones.
 
         A frozen dataclass sets them one by one, which takes as long as a small array does.
         """
         made = object.__new__(cls)
-        object.__setattr__(made, "__dict__", fields)
+        fields = made.__dict__
+        fields.update(usual)
+        fields["packed"], fields["scale"], fields["zero_point"] = packed, scale, zero_point
+        fields["saturated"] = saturated
         return made
 
     def __eq__(self, other: object) -> bool:
