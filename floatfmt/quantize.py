@@ -527,6 +527,8 @@ def _given_scale(scale: Any, scale_format: Format) -> np.ndarray:
         raise TypeError(f"scale must be a number or an array of numbers, got {scale!r}")
     wide = np.asarray(given, np.float64)
     least, most = _range_of(scale_format)
+    if wide.ndim == 0 and least <= wide.item() <= most:
+        return wide
 
     def wrong(scales: np.ndarray) -> np.ndarray:
         return ~((scales >= least) & (scales <= most))
@@ -558,12 +560,12 @@ def _given_zero_point(zero_point: Any) -> np.ndarray:
 
 def _for_groups(given: np.ndarray, groups: Groups, name: str) -> np.ndarray:
     """Return a given parameter, one value or one a group, in the shape of the parameters."""
+    if given.size == 1:
+        one = given.reshape(())
+        return one if groups.parameter_shape == () else np.full(groups.parameter_shape, one)
     shapes = [(), groups.scale_shape]
     if isinstance(groups, AxisGroups):
         shapes.append(groups.parameter_shape)  # without the axes of length 1
-    if given.size == 1:
-        one = given.reshape(())
-        return np.full(groups.parameter_shape, one)
     if given.shape == groups.scale_shape:
         return np.ascontiguousarray(groups.from_scales(given))
     if given.shape in shapes:

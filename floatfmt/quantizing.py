@@ -210,7 +210,7 @@ def _given_or_range(plan: Plan, groups: Groups, backend: Backend, _: bool) -> Wo
         x = values.reshape(shape)
         if given is None:
             low, high = backend.minmax(x)
-            if not np.isfinite((low, high)).all():
+            if not _all_finite(low, high):
                 return low, None, -1
             scale, zeros = _of_range(plan, backend, low, high)
         else:
@@ -221,6 +221,12 @@ def _given_or_range(plan: Plan, groups: Groups, backend: Backend, _: bool) -> Wo
         return scale, zeros.astype(np.int64).reshape(scale_shape), clamped
 
     return work
+
+
+def _all_finite(low: Float64, high: Float64) -> bool:
+    if low.size == 1:  # of many, NumPy is faster
+        return math.isfinite(low.item()) and math.isfinite(high.item())
+    return bool(np.isfinite(low).all() and np.isfinite(high).all())
 
 
 def _kernel_shape(groups: Groups) -> tuple[int, int, int]:
@@ -540,7 +546,7 @@ class _Job:
                 ends[piece.parameters] = choose(part, end.reshape(part.shape))
         if values.size == 0:
             return np.zeros_like(low), np.zeros_like(low)
-        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        if not _all_finite(low, high):
             _report_not_finite(self.values)
         return low, high
 
