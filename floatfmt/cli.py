@@ -24,11 +24,11 @@ import click
 from . import __version__
 from .backends import available_backends, backend_name, chosen_by
 from .backends.native import compiler
-from .compare import compare
+from .comparison import compare
 from .comparison_plot import check as plot_path
+from .convention import Conventions, conventions, find
 from .convention_tables import conventions_lines
-from .conventions import Conventions, conventions, find
-from .doctor import doctor
+from .diagnosis import doctor
 from .formats import Format
 from .formats import formats as registered_formats
 from .inspection import inspect

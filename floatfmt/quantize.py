@@ -11,14 +11,12 @@ import functools
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from . import interop
 from .backends import Backend, current_backend
-from .by_convention import quantize_as
-from .conventions import ConventionLike
 from .elements import Codebook, Elements, Integers
 from .formats import Format, FormatLike, format
 from .groups import AxisGroups, BlockGroups, Groups
@@ -26,6 +24,9 @@ from .quantized import Quantized
 from .quantizing import Ends, OnePass, Parameters, Plan, one_pass, run
 from .rounding import Rounding, rounding_mode, word64
 from .schemes import POWER_RULES, SCHEMES, Scheme, find
+
+if TYPE_CHECKING:
+    from .convention import ConventionLike
 
 __all__ = ["absmax", "quantize", "settle", "zeropoint"]
 
@@ -168,6 +169,8 @@ def quantize(
     ([[0, 15, 7], [6, 0, 12]], [[0.5], [0.125]], (2, 2))
     """
     if convention != "floatfmt":
+        from .by_convention import quantize_as  # loads all conventions, which few ask for
+
         _refuse_with_convention(
             convention,
             bits=bits,

@@ -12,7 +12,6 @@ import numpy as np
 from . import interop
 from .backends import Backend, current_backend, runs_reference
 from .codes import CodeReader, all_codes, decode_piece
-from .conventions import dequantized, find
 from .elements import Elements, Integers, table
 from .formats import Format, FormatLike, format
 from .groups import AxisGroups, BlockGroups, Groups
@@ -255,6 +254,8 @@ def groups_of(q: Quantized) -> Groups:
 
 
 def _decode_by_convention(q: Quantized, values: np.ndarray, fmt: Format) -> None:
+    from .convention import dequantized, find  # loads all conventions, which few ask for
+
     row = find(q.convention)
     scale = interop.to_numpy(q.scale)
     zeros = np.int64(0) if q.zero_point is None else interop.to_numpy(q.zero_point)

@@ -30,7 +30,7 @@ from floatfmt.comparison_rows import DEFAULT_ROWS
 from floatfmt.data import SAMPLE_MODEL
 from floatfmt.inspection import inspect
 
-compare_module = importlib.import_module("floatfmt.compare")
+compare_module = importlib.import_module("floatfmt.comparison")
 
 COMMANDS = (
     *("inspect", "formats", "compare", "quantize", "dequantize", "verify", "compatibility"),

@@ -19,7 +19,7 @@ from floatfmt import cli
 from floatfmt.backends import native, reference
 from floatfmt.backends.reference import FloatState
 
-module = importlib.import_module("floatfmt.doctor")
+module = importlib.import_module("floatfmt.diagnosis")
 
 LEVELS = ff.available_backends()[1:]
 needs_kernel = pytest.mark.skipif(not LEVELS, reason="the C kernel is not installed")
