@@ -6,6 +6,7 @@ One `Native` an instruction-set level, with the functions of `reference.py`.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -420,7 +421,8 @@ class Native:
         what = _c_intervals(elements) if isinstance(elements, Intervals) else elements
         (_, channels, inner), scaling, cast = shape, _c_scaling(how), self.cast
 
-        least_normal = float(format(scale_dtype).min_normal or 0)
+        is_double = scale_dtype == np.float64
+        least_normal = math.inf if is_double else float(format(scale_dtype).min_normal or 0)
 
         def run(x: np.ndarray, codes: np.ndarray, _: Any) -> tuple[np.ndarray, None, int]:
             scale = np.empty(scale_shape)
