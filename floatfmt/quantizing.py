@@ -415,9 +415,9 @@ class _Job:
         if policy == "error":
             return values, 0
         with np.errstate(invalid="ignore"):
-            finite = np.isfinite(values)
-            if finite.all():
+            if all(np.isfinite(values[index]).all() for index in interop.slabs(values.shape)):
                 return values, 0
+            finite = np.isfinite(values)
             largest = values.dtype.type(float(self.plan.source.max_finite))
             kept = np.where(finite, values, values.dtype.type(0))
             if policy == "saturate":
