@@ -62,7 +62,7 @@ def cases() -> dict[str, Case]:
     parts4 = intervals(format("fp4_e2m1fn"))
     saturates = rules(fp8, overflow="saturate")
     int8 = codes.view(np.int8).reshape(16, ROW)
-    sums = np.empty((16, 16), np.int32)
+    sums, columns = np.empty((16, 16), np.int32), np.full(ROW, 0.1, np.float32)
     products = np.arange(SIZE, dtype=np.int32).reshape(-1, ROW)
     parts32 = (codes >> 7, codes & np.uint8(127), fp32.view(np.uint32) & np.uint32(0x7FFFFF))
     out32 = (byte, np.empty(SIZE, np.uint8), np.empty(SIZE, np.uint32))
@@ -136,7 +136,13 @@ def cases() -> dict[str, Case]:
         "dequantize sums": Case(
             "ff_dequantize_sums",
             lambda b: b.dequantize_sums(
-                products, by_row, np.full(ROW, 0.1), None, np.zeros(ROW), wide.reshape(-1, ROW)
+                products, by_row, columns, None, None, wide.reshape(-1, ROW)
+            ),
+        ),
+        "int8 linear": Case(
+            "ff_int8_linear",
+            lambda b: b.int8_linear(
+                int8, int8, by_row, columns[:16], None, None, sums.view(np.float32)
             ),
         ),
     }
