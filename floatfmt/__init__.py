@@ -10,32 +10,13 @@ from typing import TYPE_CHECKING, Any
 from . import exact
 from .arrays import astype, decode, encode, round_to
 from .backends import NativeMissingWarning, available_backends, use_backend
-from .code_usage import CodeUsage, code_usage
-from .compare import Comparison, compare
-from .conventions import Convention, Conventions, conventions
-from .doctor import Diagnosis, doctor
-from .double_rounding import DoubleRounding, double_rounding
 from .elements import Codebook
-from .explanation import Explanation
 from .fields import Category, Fields, compose, decompose
 from .formats import Format, format, formats, p3109
-from .grid import (
-    assert_max_ulp,
-    next_down,
-    next_up,
-    representable,
-    spacing,
-    ulp_distance,
-    values,
-)
-from .inspection import Inspection, inspect
-from .measurement import Measurement, measure
-from .metrics import Error, Errors, error
 from .packing import pack, unpack
 from .quantize import absmax, quantize, zeropoint
 from .quantized import Quantized
 from .rounding import Rounding, rounding_mode
-from .survey import Survey, round_all
 
 if TYPE_CHECKING:
     from .audit.compatibility import Compatibility, compatibility
@@ -48,25 +29,59 @@ if TYPE_CHECKING:
         dequantize_checkpoint,
         quantize_checkpoint,
     )
+    from .comparison import Comparison, compare
+    from .convention import Convention, Conventions, conventions
+    from .diagnosis import Diagnosis, doctor
+    from .explanation import Explanation
     from .exports import OnnxValues, to_onnx, to_torch
+    from .grid import (
+        assert_max_ulp,
+        next_down,
+        next_up,
+        representable,
+        spacing,
+        ulp_distance,
+        values,
+    )
+    from .inspection import Inspection, inspect
     from .llm_int8 import LLMInt8, ThresholdSweep, llm_int8_matmul, sweep_threshold
+    from .measurement import Measurement, measure
+    from .metrics import Error, Errors, error
     from .quantized_file import load_quantized, save_quantized
+    from .rounding_chain import DoubleRounding, double_rounding
+    from .survey import Survey, round_all
+    from .usage import CodeUsage, code_usage
 
 __version__ = "0.1.0"
 
-#: Modules and what they offer that are a third of the import's time, so loaded when asked.
+#: Modules and what they offer, loaded when it is asked for, as they would take most of the import's
+#: time. None is called as what it offers, which it would hide.
 _LATER = {
     "audit.compatibility": ("Compatibility", "compatibility"),
     "audit.convention_diff": ("ConventionDiff", "diff_conventions"),
     "audit.quantizers": ("QuantizerVerification", "verify_quantizer"),
     "audit.report": ("Difference", "Fault", "Identification", "Verification"),
-    "exports": ("OnnxValues", "to_onnx", "to_torch"),
-    "llm_int8": ("LLMInt8", "ThresholdSweep", "llm_int8_matmul", "sweep_threshold"),
+    "audit.verify": ("assert_cast_correct", "diff", "identify", "verify"),
     "checkpoint_conversion": (
         *("CheckpointConversion", "dequantize_checkpoint", "quantize_checkpoint"),
     ),
+    "comparison": ("Comparison", "compare"),
+    "convention": ("Convention", "Conventions", "conventions"),
+    "diagnosis": ("Diagnosis", "doctor"),
+    "explanation": ("Explanation",),
+    "exports": ("OnnxValues", "to_onnx", "to_torch"),
+    "grid": (
+        *("assert_max_ulp", "next_down", "next_up", "representable", "spacing", "ulp_distance"),
+        "values",
+    ),
+    "inspection": ("Inspection", "inspect"),
+    "llm_int8": ("LLMInt8", "ThresholdSweep", "llm_int8_matmul", "sweep_threshold"),
+    "measurement": ("Measurement", "measure"),
+    "metrics": ("Error", "Errors", "error"),
     "quantized_file": ("load_quantized", "save_quantized"),
-    "audit.verify": ("assert_cast_correct", "diff", "identify", "verify"),
+    "rounding_chain": ("DoubleRounding", "double_rounding"),
+    "survey": ("Survey", "round_all"),
+    "usage": ("CodeUsage", "code_usage"),
 }
 
 __all__ = [
@@ -155,7 +170,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     for module, names in _LATER.items():
         if name in names:
-            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+            found = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+            globals()[name] = found  # not asked for again
+            return found
     if name == "experiment":  # needs torch, takes seconds
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

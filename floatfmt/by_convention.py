@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import interop
-from .convention_words import CODEBOOKS
-from .conventions import (
+from .convention import (
     Convention,
     ConventionLike,
     conventions,
@@ -16,6 +15,7 @@ from .conventions import (
     given_scheme,
     quantized,
 )
+from .convention_words import CODEBOOKS
 from .elements import Codebook, Elements, Integers
 from .formats import format
 from .groups import AxisGroups, BlockGroups, Groups
@@ -41,7 +41,7 @@ def quantize_as(
     if row not in conventions():
         raise ValueError(
             f"{row.name} is a convention of your own, which results cannot name; use"
-            " floatfmt.conventions.quantized"
+            " floatfmt.convention.quantized"
         )
     names = [s.name for s in row.schemes]
     if scheme is not None and scheme not in names:

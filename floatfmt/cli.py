@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 import click
 
 from . import __version__
-from .backends import available_backends, backend_name
+from .backends import available_backends, backend_name, chosen_by
 from .backends.native import compiler
-from .compare import compare
+from .comparison import compare
 from .comparison_plot import check as plot_path
+from .convention import Conventions, conventions, find
 from .convention_tables import conventions_lines
-from .conventions import Conventions, conventions, find
-from .doctor import doctor
+from .diagnosis import doctor
 from .formats import Format
 from .formats import formats as registered_formats
 from .inspection import inspect
@@ -257,7 +257,7 @@ def cli(context: click.Context) -> None:
 
     The environment variable FLOATFMT_BACKEND chooses the backend (see --version).
     """  # noqa: D301
-    if "FLOATFMT_BACKEND" in os.environ and context.invoked_subcommand != "doctor":
+    if chosen_by() and context.invoked_subcommand != "doctor":
         with _user_errors():
             backend_name()
     if context.invoked_subcommand is None:

@@ -674,7 +674,7 @@ def double_quantized(
     Examples
     --------
     >>> import floatfmt as ff, numpy as np
-    >>> from floatfmt.conventions import double_quantized
+    >>> from floatfmt.convention import double_quantized
     >>> nf4 = {scheme.name: scheme for scheme in ff.conventions()["bitsandbytes_nf4"].schemes}
     >>> found = double_quantized(np.float32([1, 2, 3]), nf4["double"].double)
     >>> found.codes.tolist(), found.scale.tolist(), float(found.offset)

@@ -16,7 +16,7 @@ from .backends import current_backend
 from .table import LONGEST_TEXT, Part, Table
 
 if TYPE_CHECKING:
-    from .conventions import Convention, Scheme
+    from .convention import Convention, Scheme
 
 __all__ = ["conventions_dict", "conventions_lines", "conventions_text"]
 

@@ -108,8 +108,8 @@ def significand(code: int, fmt: Format) -> Fraction:
     _, magnitude = sign_and_magnitude(code, fmt)
     if fmt.is_integer:
         return Fraction(magnitude, 1 << fmt.fraction_bits)
-    hidden = magnitude > fmt.fraction_mask or not fmt.zero
-    return hidden + Fraction(magnitude & fmt.fraction_mask, 1 << fmt.fraction_bits)
+    hidden = (magnitude > fmt.fraction_mask or not fmt.zero) << fmt.fraction_bits
+    return Fraction(hidden | magnitude & fmt.fraction_mask, 1 << fmt.fraction_bits)
 
 
 def unbiased_exponent(code: int, fmt: Format) -> int:
@@ -128,7 +128,8 @@ def decode(code: int, fmt: Format) -> Fraction | float:
         return float("-inf" if sign else "inf")
     if kind == "zero":
         return -0.0 if sign else Fraction(0)
-    return (-1) ** sign * significand(code, fmt) * Fraction(2) ** unbiased_exponent(code, fmt)
+    value = _times_power(significand(code, fmt), unbiased_exponent(code, fmt))
+    return -value if sign else value
 
 
 def ulp(code: int, fmt: Format) -> Fraction:
@@ -175,7 +176,14 @@ def round_half_even(x: Fraction) -> int:
 def floor_log2(x: Fraction) -> int:
     """Return the largest e with 2**e <= x, for x > 0."""
     e = x.numerator.bit_length() - x.denominator.bit_length()
-    return e if Fraction(2) ** e <= x else e - 1
+    return e if _times_power(x, -e) >= 1 else e - 1
+
+
+def _times_power(x: Fraction, exponent: int) -> Fraction:
+    """Return ``x * 2**exponent``; a product of two Fractions takes three times as long."""
+    if exponent >= 0:
+        return Fraction(x.numerator << exponent, x.denominator)
+    return Fraction(x.numerator, x.denominator << -exponent)
 
 
 def encode(
@@ -274,7 +282,7 @@ def place(x: Fraction, fmt: Format) -> Fraction:
     exponent = max(floor_log2(x), fmt.min_exponent)
     hidden = 1 if fmt.zero else 0
     binade = (exponent - fmt.min_exponent - (1 - hidden)) << fmt.fraction_bits
-    return binade + x / Fraction(2) ** (exponent - fmt.fraction_bits)
+    return binade + _times_power(x, fmt.fraction_bits - exponent)
 
 
 def round_to_integer(x: Fraction, sign: int, mode: Rounding, random: int | None) -> int:

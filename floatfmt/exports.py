@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import interop
-from .conventions import find
+from .convention import find
 from .elements import Codebook, Integers
 from .quantized import Quantized, wide
 

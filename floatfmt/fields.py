@@ -39,7 +39,7 @@ class Details(NamedTuple):
     ulp: Any
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Fields:
     """Codes of one format, taken apart.
 
@@ -78,6 +78,18 @@ class Fields:
     details: Details | None = field(default=None, compare=False, repr=False)
 
     __hash__ = None  # type: ignore[assignment]
+
+    @classmethod
+    def of(cls, parts: tuple[Any, ...], format: Format) -> Fields:
+        """Return sign, exponent and fraction of codes as fields, of which nothing more is known.
+
+        A frozen dataclass sets them one by one, which takes a fifth of a small array's time.
+        """
+        made = object.__new__(cls)
+        fields = made.__dict__
+        fields["sign"], fields["exponent"], fields["fraction"] = parts
+        fields["format"], fields["exact"], fields["details"] = format, None, None
+        return made
 
     def __eq__(self, other: object) -> bool:
         return interop.same(self, other)
@@ -243,23 +255,16 @@ def decompose(
     >>> fields.ulp.tolist()
     [0.0078125, 0.03125, 0.001953125]
     """
-    is_code = True
     if format is None:
-        values = interop.float_array(x)
-        fmt = _as_format(values.dtype)
-        source = interop.patterns(values, fmt)
+        values, is_code = interop.float_array(x), True
+        fmt, patterns, dtypes, how = _own(values.dtype, rounding)
+        source = values.view(patterns)
     else:
         fmt, array = _as_format(format), interop.to_numpy(x)
         is_code = array.dtype.kind in "u" or interop.holds_values_of(array.dtype, fmt)
         source = interop.codes_array(x, fmt) if is_code else interop.values_array(x)
-    dtypes = field_dtypes(fmt)
-    outs = (None,) * 3 if out is None else tuple(out)
-    if len(outs) != 3:
-        raise ValueError(f"out= must be three arrays (sign, exponent, fraction), got {len(outs)}")
-    arrays: tuple[np.ndarray, ...] = ()
-    for one, dtype in zip(outs, dtypes, strict=True):
-        arrays += (interop.checked_out(one, dtype, source, *arrays),)
-    how = _no_draw(rules(fmt, rounding))
+        dtypes, how = field_dtypes(fmt), _no_draw(rules(fmt, rounding))
+    arrays = _outputs(out, dtypes, source)
     more: dict[str, np.ndarray] = {}
     if not is_code:
         more["exact"] = np.empty_like(source, np.bool_)
@@ -267,18 +272,61 @@ def decompose(
         more["category"] = np.empty_like(source, np.uint8)
         more["ulp"] = np.empty_like(source, np.float64)
     if not more:
-        run(lambda b, _, codes, *parts: b.decompose(codes, fmt, *parts), (source,), arrays)
+        run(_split_piece, (source,), arrays, fmt, fresh=out is None)
     else:
         outputs, names = (*arrays, *more.values()), tuple(more)
         if not run(_decompose_piece, (source,), outputs, how, names, whole=False):
             report_nan(source, how)
-    sign, exponent, fraction = [
-        interop.like(array, x) if given is None else given
-        for array, given in zip(arrays, outs, strict=True)
-    ]
+    if out is not None or type(x) is not np.ndarray:
+        arrays = tuple(
+            interop.like(array, x) if given is None else given
+            for array, given in zip(arrays, out or (None,) * 3, strict=True)
+        )
+    if not more:
+        return Fields.of(arrays, fmt)
     found = {name: interop.like(array, x) for name, array in more.items()}
     exact = found.pop("exact", None)
-    return Fields(sign, exponent, fraction, fmt, exact, Details(**found) if details else None)
+    sign, exponent, fraction = arrays
+    known = Details(**found) if details else None
+    return Fields(sign, exponent, fraction, fmt, exact, known)
+
+
+@functools.lru_cache(maxsize=128)
+def _own(
+    dtype: np.dtype, rounding: str | Rounding
+) -> tuple[Format, np.dtype, tuple[np.dtype, ...], Rules]:
+    """Return the format of a dtype's values, the dtypes of their codes and fields, and rules."""
+    fmt = _as_format(dtype)
+    patterns = fmt.code_dtype.newbyteorder(dtype.byteorder)
+    return fmt, patterns, field_dtypes(fmt), _no_draw(rules(fmt, rounding))
+
+
+def _outputs(out: Any, dtypes: tuple[np.dtype, ...], source: np.ndarray) -> tuple[Any, ...]:
+    """Return arrays for the fields: those of ``out=``, which are checked, or new ones for None."""
+    if out is None:
+        if not source.flags.c_contiguous:
+            return tuple(np.empty_like(source, dtype) for dtype in dtypes)
+        shape, (sign, exponent, fraction) = source.shape, dtypes  # empty_like takes twice as long
+        return np.empty(shape, sign), np.empty(shape, exponent), np.empty(shape, fraction)
+    outs = tuple(out)
+    if len(outs) != 3:
+        raise ValueError(f"out= must be three arrays (sign, exponent, fraction), got {len(outs)}")
+    arrays: tuple[np.ndarray, ...] = ()
+    for one, dtype in zip(outs, dtypes, strict=True):
+        arrays += (interop.checked_out(one, dtype, source, *arrays),)
+    return arrays
+
+
+def _split_piece(
+    backend: Backend,
+    _: int,
+    codes: np.ndarray,
+    sign: np.ndarray,
+    exponent: np.ndarray,
+    fraction: np.ndarray,
+    fmt: Format,
+) -> None:
+    backend.decompose(codes, fmt, sign, exponent, fraction)
 
 
 def _decompose_piece(

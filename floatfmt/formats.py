@@ -296,9 +296,10 @@ class Format:
     def magnitude(self, code: int) -> Fraction:
         """Return the exact value of a finite magnitude (a code without its sign)."""
         field, fraction = code >> self.fraction_bits, code & self.fraction_mask
-        hidden = (field > 0 or not self.zero) << self.fraction_bits
-        step = Fraction(2) ** (max(field, self.zero) - self.bias - self.fraction_bits)
-        return (hidden + fraction) * step
+        whole = fraction + ((field > 0 or not self.zero) << self.fraction_bits)
+        exponent = max(field, self.zero) - self.bias - self.fraction_bits
+        # A product of two Fractions takes three times as long.
+        return Fraction(whole << exponent) if exponent >= 0 else Fraction(whole, 1 << -exponent)
 
     @property
     def max_finite(self) -> Fraction:

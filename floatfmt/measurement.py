@@ -10,10 +10,10 @@ import numpy as np
 
 from . import interop
 from .backends import current_backend
-from .code_usage import CodeUsage, code_usage
 from .metrics import OUTLIER_THRESHOLD, Error, error, json_number
 from .quantized import Quantized
 from .table import aligned
+from .usage import CodeUsage, code_usage
 
 __all__ = ["Measurement", "measure"]
 

@@ -11,14 +11,12 @@ import functools
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from . import interop
-from .backends import current_backend, runs_reference
-from .by_convention import quantize_as
-from .conventions import ConventionLike
+from .backends import Backend, current_backend
 from .elements import Codebook, Elements, Integers
 from .formats import Format, FormatLike, format
 from .groups import AxisGroups, BlockGroups, Groups
@@ -26,6 +24,9 @@ from .quantized import Quantized
 from .quantizing import Ends, OnePass, Parameters, Plan, one_pass, run
 from .rounding import Rounding, rounding_mode, word64
 from .schemes import POWER_RULES, SCHEMES, Scheme, find
+
+if TYPE_CHECKING:
+    from .convention import ConventionLike
 
 __all__ = ["absmax", "quantize", "settle", "zeropoint"]
 
@@ -168,6 +169,8 @@ def quantize(
     ([[0, 15, 7], [6, 0, 12]], [[0.5], [0.125]], (2, 2))
     """
     if convention != "floatfmt":
+        from .by_convention import quantize_as  # loads all conventions, which few ask for
+
         _refuse_with_convention(
             convention,
             bits=bits,
@@ -195,27 +198,11 @@ def quantize(
             axis=axis,
             block=block,
         )
-    values = interop.float_array(x, decodes=True)
     options = (
         scheme, scale is not None, axis, block, block_axis, bits, signed, scale_dtype, scale_rule,
         include_zero, double_quantization, clip, rounding, seed, nonfinite,
     )  # fmt: skip
-    try:
-        settled = _kept(values.shape, values.dtype, *options)
-    except TypeError:  # to be told without this one
-        settled = None
-    plan, groups, once = settled or _settled(values.shape, values.dtype, *options)
-    if scale is None and zero_point is not None:
-        raise TypeError("a zero_point goes with a scale; a scheme finds its own")
-    backend = current_backend()
-    if once is not None and min is None and max is None and not runs_reference(backend):
-        done = once.run(x, values, backend, out)
-        if done is not None:
-            return done
-    with backend.float_environment():
-        given = None if scale is None else _given(scale, zero_point, groups, plan)
-        ends = _calibrated(min, max, groups, plan, given is not None)
-        return run(x, values, plan, groups, ends=ends, given=given, out=out)
+    return _quantize(x, options, scale, zero_point, min, max, out)
 
 
 def absmax(
@@ -237,16 +224,8 @@ def absmax(
     array([[  4, 127],
            [ 64, 127]], dtype=int8)
     """
-    return quantize(
-        x,
-        "absmax",
-        bits=bits,
-        axis=axis,
-        block=block,
-        block_axis=block_axis,
-        scale_dtype=scale_dtype,
-        out=out,
-    )
+    options = ("absmax", False, axis, block, block_axis, bits, None, scale_dtype)
+    return _quantize(x, options, None, None, None, None, out)
 
 
 def zeropoint(
@@ -268,17 +247,41 @@ def zeropoint(
     >>> ff.zeropoint(np.float32([0.0, 0.5, 1.0])).codes
     array([-128,   -1,  127], dtype=int8)
     """
-    return quantize(
-        x,
-        "zeropoint",
-        bits=bits,
-        signed=signed,
-        axis=axis,
-        block=block,
-        block_axis=block_axis,
-        scale_dtype=scale_dtype,
-        out=out,
-    )
+    options = ("zeropoint", False, axis, block, block_axis, bits, signed, scale_dtype)
+    return _quantize(x, options, None, None, None, None, out)
+
+
+def _quantize(
+    x: Any,
+    options: tuple[Any, ...],
+    scale: Any,
+    zero_point: Any,
+    min: Any,
+    max: Any,
+    out: Any,
+) -> Quantized:
+    """Quantise, given the scheme, whether there is a scale, and the first of `_OPTIONS`."""
+    values = interop.float_array(x, decodes=True)
+    backend: Any = current_backend()
+    try:
+        settled = _kept(backend, values.shape, values.dtype, *options)
+    except TypeError:  # to be told without this one
+        settled = None
+    plan, groups, once = settled or _settled(backend, values.shape, values.dtype, *options)
+    if scale is None:
+        if zero_point is not None:
+            raise TypeError("a zero_point goes with a scale; a scheme finds its own")
+        if once is not None and min is None and max is None:
+            done = once(x, values, None, out)
+            if done is not None:
+                return done
+    with backend.float_environment():
+        given = None if scale is None else _given(scale, zero_point, groups, plan)
+        ends = _calibrated(min, max, groups, plan, given is not None)
+        done = None if given is None or once is None else once(x, values, given, out)
+        if done is not None:
+            return done
+        return run(x, values, plan, groups, ends=ends, given=given, out=out)
 
 
 # --- arguments ----------------------------------------------------------------------------------
@@ -306,31 +309,37 @@ def settle(
     return plan, _groups(shape, plan.scheme, axis, block, block_axis)
 
 
+Settled: TypeAlias = "tuple[Plan, Groups, OnePass | None]"
 #: Options of these types cannot change, and their hash and type tell all there is to them.
 _PLAIN = frozenset((type(None), bool, int, float, str, Codebook, Format, Rounding))
 
 
+_OPTIONS = (
+    *("axis", "block", "block_axis", "bits", "signed", "scale_dtype", "scale_rule"),
+    *("include_zero", "double_quantization", "clip", "rounding", "seed", "nonfinite"),
+)
+
+
 def _settled(
-    shape: tuple[int, ...], dtype: np.dtype, scheme: Any, has_scale: bool, *options: Any
-) -> tuple[Plan, Groups, OnePass | None]:
+    backend: Backend,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    scheme: Any,
+    has_scale: bool,
+    *options: Any,
+) -> Settled:
     """Return what `settle` does, and how one kernel call does it all where it can."""
-    names = (
-        *("axis", "block", "block_axis", "bits", "signed", "scale_dtype", "scale_rule"),
-        *("include_zero", "double_quantization", "clip", "rounding", "seed", "nonfinite"),
-    )
-    named = dict(zip(names, options, strict=True))
+    named = dict(zip(_OPTIONS, options, strict=False))  # the last ones may be left out
     plan, groups = settle(shape, format(dtype), scheme, has_scale=has_scale, **named)
-    return plan, groups, None if has_scale else one_pass(plan, groups)
+    return plan, groups, one_pass(plan, groups, backend, has_scale)
 
 
 @functools.lru_cache(maxsize=256, typed=True)
-def _kept(
-    shape: tuple[int, ...], dtype: np.dtype, *options: Any
-) -> tuple[Plan, Groups, OnePass | None]:
+def _kept(backend: Backend, shape: tuple[int, ...], dtype: np.dtype, *options: Any) -> Settled:
     """Return what `_settled` does, and keep it; TypeError if the options might change."""
     if not _PLAIN.issuperset(map(type, options)):
         raise TypeError(f"options are not kept: {options}")
-    return _settled(shape, dtype, *options)
+    return _settled(backend, shape, dtype, *options)
 
 
 def _refuse_with_convention(convention: ConventionLike, **options: Any) -> None:
@@ -521,6 +530,8 @@ def _given_scale(scale: Any, scale_format: Format) -> np.ndarray:
         raise TypeError(f"scale must be a number or an array of numbers, got {scale!r}")
     wide = np.asarray(given, np.float64)
     least, most = _range_of(scale_format)
+    if wide.ndim == 0 and least <= wide.item() <= most:
+        return wide
 
     def wrong(scales: np.ndarray) -> np.ndarray:
         return ~((scales >= least) & (scales <= most))
@@ -552,12 +563,12 @@ def _given_zero_point(zero_point: Any) -> np.ndarray:
 
 def _for_groups(given: np.ndarray, groups: Groups, name: str) -> np.ndarray:
     """Return a given parameter, one value or one a group, in the shape of the parameters."""
+    if given.size == 1:
+        one = given.reshape(())
+        return one if groups.parameter_shape == () else np.full(groups.parameter_shape, one)
     shapes = [(), groups.scale_shape]
     if isinstance(groups, AxisGroups):
         shapes.append(groups.parameter_shape)  # without the axes of length 1
-    if given.size == 1:
-        one = given.reshape(())
-        return np.full(groups.parameter_shape, one)
     if given.shape == groups.scale_shape:
         return np.ascontiguousarray(groups.from_scales(given))
     if given.shape in shapes:

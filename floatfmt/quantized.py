@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +12,14 @@ import numpy as np
 from . import interop
 from .backends import Backend, current_backend, runs_reference
 from .codes import CodeReader, all_codes, decode_piece
-from .conventions import dequantized, find
 from .elements import Elements, Integers, table
 from .formats import Format, FormatLike, format
 from .groups import AxisGroups, BlockGroups, Groups
 from .rounding import rules
 
 __all__ = ["Quantized", "groups_of", "wide"]
+
+_FP64 = np.dtype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,13 +103,18 @@ class Quantized:
     __hash__ = None  # type: ignore[assignment]
 
     @classmethod
-    def of(cls, fields: dict[str, Any]) -> Quantized:
-        """Return a result of all these fields.
+    def of(
+        cls, usual: dict[str, Any], packed: Any, scale: Any, zero_point: Any, saturated: int
+    ) -> Quantized:
+        """Return a result of these fields, of which `usual` has the other ones.
 
         A frozen dataclass sets them one by one, which takes as long as a small array does.
         """
         made = object.__new__(cls)
-        object.__setattr__(made, "__dict__", fields)
+        fields = made.__dict__
+        fields.update(usual)
+        fields["packed"], fields["scale"], fields["zero_point"] = packed, scale, zero_point
+        fields["saturated"] = saturated
         return made
 
     def __eq__(self, other: object) -> bool:
@@ -247,6 +254,8 @@ def groups_of(q: Quantized) -> Groups:
 
 
 def _decode_by_convention(q: Quantized, values: np.ndarray, fmt: Format) -> None:
+    from .convention import dequantized, find  # loads all conventions, which few ask for
+
     row = find(q.convention)
     scale = interop.to_numpy(q.scale)
     zeros = np.int64(0) if q.zero_point is None else interop.to_numpy(q.zero_point)
@@ -271,15 +280,26 @@ def _decode_all(q: Quantized, values: np.ndarray, backend: Backend) -> None:
     target = values
     if flat and not values.flags.c_contiguous:
         target = np.empty(values.shape, values.dtype)
-    with backend.float_environment():
-        scale = groups.from_scales(_wide(q.scale))
-        if q.tensor_scale is not None:
+    scale = backend.cast(interop.to_numpy(q.scale), _FP64)
+    if q.tensor_scale is not None:
+        with backend.float_environment():
             scale = scale * float(_wide(q.tensor_scale))
-        zeros = None if q.zero_point is None else groups.from_scales(_wide(q.zero_point))
-        if not _decode_plain(q, groups, stored, target, scale, zeros, backend):
+    zeros = None if q.zero_point is None else interop.to_numpy(q.zero_point).astype(np.float64)
+    if not _decode_plain(q, groups, stored, target, scale, zeros, backend):
+        scale = groups.from_scales(scale)
+        zeros = None if zeros is None else groups.from_scales(zeros)
+        with backend.float_environment():
             _decode_sections(q, groups, stored, target, scale, zeros, backend)
-        if target is not values:
-            values[...] = target
+    if target is not values:
+        values[...] = target
+
+
+@functools.lru_cache(maxsize=256)
+def _whole_shape(groups: Groups) -> tuple[int, int, int] | None:
+    """Return the shape in which a kernel takes all values at once, None where it cannot."""
+    if not (groups.in_rows and groups.are_whole):
+        return None
+    return 1, math.prod(groups.parameter_shape), groups.size
 
 
 def _decode_plain(
@@ -293,12 +313,12 @@ def _decode_plain(
 ) -> bool:
     """Have a kernel read all codes as they lie in memory; return whether it can."""
     plain = interop.is_plain(stored) and interop.is_plain(target)
-    if runs_reference(backend) or not (plain and groups.in_rows and groups.are_whole):
+    shape = None if runs_reference(backend) or not plain else _whole_shape(groups)
+    if shape is None or any(part is not None and part.size != shape[1] for part in (scale, zeros)):
         return False
-    shape = (1, scale.size, groups.size)
-    flat = np.ascontiguousarray(scale).reshape(-1)
+    flat = scale.reshape(-1)
     if q.bits == 8:
-        z = None if zeros is None else np.ascontiguousarray(zeros).reshape(-1)
+        z = None if zeros is None else zeros.reshape(-1)
         decode_piece(q.elements, backend, stored.reshape(shape), target.reshape(shape), flat, z)
         return True
     has_table = not isinstance(q.elements, Integers) or (zeros is not None and not zeros.any())

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, NoReturn, TypeAlias
 import numpy as np
 
 from . import interop
-from .backends import Backend, Float64, Stream, current_backend, runs_reference
+from .backends import Backend, Float64, Stream, absmax_pass, current_backend, runs_reference
 from .backends.reference import philox
 from .codes import (
     CodeWriter,
@@ -41,7 +41,7 @@ from .elements import (
     limits,
 )
 from .formats import Format, format
-from .groups import EVERYTHING, AxisGroups, BlockGroups, Groups, Index, Piece, Section
+from .groups import EVERYTHING, SECTION, AxisGroups, BlockGroups, Groups, Index, Piece, Section
 from .quantized import Quantized
 from .rounding import Rounding, fresh_seed, rules
 from .schemes import Scheme, find
@@ -58,6 +58,7 @@ __all__ = [
     "run",
 ]
 
+INT64 = np.dtype(np.int64)
 #: Values of a block of scales that are themselves quantised, as QLoRA does.
 DOUBLE_BLOCK = 256
 #: Parts of the range that ``clip="mse"`` tries.
@@ -126,73 +127,124 @@ def run(
     return _result(job, stored, lambda array: interop.like(array, x))
 
 
-class OnePass(NamedTuple):
-    """What one kernel call for a whole array needs, and all of the result but its arrays."""
+#: Writes the codes of plain values, whose parameters it finds unless they are given; returns scales
+#: and zero points as users see them, None for those that are all 0, and what was clamped, or -1.
+Work: TypeAlias = Callable[
+    [np.ndarray, np.ndarray, "Parameters | None"], "tuple[np.ndarray, np.ndarray | None, int]"
+]
+#: Quantises values, which are x's: takes both, parameters if they are given, and ``out=``. Returns
+#: None if values or codes do not lie plain.
+OnePass: TypeAlias = Callable[[Any, np.ndarray, "Parameters | None", Any], "Quantized | None"]
 
-    plan: Plan
-    groups: Groups
-    packs: bool
-    is_integer: bool
-    code_shape: tuple[int, ...]
-    code_dtype: np.dtype
-    shape: tuple[int, int, int]
-    scaling: Scaling
-    elements: int | Intervals
-    scale_dtype: np.dtype
-    scale_shape: tuple[int, ...]
-    fields: dict[str, Any]
 
-    def run(self, x: Any, values: np.ndarray, backend: Backend, out: Any) -> Quantized | None:
-        """Quantise `values`, which are x's, as `run` does; None if they do not lie plain."""
-        in_order = self.groups.view(values) if self.packs else values
+def one_pass(plan: Plan, groups: Groups, backend: Backend, is_given: bool) -> OnePass | None:
+    """Return how C kernels take a whole array at once, with all settled that is not of its values.
+
+    None if there is more to do than that.
+    """
+    is_usual = plan.clip is None and plan.nonfinite == "error" and not plan.scheme.two_level
+    in_order = plan.rounding is Rounding.NEAREST_EVEN and not plan.double
+    if runs_reference(backend) or not (is_usual and in_order):
+        return None
+    if not (groups.in_rows and groups.are_whole):
+        return None
+    bits, rows = plan.elements.bits, groups.rows_in_order
+    packs = bits == 4 and groups.size % 2 == 0 and rows[-1] % 2 == 0
+    finds_range = is_given or plan.scheme.spread == "range"
+    work = (_given_or_range if finds_range else _by_absmax)(plan, groups, backend, packs)
+    return work and _taking(plan, groups, packs, work)
+
+
+def _taking(plan: Plan, groups: Groups, packs: bool, work: Work) -> OnePass:
+    elements, scale_shape = plan.elements, groups.scale_shape
+    code_shape = packed_shape(groups.rows_in_order, 4) if packs else groups.shape
+    dtype = UINT8 if packs else plan.code_dtype
+    fields, has_zeros = _fields(plan, groups), isinstance(elements, Integers)
+
+    def take(x: Any, values: np.ndarray, given: Parameters | None, out: Any) -> Quantized | None:
+        in_order = groups.view(values) if packs else values
         if not interop.is_plain(in_order):
             return None
         if out is None:
-            codes = np.empty(self.code_shape, self.code_dtype)
+            codes = np.empty(code_shape, dtype)
         else:
-            codes = stored_codes(self.plan.elements, self.groups, values, out)
+            codes = stored_codes(elements, groups, values, out)
             if not interop.is_plain(codes):
                 return None
-        found, clamped = backend.quantize_absmax(
-            in_order.reshape(self.shape), self.scaling, self.elements, self.packs, codes
-        )
+        scale, zeros, clamped = work(in_order, codes, given)
         if clamped < 0:
             _report_not_finite(values)
-        scale = backend.cast(found, self.scale_dtype).reshape(self.scale_shape)
-        zeros = np.zeros(self.scale_shape, np.int64) if self.is_integer else None
-        return Quantized.of(
-            {
-                **self.fields,
-                "packed": interop.like(codes, x) if out is None else out,
-                "scale": interop.like(scale, x),
-                "zero_point": None if zeros is None else interop.like(zeros, x),
-                "saturated": clamped,
-            }
-        )
+        if zeros is None and has_zeros:
+            zeros = np.zeros(scale_shape, INT64)
+        if type(x) is not np.ndarray:
+            scale = interop.like(scale, x)
+            zeros = None if zeros is None else interop.like(zeros, x)
+        packed = interop.like(codes, x) if out is None else out
+        return Quantized.of(fields, packed, scale, zeros, clamped)
+
+    return take
 
 
-def one_pass(plan: Plan, groups: Groups) -> OnePass | None:
-    """Return how a C kernel finds scales and writes codes in one call; None if it takes more."""
+def _by_absmax(plan: Plan, groups: Groups, backend: Backend, packs: bool) -> Work | None:
     elements = _fused_elements(plan)
-    bits, row = plan.elements.bits, groups.rows_in_order[-1]
-    in_bytes = bits == 8 or (bits == 4 and groups.size % 2 == 0 and row % 2 == 0)
-    in_order = plan.rounding is Rounding.NEAREST_EVEN and not plan.double
-    if elements is None or not (in_bytes and in_order and groups.in_rows and groups.are_whole):
+    if elements is None or not (packs or plan.elements.bits == 8):
         return None
-    return OnePass(
-        plan,
-        groups,
-        bits < 8,
-        isinstance(plan.elements, Integers),
-        groups.shape if bits == 8 else packed_shape(groups.rows_in_order, bits),
-        plan.code_dtype if bits == 8 else UINT8,
-        (1, math.prod(groups.parameter_shape), groups.size),
-        _scaling(plan),
-        elements,
-        np.dtype(plan.scale_format.dtype),
-        groups.scale_shape,
-        _fields(plan, groups),
+    source, scale_dtype = np.dtype(plan.source.dtype), np.dtype(plan.scale_format.dtype)
+    shape, scaling = _kernel_shape(groups), _scaling(plan)
+    return absmax_pass(
+        backend, source, shape, scaling, elements, packs, groups.scale_shape, scale_dtype
     )
+
+
+def _given_or_range(plan: Plan, groups: Groups, backend: Backend, _: bool) -> Work | None:
+    shape, scale_shape, elements = _kernel_shape(groups), groups.scale_shape, plan.elements
+    # What is larger is looked at for its range and written section by section, while in the cache.
+    fits = not groups.parameter_shape or math.prod(shape) <= SECTION
+    if not (isinstance(elements, Integers) and elements.bits == 8 and fits and all(shape)):
+        return None
+    qmin, qmax, scale_dtype = elements.qmin, elements.qmax, np.dtype(plan.scale_format.dtype)
+
+    def work(
+        values: np.ndarray, codes: np.ndarray, given: Parameters | None
+    ) -> tuple[np.ndarray, np.ndarray | None, int]:
+        x = values.reshape(shape)
+        if given is None:
+            low, high = backend.minmax(x)
+            if not _all_finite(low, high):
+                return low, None, -1
+            scale, zeros = _of_range(plan, backend, low, high)
+        else:
+            assert given[1] is not None
+            scale, zeros = given[0].reshape(-1), given[1].reshape(-1)
+        clamped = backend.quantize(x, scale, zeros, qmin, qmax, codes)
+        scale = backend.cast(scale, scale_dtype).reshape(scale_shape)
+        return scale, zeros.astype(np.int64).reshape(scale_shape), clamped
+
+    return work
+
+
+def _all_finite(low: Float64, high: Float64) -> bool:
+    if low.size == 1:  # of many, NumPy is faster
+        return math.isfinite(low.item()) and math.isfinite(high.item())
+    return bool(np.isfinite(low).all() and np.isfinite(high).all())
+
+
+def _kernel_shape(groups: Groups) -> tuple[int, int, int]:
+    return 1, math.prod(groups.parameter_shape), groups.size
+
+
+def _of_range(plan: Plan, backend: Backend, low: Float64, high: Float64) -> tuple[Float64, Float64]:
+    """Return the scales and zero points of ranges."""
+    elements = plan.elements
+    assert isinstance(elements, Integers)
+    if plan.include_zero:
+        low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
+    scale, zeros = backend.zeropoint_parameters(
+        low, high, plan.scale_format, elements.qmin, elements.qmax
+    )
+    if plan.include_zero:  # a coarse scale may push it out
+        zeros = np.clip(zeros, elements.qmin, elements.qmax)
+    return scale, zeros
 
 
 def _fused_elements(plan: Plan) -> int | Intervals | None:
@@ -363,9 +415,9 @@ class _Job:
         if policy == "error":
             return values, 0
         with np.errstate(invalid="ignore"):
-            finite = np.isfinite(values)
-            if finite.all():
+            if all(np.isfinite(values[index]).all() for index in interop.slabs(values.shape)):
                 return values, 0
+            finite = np.isfinite(values)
             largest = values.dtype.type(float(self.plan.source.max_finite))
             kept = np.where(finite, values, values.dtype.type(0))
             if policy == "saturate":
@@ -416,8 +468,6 @@ class _Job:
             high = found[1] if high is None else high
             if (low > high).any():
                 raise ValueError("min= lies above the greatest value, or max= below the least")
-        if self.plan.include_zero:
-            return np.minimum(low, 0.0), np.maximum(high, 0.0)
         return low, high
 
     def _largest(self, values: np.ndarray, given: list[np.ndarray]) -> Float64:
@@ -433,13 +483,7 @@ class _Job:
         plan, backend, shape = self.plan, self.backend, low.shape
         low, high = (np.ascontiguousarray(end).reshape(-1) for end in (low, high))
         if plan.scheme.spread == "range":
-            elements = plan.elements
-            assert isinstance(elements, Integers)
-            scale, zeros = backend.zeropoint_parameters(
-                low, high, plan.scale_format, elements.qmin, elements.qmax
-            )
-            if plan.include_zero:  # a coarse scale may push it out
-                zeros = np.clip(zeros, elements.qmin, elements.qmax)
+            scale, zeros = _of_range(plan, backend, low, high)
             return scale.reshape(shape), zeros.reshape(shape)
         scale = scales_of(backend, high, _scaling(self.plan, self.tensor_scale))
         return scale.reshape(shape), np.zeros(shape) if self.is_integer else None
@@ -502,7 +546,7 @@ class _Job:
                 ends[piece.parameters] = choose(part, end.reshape(part.shape))
         if values.size == 0:
             return np.zeros_like(low), np.zeros_like(low)
-        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        if not _all_finite(low, high):
             _report_not_finite(self.values)
         return low, high
 
@@ -700,17 +744,14 @@ def _result(job: _Job, stored: Any, like: Callable[[np.ndarray], Any]) -> Quanti
     if nested is not None:
         nested = replace(nested, packed=like(nested.packed), scale=like(nested.scale))
     scale = np.ascontiguousarray(scale.astype(plan.scale_format.dtype)).reshape(scale.shape)
-    found = {
-        "packed": stored,
-        "scale": like(scale),
-        "zero_point": None if zeros is None else like(zeros),
-        "saturated": job.saturated,
+    usual = _fields(plan, groups) | {
         "nonfinite": job.nonfinite,
         "tensor_scale": None if tensor is None else like(np.array(tensor, plan.tensor_dtype)),
         "scale_codes": nested,
         "scale_offset": None if nested is None else like(np.array(job.scale_offset)),
     }
-    return Quantized.of(_fields(plan, groups) | found)
+    zeros = None if zeros is None else like(zeros)
+    return Quantized.of(usual, stored, like(scale), zeros, job.saturated)
 
 
 def _fields(plan: Plan, groups: Groups) -> dict[str, Any]:

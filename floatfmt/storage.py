@@ -16,7 +16,7 @@ import numpy as np
 
 from . import interop
 from .codes import code_dtype
-from .conventions import find as find_convention
+from .convention import find as find_convention
 from .elements import Codebook, Elements, Integers
 from .formats import Format, FormatLike, format
 from .quantize import SCALE_FORMATS, settle

@@ -20,21 +20,21 @@ def run(
     *more: Any,
     whole: bool = True,
     in_order: bool = False,
+    fresh: bool = False,
 ) -> bool:
     """Call ``kernel(backend, start, *inputs, *outputs, *more)``, piece by piece if it must be.
 
     With `whole`, a C kernel gets plain arrays in one call; else arrays come in slabs, copied as far
     as needed, so that temporaries stay small. The reference makes temporaries of its arguments'
     size, so it always gets slabs. With `in_order`, pieces follow C order and `start` is the flat
-    index of a piece's first element; without, it means nothing. Returns whether no call returned
-    False.
+    index of a piece's first element; without, it means nothing. `fresh` outputs are new and lie as
+    the first input does. Returns whether no call returned False.
     """
     backend = current_backend()
     whole = whole and not runs_reference(backend)
-    arrays = (*inputs, *outputs)
-    if whole and all(map(is_plain, arrays)):
+    if whole and all(map(is_plain, inputs if fresh else (*inputs, *outputs))):
         # The kernel reads memory, whatever the shape, and sees to the floating-point environment.
-        return kernel(backend, 0, *arrays, *more) is not False
+        return kernel(backend, 0, *inputs, *outputs, *more) is not False
     order = tuple(range(inputs[0].ndim)) if in_order else memory_order(inputs[0])
     inputs = tuple(array.transpose(order) for array in inputs)
     outputs = tuple(array.transpose(order) for array in outputs)

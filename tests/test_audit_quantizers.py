@@ -12,7 +12,7 @@ import floatfmt as ff
 from floatfmt.audit import quantizer_values, quantizers
 from floatfmt.audit.quantizer_rules import variants
 from floatfmt.audit.quantizer_tensors import adversarial_tensors, half_steps
-from floatfmt.conventions import Scheme, plan
+from floatfmt.convention import Scheme, plan
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor, torch.quantize_per_ch")

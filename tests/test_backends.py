@@ -632,10 +632,19 @@ def test_a_level_this_machine_lacks_is_a_clear_error(monkeypatch):
         pass
 
 
+def test_the_environment_variable_is_read_at_import():
+    asked = "import floatfmt as ff; print(ff.backends.backend_name())"
+    environment = os.environ | {"FLOATFMT_BACKEND": "reference"}
+    ran = subprocess.run(
+        [sys.executable, "-c", asked], capture_output=True, text=True, check=True, env=environment
+    )
+    assert ran.stdout == "reference\n"
+
+
 def test_the_environment_variable_chooses_and_is_checked(monkeypatch):
-    monkeypatch.setenv("FLOATFMT_BACKEND", "reference")
+    monkeypatch.setattr(ff.backends, "_wanted", "reference")
     assert backend_name() == "reference"
-    monkeypatch.setenv("FLOATFMT_BACKEND", "gpu")
+    monkeypatch.setattr(ff.backends, "_wanted", "gpu")
     with pytest.raises(ValueError, match="FLOATFMT_BACKEND: 'gpu' is no backend"):
         ff.absmax(np.ones(3))
 

@@ -30,7 +30,7 @@ from floatfmt.comparison_rows import DEFAULT_ROWS
 from floatfmt.data import SAMPLE_MODEL
 from floatfmt.inspection import inspect
 
-compare_module = importlib.import_module("floatfmt.compare")
+compare_module = importlib.import_module("floatfmt.comparison")
 
 COMMANDS = (
     *("inspect", "formats", "compare", "quantize", "dequantize", "verify", "compatibility"),
@@ -473,7 +473,7 @@ def test_bad_usage_is_one_line_that_helps(run, weights, args, words):
 
 
 def test_an_unknown_backend_is_one_line_whatever_the_command(run, monkeypatch):
-    monkeypatch.setenv("FLOATFMT_BACKEND", "fast")
+    monkeypatch.setattr(ff.backends, "_wanted", "fast")
     for args in (["formats"], ["--version"], ["inspect", "1"], ["compare"]):
         assert_one_line(run(*args), "FLOATFMT_BACKEND", "'fast'", "reference")
 
@@ -719,14 +719,14 @@ def test_version_names_the_backends_and_the_compiler(run):
 
 
 def test_version_follows_the_environment(run, monkeypatch):
-    monkeypatch.setenv("FLOATFMT_BACKEND", "reference")
+    monkeypatch.setattr(ff.backends, "_wanted", "reference")
     assert "backend   reference (" in run("--version")[1]
 
 
 def test_without_the_kernel_a_note_says_so_on_one_line(run, monkeypatch, weights):
-    monkeypatch.delenv("FLOATFMT_BACKEND", raising=False)
+    monkeypatch.setattr(ff.backends, "_wanted", None)
     backends = importlib.import_module("floatfmt.backends")
-    monkeypatch.setattr(backends, "available_backends", lambda: ("reference",))
+    monkeypatch.setattr(backends, "_FASTEST", "reference")
     backends._warn_once_that_native_is_missing.cache_clear()
     with warnings.catch_warnings():
         warnings.simplefilter("always")

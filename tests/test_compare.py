@@ -32,15 +32,14 @@ from rich.console import Console
 import floatfmt as ff
 from floatfmt import comparison_plot
 from floatfmt.checkpoint import CheckpointError
-from floatfmt.compare import Comparison, ComparisonRow, Table, compare
+from floatfmt.comparison import Comparison, ComparisonRow, Table, compare
 from floatfmt.comparison_rows import DEFAULT_ROWS, rows_of
 from floatfmt.error_figures import keep_freed_memory
 from floatfmt.metrics import NO_ERROR, error
 from floatfmt.schemes import EXAMPLES, SCHEMES, named, parse
 from strategies import FLOAT_DTYPES, finite_arrays
 
-#: `floatfmt.compare` names the function once the package exports it.
-module = importlib.import_module("floatfmt.compare")
+module = importlib.import_module("floatfmt.comparison")
 
 RNG = np.random.default_rng(7)
 WEIGHTS = RNG.normal(0, 0.02, (300, 700)).astype(np.float32)  # more than one piece
@@ -738,7 +737,7 @@ def test_a_comparison_is_frozen_and_holds_no_arrays(shown):
 def test_comparing_imports_neither_torch_nor_rich(tmp_path):
     np.save(tmp_path / "w.npy", WEIGHTS[:3])
     program = (
-        "import sys; from floatfmt.compare import compare; str(compare(sys.argv[1])); "
+        "import sys; from floatfmt.comparison import compare; str(compare(sys.argv[1])); "
         "print({'torch', 'rich', 'matplotlib'} & set(sys.modules))"
     )
     ran = subprocess.run(

@@ -13,8 +13,8 @@ import torch
 
 import floatfmt as ff
 from floatfmt.audit.quantizer_tensors import adversarial_tensors
+from floatfmt.convention import dequantized, double_quantized, plan, quantized
 from floatfmt.convention_words import middles
-from floatfmt.conventions import dequantized, double_quantized, plan, quantized
 from quantizer_libraries import (
     HAS_GGML,
     article_absmax,

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import floatfmt as ff
+from floatfmt.convention import dequantized, find, quantized
 from floatfmt.convention_plan import STEPS, Convention, Plan, Scheme, _fused
 from floatfmt.convention_words import ROUNDINGS
-from floatfmt.conventions import dequantized, find, quantized
 from quantizer_libraries import article_absmax, article_zeropoint
 from strategies import finite_arrays
 
@@ -25,7 +25,7 @@ F32 = np.dtype(np.float32)
 ARTICLE = json.loads((Path(__file__).parent / "data" / "article.json").read_text())
 ROWS = {row.name: row for row in ff.conventions()}
 #: The module, whose name in floatfmt is a function's.
-ROOM = importlib.import_module("floatfmt.conventions")
+ROOM = importlib.import_module("floatfmt.convention")
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor, torch.quantize_per_ch")
 needs_x86 = pytest.mark.skipif(

@@ -19,7 +19,7 @@ from floatfmt import cli
 from floatfmt.backends import native, reference
 from floatfmt.backends.reference import FloatState
 
-module = importlib.import_module("floatfmt.doctor")
+module = importlib.import_module("floatfmt.diagnosis")
 
 LEVELS = ff.available_backends()[1:]
 needs_kernel = pytest.mark.skipif(not LEVELS, reason="the C kernel is not installed")
@@ -37,7 +37,7 @@ MXCSR_DIRECTIONS = {
 
 @pytest.fixture(autouse=True)
 def _nothing_is_chosen(monkeypatch):
-    monkeypatch.delenv("FLOATFMT_BACKEND", raising=False)
+    monkeypatch.setattr(ff.backends, "_wanted", None)
 
 
 def diagnosis() -> ff.Diagnosis:
@@ -84,7 +84,7 @@ def test_the_backend_and_who_chose_it(monkeypatch):
     with ff.use_backend("reference"):
         found = diagnosis()
     assert (found.backend, found.reason) == ("reference", "chosen by use_backend")
-    monkeypatch.setenv("FLOATFMT_BACKEND", "reference")
+    monkeypatch.setattr(ff.backends, "_wanted", "reference")
     found = diagnosis()
     assert (found.backend, found.reason) == ("reference", "chosen by FLOATFMT_BACKEND")
     if LEVELS:
@@ -98,7 +98,7 @@ def test_the_backend_and_who_chose_it(monkeypatch):
 )
 def test_a_backend_that_is_not_there_is_a_problem_not_an_error(monkeypatch, wanted, words):
     monkeypatch.delitem(ff.backends._BACKENDS, "avx512", raising=False)
-    monkeypatch.setenv("FLOATFMT_BACKEND", wanted)
+    monkeypatch.setattr(ff.backends, "_wanted", wanted)
     found = diagnosis()
     assert (found.backend, found.healthy) == (None, False)
     assert problems(found)[0].startswith(f"FLOATFMT_BACKEND: {words}")
@@ -278,7 +278,7 @@ def test_doing_without_the_kernel_on_purpose_is_no_problem(monkeypatch):
     monkeypatch.setattr(native, "_why_missing", "No module named 'floatfmt._native'")
     monkeypatch.setattr(native, "lib", None)
     assert not diagnosis().healthy
-    monkeypatch.setenv("FLOATFMT_BACKEND", "reference")
+    monkeypatch.setattr(ff.backends, "_wanted", "reference")
     found = diagnosis()
     assert found.healthy
     assert notes(found)[0].startswith("the C kernel is not installed")
@@ -468,7 +468,7 @@ def test_a_mismatch_is_in_the_json_and_the_exit_code_is_1(capsys, monkeypatch):
 
 
 def test_the_command_survives_the_backend_it_diagnoses(capsys, monkeypatch):
-    monkeypatch.setenv("FLOATFMT_BACKEND", "fast\x1b")
+    monkeypatch.setattr(ff.backends, "_wanted", "fast\x1b")
     code, out, err = run(capsys, "--seconds", "0")
     assert (code, err) == (cli.UNHEALTHY, "")
     assert "problem: FLOATFMT_BACKEND: 'fast\\x1b' is no backend" in out
@@ -482,7 +482,7 @@ def test_bad_seconds_are_one_line(capsys, seconds):
 
 
 def test_the_text_is_aligned_and_nothing_is_cut(monkeypatch):
-    monkeypatch.setenv("FLOATFMT_BACKEND", "fast")
+    monkeypatch.setattr(ff.backends, "_wanted", "fast")
     found = diagnosis()
     text = str(found)
     facts = text.split("\n\n")[1].splitlines()

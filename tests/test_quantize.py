@@ -522,6 +522,9 @@ def test_fp8_values_become_fp16_and_no_fp32():
 # --- what options come to is kept for the next call ---------------------------------------------
 
 
+GIVEN = {"scale": np.float64(0.0625), "zero_point": 3}
+
+
 class Width:
     """An integer that may change, with a hash."""
 
@@ -561,20 +564,30 @@ def test_without_a_seed_every_call_draws_another():
     assert (one != other).any()
 
 
-@pytest.mark.parametrize("scheme", ["absmax", "nf4", "mxfp4"])
-def test_two_results_share_no_memory(scheme):
-    x = np.linspace(0, 1, 64, dtype=np.float32)
-    one, other = ff.quantize(x, scheme), ff.quantize(x, scheme)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "options", [*({"scheme": name} for name in ("absmax", "zeropoint", "nf4", "mxfp4")), GIVEN]
+)
+def test_two_results_share_no_memory(options, dtype):
+    x = np.linspace(0, 1, 64, dtype=dtype)
+    one, other = ff.quantize(x, **options), ff.quantize(x, **options)
     assert one == other
     for part in ("packed", "scale", "zero_point"):
         if getattr(one, part) is not None:
             assert not np.shares_memory(getattr(one, part), getattr(other, part))
 
 
-@pytest.mark.parametrize("options", [{}, {"axis": 0}, {"block": 32, "bits": 4}, {"scheme": "nf4"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({}, {"axis": 0}, {"block": 32, "bits": 4}, {"scheme": "nf4"}, GIVEN),
+        *({"scheme": "zeropoint"} | more for more in ({}, {"axis": 0}, {"block": 32})),
+        {"scheme": "zeropoint", "include_zero": True, "scale_dtype": "bf16", "signed": False},
+    ],
+)
 def test_values_in_any_order_of_memory_have_the_codes_of_those_in_c_order(options):
     x = np.random.default_rng(3).normal(size=(64, 64)).astype(np.float32)
-    options = {"scheme": "absmax"} | options
+    options = options if "scale" in options else {"scheme": "absmax"} | options
     expected = ff.quantize(x, **options)
     for same in (np.asfortranarray(x), x.astype(">f4"), np.repeat(x, 2, axis=1)[:, ::2]):
         assert ff.quantize(same, **options) == expected

@@ -11,8 +11,7 @@ import numpy as np
 
 from .. import interop
 from ..backends import current_backend
-from ..convention_words import CODES
-from ..conventions import (
+from ..convention import (
     STEPS,
     Convention,
     ConventionLike,
@@ -23,7 +22,8 @@ from ..conventions import (
     fp32_array,
     given_scheme,
 )
-from ..conventions import plan as plan_of
+from ..convention import plan as plan_of
+from ..convention_words import CODES
 from ..table import Part, Table
 from .quantizer_report import json_number, number, table_text, wrapped
 

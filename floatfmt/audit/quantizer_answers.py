@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import interop
 from ..backends import current_backend
-from ..conventions import Plan
+from ..convention import Plan
 from ..quantized import Quantized
 
 __all__ = ["Answer", "Quantizer", "ask"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..backends import current_backend
-from ..conventions import STEPS
+from ..convention import STEPS
 from ..table import TEXT_WIDTH, Part, Table
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import interop
 from ..backends import current_backend
-from ..conventions import Convention
+from ..convention import Convention
 from .quantizer_report import html_of, json_number, text_of
 
 __all__ = [

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from typing import Any, NamedTuple, TypeAlias
 
-from ..conventions import Plan, Scheme, conventions, given_scheme
+from ..convention import Plan, Scheme, conventions, given_scheme
 
 __all__ = ["ALL", "Hypothesis", "explanations", "told", "variants"]
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..backends import current_backend
+from ..convention import Parameters, Plan
 from ..convention_words import CODES, FP32_MAX, FP32_STEP, middles
-from ..conventions import Parameters, Plan
 
 __all__ = ["Tensor", "adversarial_tensors", "half_steps"]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import interop
 from ..backends import current_backend
-from ..conventions import Parameters, Plan, fp32_array
+from ..convention import Parameters, Plan, fp32_array
 from .quantizer_answers import Answer, Quantizer, ask
 from .quantizer_results import QuantizerExample, QuantizerFault, complexity, example_of, verdict
 from .quantizer_rules import ALL, Hypothesis, explanations, told

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backends import current_backend
-from ..conventions import Parameters, Plan, find, fp32_array
+from ..convention import Parameters, Plan, find, fp32_array
 from ..formats import format
 from ..quantize import quantize
 from .inputs import Inputs, Part

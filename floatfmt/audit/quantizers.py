@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ..conventions import ConventionLike, plan
+from ..convention import ConventionLike, plan
 from .quantizer_answers import Quantizer
 from .quantizer_results import QuantizerExample, QuantizerFault, QuantizerVerification
 from .quantizer_trials import verify_tensors

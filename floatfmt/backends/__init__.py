@@ -1,7 +1,7 @@
 """Which implementation runs: the NumPy reference, or the C kernel at an instruction-set level.
 
-All give the same bits. The fastest that this machine has is the default; `use_backend` or the
-environment variable FLOATFMT_BACKEND choose another.
+All give the same bits. The fastest that this machine has is the default; `use_backend` chooses
+another, or the environment variable FLOATFMT_BACKEND, which is read when floatfmt is imported.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import functools
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -24,11 +24,13 @@ from .reference import Float64, Stream, SubnormalsFlushedError, Team
 from .threads import Threaded, thread_count, use_threads
 
 __all__ = [
+    "AbsmaxPass",
     "Backend",
     "Float64",
     "NativeMissingWarning",
     "Stream",
     "SubnormalsFlushedError",
+    "absmax_pass",
     "available_backends",
     "backend_name",
     "chosen_by",
@@ -42,6 +44,11 @@ __all__ = [
 
 class NativeMissingWarning(UserWarning):
     """The C kernel is not installed, so everything runs on the slower NumPy reference."""
+
+
+#: Takes plain values and an array for codes, of any shape, and what it has no use for; returns
+#: scales, None for zero points that are all 0, and what was clamped.
+AbsmaxPass: TypeAlias = Callable[[np.ndarray, np.ndarray, Any], "tuple[np.ndarray, None, int]"]
 
 
 class Backend(Protocol):
@@ -153,7 +160,10 @@ _BACKENDS: dict[str, Backend] = {
     "reference": reference,
     **{level: Threaded(level) for level in native.supported_levels()},
 }
+_FASTEST = [*_BACKENDS][-1]
 _chosen: ContextVar[str | None] = ContextVar("floatfmt_backend", default=None)
+#: What FLOATFMT_BACKEND says. Asking os.environ takes a quarter of the time of a small array.
+_wanted = os.environ.get("FLOATFMT_BACKEND")
 
 
 def available_backends() -> tuple[str, ...]:
@@ -182,15 +192,15 @@ def _checked(name: str, origin: str) -> str:
 
 def backend_name() -> str:
     """Return the name of the backend that runs here and now."""
-    chosen = _chosen.get()
-    if chosen is not None:
-        return chosen
-    if wanted := os.environ.get("FLOATFMT_BACKEND"):
-        return _checked(wanted, "FLOATFMT_BACKEND")
-    fastest = available_backends()[-1]
-    if fastest == "reference":
+    return _chosen.get() or _default_name()
+
+
+def _default_name() -> str:
+    if _wanted:
+        return _checked(_wanted, "FLOATFMT_BACKEND")
+    if _FASTEST == "reference":
         _warn_once_that_native_is_missing()
-    return fastest
+    return _FASTEST
 
 
 @functools.cache
@@ -211,7 +221,7 @@ def chosen_by() -> str | None:
     """
     if _chosen.get() is not None:
         return "use_backend"
-    return "FLOATFMT_BACKEND" if os.environ.get("FLOATFMT_BACKEND") else None
+    return "FLOATFMT_BACKEND" if _wanted else None
 
 
 def runs_reference(backend: Backend) -> bool:
@@ -219,9 +229,25 @@ def runs_reference(backend: Backend) -> bool:
     return backend is reference
 
 
+def absmax_pass(
+    backend: Backend,
+    dtype: np.dtype,
+    shape: tuple[int, int, int],
+    how: Scaling,
+    elements: int | Intervals,
+    packs: bool,
+    scale_shape: tuple[int, ...],
+    scale_dtype: np.dtype,
+) -> AbsmaxPass | None:
+    """Return `Backend.quantize_absmax` with all settled but the memory; None of the reference."""
+    if not isinstance(backend, native.Native):
+        return None
+    return backend.absmax_pass(dtype, shape, how, elements, packs, scale_shape, scale_dtype)
+
+
 def current_backend() -> Backend:
     """Return the backend that runs here and now."""
-    return _BACKENDS[backend_name()]
+    return _BACKENDS[_chosen.get() or _default_name()]
 
 
 @contextmanager

@@ -6,6 +6,7 @@ One `Native` an instruction-set level, with the functions of `reference.py`.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -27,6 +28,7 @@ else:
     _why_missing = None
 
 from_buffer = ffi and ffi.from_buffer
+_DOUBLES, _BYTES = (ffi and ffi.typeof(c_type) for c_type in ("double[]", "uint8_t[]"))
 
 __all__ = [
     "LEVELS",
@@ -124,8 +126,16 @@ _FPCR_DIRECTIONS = (_NEAREST, _UP, _DOWN, _ZERO)
 
 
 def _pointer(array: np.ndarray) -> Any:
+    return _pointer_to(array.dtype)(array)
+
+
+def _pointer_to(dtype: np.dtype) -> Callable[[np.ndarray], Any]:
     # ml_dtypes arrays have no buffer interface; their bytes do.
-    return from_buffer(array if array.dtype.kind in "fiu" else array.reshape(-1).view(np.uint8))
+    return from_buffer if dtype.kind in "fiu" else _pointer_to_bytes
+
+
+def _pointer_to_bytes(array: np.ndarray) -> Any:
+    return from_buffer(array.reshape(-1).view(np.uint8))
 
 
 _SIGNS = {(False, False): 0, (True, False): 1, (True, True): 2}
@@ -177,7 +187,7 @@ _TYPES = {
 }
 
 
-FP64 = format("fp64")
+FP64, _FP64 = format("fp64"), np.dtype(np.float64)
 #: By their `enum ff_power_rule`.
 _POWER_RULES = {"floor": 0, "ceil": 1, "even": 2, "rceil": 3}
 
@@ -217,7 +227,7 @@ class Native:
     def cast(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
         saved = lib.ff_default_float_environment()
         try:
-            return values.astype(dtype)
+            return values.astype(dtype, copy=False)
         finally:
             lib.ff_restore_float_environment(saved)
 
@@ -390,21 +400,49 @@ class Native:
         packs: bool,
         codes: np.ndarray,
     ) -> tuple[Float64, int]:
-        scale = np.empty(x.shape[1])
+        run = self.absmax_pass(x.dtype, x.shape, how, elements, packs, x.shape[1:2], _FP64)
+        scale, _, clamped = run(x, codes, None)
+        return scale, clamped
+
+    def absmax_pass(
+        self,
+        dtype: np.dtype,
+        shape: tuple[int, ...],
+        how: Scaling,
+        elements: int | Intervals,
+        packs: bool,
+        scale_shape: tuple[int, ...],
+        scale_dtype: np.dtype,
+    ) -> Callable[[np.ndarray, np.ndarray, Any], tuple[np.ndarray, None, int]]:
+        """Return `quantize_absmax` with all settled but the memory of x and of the codes."""
         is_table = isinstance(elements, Intervals)
         quantize = lib.ff_quantize_intervals_absmax if is_table else lib.ff_quantize_absmax
-        clamped: int = quantize(
-            self._isa,
-            _type(x),
-            _pointer(x),
-            *x.shape[1:],
-            _c_scaling(how),
-            _c_intervals(elements) if isinstance(elements, Intervals) else elements,
-            packs,
-            _doubles(scale),
-            _bytes(codes),
-        )
-        return scale, clamped
+        isa, number, pointer = self._isa, _TYPES[dtype][0], _pointer_to(dtype)
+        what = _c_intervals(elements) if isinstance(elements, Intervals) else elements
+        (_, channels, inner), scaling, cast = shape, _c_scaling(how), self.cast
+
+        is_double = scale_dtype == np.float64
+        least_normal = math.inf if is_double else float(format(scale_dtype).min_normal or 0)
+
+        def run(x: np.ndarray, codes: np.ndarray, _: Any) -> tuple[np.ndarray, None, int]:
+            scale = np.empty(scale_shape)
+            clamped: int = quantize(
+                isa,
+                number,
+                pointer(x),
+                channels,
+                inner,
+                scaling,
+                what,
+                packs,
+                from_buffer(_DOUBLES, scale),
+                from_buffer(_BYTES, codes),
+            )
+            if channels == 1 and scale.item() >= least_normal:  # no environment changes its cast
+                return scale.astype(scale_dtype), None, clamped
+            return cast(scale, scale_dtype), None, clamped
+
+        return run
 
     def quantize_intervals(
         self, x: np.ndarray, scale: Float64, parts: Intervals, codes: np.ndarray
@@ -584,8 +622,8 @@ def _check_memory(lacks: int) -> None:
 
 
 def _doubles(array: Float64) -> Any:
-    return from_buffer("double[]", array)
+    return from_buffer(_DOUBLES, array)
 
 
 def _bytes(array: np.ndarray) -> Any:
-    return from_buffer("uint8_t[]", array)
+    return from_buffer(_BYTES, array)

@@ -151,9 +151,12 @@ def float_environment() -> Iterator[None]:
 
 
 def cast(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Return finite values as a dtype that holds them, subnormals too, whatever the process set."""
+    """Return finite values as a dtype that holds them, subnormals too, whatever the process set.
+
+    Values of that dtype are returned as they are.
+    """
     with float_environment():
-        return values.astype(dtype)
+        return values.astype(dtype, copy=False)
 
 
 # --- fields -------------------------------------------------------------------------------------

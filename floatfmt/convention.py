@@ -147,7 +147,7 @@ def quantized(
     Examples
     --------
     >>> import numpy as np
-    >>> from floatfmt.conventions import dequantized, quantized
+    >>> from floatfmt.convention import dequantized, quantized
     >>> x = np.float32([[0.5, -1, 0.25], [8, 4, 0]])
     >>> found = quantized(x, "bitsandbytes")
     >>> found.codes.tolist(), found.scale.tolist()

@@ -282,7 +282,7 @@ def compare(
     Examples
     --------
     >>> import numpy as np
-    >>> from floatfmt.compare import compare
+    >>> from floatfmt.comparison import compare
     >>> result = compare(np.float32([0.1, -1.5, 3.2]), ["bf16", "int8"])
     >>> [(row.name, row.nbytes, round(row.error.sqnr_db, 1), row.pareto) for row in result.rows]
     [('bf16', 6, 61.1, True), ('int8', 7, 49.5, False)]
