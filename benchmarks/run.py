@@ -105,6 +105,10 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
+def show_progress(doing: str, done: int, total: int) -> None:
+    print(f"[{done + 1}/{total}] {doing}", file=sys.stderr, flush=True)
+
+
 def default_file(report: dict) -> Path:
     """Return results/<cpu>-<date>.json."""
     cpu = re.sub(r"[^a-z0-9]+", "-", report["machine"]["cpu"].lower()).strip("-")
@@ -125,7 +129,7 @@ def main() -> int:
             preset.tasks(options),
             budget_s=options.budget or preset.budget_s,
             clock="thread CPU" if options.cpu_time else "wall",
-            progress=lambda line: print(line, file=sys.stderr, flush=True),
+            progress=show_progress,
         )
     except (DisagreementError, ValueError) as error:
         print(error, file=sys.stderr)

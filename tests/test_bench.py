@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import io
 import json
+import re
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from floatfmt.bench import (
     peers,
     rounding,
     run,
+    short,
     tables,
 )
 from floatfmt.bench.results import Report, Result, Row
@@ -137,6 +139,33 @@ def test_a_wrong_bit_stops_the_run_and_names_the_element():
     case = with_contender("encode-fp32-fp16", build)
     with pytest.raises(check.DisagreementError, match=r"encode.*numpy \(new\).*codes\[17\]"):
         run.run([task(case)], budget_s=0)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_library_that_fails_or_disagrees_may_be_left_out_and_the_reason_is_told():
+    def wrong(work):
+        return lambda: work.x.astype(np.float16) + np.float16(1)
+
+    def fails(work):
+        raise AttributeError("this version has no cast")
+
+    for build, why in ((wrong, "DisagreementError: .*codes"), (fails, "no cast")):
+        odd = task(with_contender("encode-fp32-fp16", build))
+        with pytest.raises((check.DisagreementError, AttributeError)):
+            run.measure(odd, budget_s=0)
+        result = run.measure(odd, budget_s=0, strict=False)
+        assert {row.peer for row in result.rows} == {"floatfmt"}
+        assert re.search(f"^left out: numpy \\(new\\): .*{why}", printed(report_of(result)), re.M)
+
+
+@pytest.mark.usefixtures("untimed")
+def test_floatfmt_itself_is_never_left_out():
+    case = dataclasses.replace(
+        cases.CASES["encode-fp32-fp16"],
+        contenders=contenders.both("floatfmt", lambda work: 1 / 0),
+    )
+    with pytest.raises(ZeroDivisionError):
+        run.measure(task(case), budget_s=0, strict=False)
 
 
 @pytest.mark.usefixtures("untimed")
@@ -364,6 +393,15 @@ def test_a_peer_that_is_not_installed_has_no_version():
     peer = peers.Peer("no_such_library_of_numbers")
     assert not peer.installed
     assert peer.version is None
+
+
+def test_without_the_kernel_the_short_table_keeps_to_small_arrays(monkeypatch):
+    monkeypatch.setattr(short, "available_backends", lambda: ("reference",))
+    monkeypatch.setattr(short, "run", lambda tasks, **_: Report(machine.environment(), 0.0, tasks))
+    measured = short.short()
+    assert {task.size for task in measured.report.results} == {2**10}
+    kept = Report(measured.report.environment, 0.0, ())
+    assert "Without the C kernel larger arrays take too long" in str(short.Short(kept, "reference"))
 
 
 @pytest.mark.usefixtures("hurried")

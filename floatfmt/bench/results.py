@@ -58,6 +58,8 @@ class Result:
         One a contender.
     missing : tuple of str
         Contenders whose library is not installed.
+    left_out : tuple of str
+        Those that failed or gave another result, and why.
     """
 
     case: str
@@ -68,6 +70,7 @@ class Result:
     copy: Timing
     rows: tuple[Row, ...]
     missing: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def peers(self) -> tuple[str, ...]:
@@ -108,6 +111,7 @@ class Result:
             "copy": {**_timing_dict(self.copy), "gb_per_s": self.gb_per_s(self.copy)},
             "rows": [self._row_dict(row) for row in self.rows],
             "missing": list(self.missing),
+            "left_out": list(self.left_out),
         }
 
     def _row_dict(self, row: Row) -> dict[str, Any]:
@@ -150,6 +154,11 @@ class Report:
     results: tuple[Result, ...]
     clock: str = "wall"
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The sizes there are results of, in order."""
+        return tuple(sorted({result.size for result in self.results}))
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything for JSON, with a schema version."""
         return {
@@ -157,7 +166,7 @@ class Report:
             **self.environment,
             "threads": 1,
             "clock": self.clock,
-            "sizes": sorted({result.size for result in self.results}),
+            "sizes": list(self.sizes),
             "budget_s": self.budget_s,
             "results": [result.to_dict() for result in self.results],
         }

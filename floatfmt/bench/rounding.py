@@ -66,7 +66,9 @@ class Formatwise:
     def __str__(self) -> str:
         return f"fp32 values rounded to {self.target} in every mode, {self.size:,} elements"
 
-    def measured(self, *, budget_s: float, clock: Clock = time.perf_counter_ns) -> Sequence[Result]:
+    def measured(
+        self, *, budget_s: float, clock: Clock = time.perf_counter_ns, strict: bool = True
+    ) -> Sequence[Result]:
         """Check every mode against the reference and gfloat, then time the fastest backend.
 
         Raises
