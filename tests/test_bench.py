@@ -1,4 +1,4 @@
-"""Every contender of every case runs and is checked; no test looks at a time."""
+"""Every contender of every case runs and is checked; no test looks at who is faster."""
 
 import dataclasses
 import functools
@@ -269,6 +269,14 @@ def test_what_a_result_lacks_is_not_compared():
         ("dequantize-int8-rows", "bitsandbytes", lambda values: (values * F32(1.000001),)),
         ("dequantize-nf4", "bitsandbytes", lambda values: (-values,)),
         ("mxfp4", "gfloat", lambda values: (2 * values,)),
+        ("mxfp4", "pychop", lambda values: (2 * values,)),
+        ("encode-fp32-p3109_k8p3se", "pychop", lambda values: (2 * values,)),
+        ("encode-fp32-bf16", "pychop", lambda values: (-values,)),
+        ("encode-fp32-fp16", "apytypes", lambda codes: (codes + np.uint16(1),)),
+        ("encode-fp32-fp6_e2m3fn", "numkong", lambda codes: (codes ^ np.uint8(1),)),
+        ("encode-fp32-fp16", "onnxruntime", lambda values: (-values,)),
+        ("quantize-int8", "onnxruntime", lambda codes: (codes + np.int8(2),)),
+        ("dequantize-int8-rows", "onnxruntime", lambda values: (-values,)),
         ("mxfp4", "torchao", lambda scale, packed: (scale, swapped(packed))),
         ("nvfp4", "torchao", lambda scale, packed, whole: (scale, packed, 2 * whole)),
     ],
@@ -445,6 +453,34 @@ def test_bitsandbytes_computes_on_one_thread():
             assert threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_apytypes_computes_on_one_thread_and_gets_its_own_back():
+    apytypes = pytest.importorskip("apytypes")
+    before = apytypes.n_threads()
+    apytypes.reset_thread_pool(2)
+    try:
+        with peers.on_one_thread():
+            assert apytypes.n_threads() == 1
+        assert apytypes.n_threads() == 2
+    finally:
+        apytypes.reset_thread_pool(before)
+
+
+@pytest.mark.parametrize("library", ["onnxruntime", "numkong", "pychop"])
+def test_libraries_compute_on_the_callers_thread(library):
+    pytest.importorskip(library)
+    for name, allocation in (("encode-fp32-fp16", "new"), ("encode-fp32-bf16", "out")):
+        case = cases.CASES[name]
+        found = [c for c in case.contenders if (c.peer, c.allocation) == (library, allocation)]
+        for contender in found:
+            perform = contender.prepared(case.prepare("normal", 2**20))
+            perform()
+            mine, all_threads = time.thread_time(), time.process_time()
+            for _ in range(3):
+                perform()
+            mine, all_threads = time.thread_time() - mine, time.process_time() - all_threads
+            assert all_threads < 1.2 * mine + 0.002
 
 
 def test_libraries_say_nothing_of_themselves():

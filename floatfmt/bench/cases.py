@@ -24,7 +24,7 @@ from ..quantize import absmax, quantize, zeropoint
 from ..quantized import Quantized
 from ..rounding import Rounding
 from . import contenders as who
-from . import quantizers
+from . import libraries, quantizers
 from .check import IDENTICAL, Relation
 from .contenders import Contender, Work, both
 from .inputs import values
@@ -132,7 +132,7 @@ def _kinds(target: str, kinds: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _casts(source: str, target: str) -> tuple[Contender, ...]:
-    """Return the rows of NumPy (ml_dtypes where a dtype is its) and of torch where it has both."""
+    """Return the rows of everyone who has both formats; ml_dtypes has what is not NumPy's own."""
     rows: tuple[Contender, ...] = ()
     if format(source).dtype and format(target).dtype:
         library = _library(source, target)
@@ -142,13 +142,24 @@ def _casts(source: str, target: str) -> tuple[Contender, ...]:
     if {source, target} <= set(who.IN_TORCH):
         relation = THROUGH_FP32 if source == "fp64" else IDENTICAL
         rows += both("torch", who.torch_cast(target), who.torch_cast_out(target), relation)
+    for casts in _OTHER_CASTS:
+        rows += casts(source, target)
     return rows
+
+
+_OTHER_CASTS = (
+    libraries.onnxruntime_cast,
+    libraries.numkong_cast,
+    libraries.apytypes_cast,
+    libraries.pychop_cast,
+)
 
 
 def _rounding_to_integer(target: str) -> tuple[Contender, ...]:
     return (
         *both("numpy", who.numpy_rint(target), who.numpy_rint_out(target)),
         *both("torch", who.torch_to_integer(target), who.torch_to_integer_out(target)),
+        *libraries.numkong_cast("fp32", target),
     )
 
 
@@ -470,6 +481,7 @@ _SCHEMES = (
                 of_ours=quantizers.mxfp4_values,
                 max_size=quantizers.GFLOAT_BLOCKS_MAX_SIZE,
             ),
+            *libraries.pychop_mxfp4(quantizers.mxfp4_values),
         ),
         "mxfp4",
     ),
@@ -497,6 +509,7 @@ _SCHEMES = (
         (
             *both("torch", quantizers.torch_dequantize_rows),
             *both("torch fused", quantizers.torch_dequantize_channels),
+            *libraries.onnxruntime_dequantize(axis=0),
             *both("bitsandbytes", quantizers.bitsandbytes_dequantize_rows, None, OTHER_PRODUCT),
         ),
         partial(absmax, axis=0),
@@ -559,7 +572,7 @@ _ROWS = (
     _cast_case("fp32", "fp6_e2m3fn"),
     _cast_case("fp32", "fp4_e2m1fn"),
     encode_case("fp32", "int8", _rounding_to_integer("int8")),
-    encode_case("fp32", "p3109_k8p3se"),
+    encode_case("fp32", "p3109_k8p3se", libraries.pychop_p3109(8, 3)),
     *(
         encode_case("fp32", "fp8_e4m3fn", rounding=mode)
         for mode in Rounding
@@ -612,6 +625,7 @@ _ROWS = (
             *who.floatfmt(partial(quantize, scale=SCALE, zero_point=ZERO_POINT), _int8_codes),
             *both("numpy", who.numpy_quantize(SCALE, ZERO_POINT), None, DIVIDES_IN_FP32),
             *_fused(lambda x: (SCALE, ZERO_POINT)),
+            *libraries.onnxruntime_quantize(SCALE, ZERO_POINT, DIVIDES_IN_FP32),
         ),
         ("normal", "outliers"),
     ),
@@ -622,6 +636,7 @@ _ROWS = (
         f"absmax int8, a scale a row of {ROW}",
         (
             *both("torch given", quantizers.torch_given_per_channel, None, RECIPROCAL_OF_ROWS),
+            *libraries.onnxruntime_given_rows(FP32_QUOTIENT),
             *BITSANDBYTES_ROWS,
         ),
     ),
@@ -640,6 +655,7 @@ _ROWS = (
             ),
             *both("numpy", who.numpy_dequantize, who.numpy_dequantize_out),
             *both("torch fused", who.torch_dequantize, who.torch_dequantize_out),
+            *libraries.onnxruntime_dequantize(),
         ),
     ),
     *_SCHEMES,
