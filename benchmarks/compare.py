@@ -20,18 +20,23 @@ TOLERANCE = 0.1
 
 
 def timings(file: Path) -> dict[tuple, Timing]:
-    """Return floatfmt's timings by case, inputs, size, contender and allocation."""
+    """Return floatfmt's timings by case, inputs, size, caches, contender and allocation."""
     report = json.loads(file.read_text())
     if report["schema"] != SCHEMA_VERSION:
         raise SystemExit(f"{file} has schema {report['schema']}, expected {SCHEMA_VERSION}")
     return {
-        (result["case"], result["inputs"], result["size"], row["contender"], row["allocation"]): (
+        (*where(result), row["contender"], row["allocation"]): (
             Timing(row["median_s"], row["spread"], row["rounds"])
         )
         for result in report["results"]
         for row in result["rows"]
         if row["library"] == "floatfmt"
     }
+
+
+def where(result: dict) -> tuple:
+    # Before there were cold ones, all measurements were warm.
+    return result["case"], result["inputs"], result["size"], result.get("caches", "warm")
 
 
 def verdict(old: Timing, new: Timing, tolerance: float) -> str:
@@ -72,7 +77,18 @@ def main() -> int:
         print("the files have no measurement in common", file=sys.stderr)
         return 1
     table = Table(title="How many times as fast as before", box=box.SIMPLE_HEAD)
-    for header in ("case", "inputs", "elements", "contender", "result", "old", "new", "×", ""):
+    for header in (
+        "case",
+        "inputs",
+        "elements",
+        "caches",
+        "contender",
+        "result",
+        "old",
+        "new",
+        "×",
+        "",
+    ):
         table.add_column(header, no_wrap=True, justify="right" if header == "×" else "left")
     for key, ratio, word in rows:
         case, inputs, size, *who = key

@@ -92,6 +92,7 @@ def interleaved(
     min_rounds: int = MIN_ROUNDS,
     min_sample_s: float = MIN_SAMPLE_S,
     clock: Callable[[], int] = time.perf_counter_ns,
+    before: Callable[[], object] | None = None,
 ) -> dict[str, Timing]:
     """Time functions against each other.
 
@@ -112,6 +113,9 @@ def interleaved(
         How long one measurement lasts at least; shorter functions are called several times.
     clock : function
         Nanoseconds as an integer.
+    before : function, optional
+        Called before each measurement, which is then a single call, and not timed itself: what
+        empties the caches.
 
     Returns
     -------
@@ -133,12 +137,14 @@ def interleaved(
     samples: dict[str, list[float]] = {name: [] for name in contenders}
     with _no_garbage_collection():
         calls = {
-            name: _calls_per_sample(function, min_sample_s, clock)
+            name: _calls_per_sample(function, 0 if before else min_sample_s, clock)
             for name, function in contenders.items()
         }
         began = clock()
         for rounds in itertools.count(1):
             for name, function in contenders.items():
+                if before:
+                    before()
                 samples[name].append(_elapsed(function, calls[name], clock) / calls[name] / 1e9)
             now = clock()
             next_round = (now - began) / rounds

@@ -86,6 +86,42 @@ def test_every_contender_agrees_and_is_timed(case, kind):
     json.dumps(result.to_dict(), allow_nan=False)
 
 
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize(
+    "case", [case.name for case in cases.CASES.values() if case.multiple == cases.LEAST]
+)
+def test_sixteen_values_are_enough(case):
+    with peers.on_one_thread():
+        result = run.measure(task(case, cases.CASES[case].kinds[-1], 16), budget_s=0)
+    assert len(result.rows) >= 2
+
+
+@pytest.mark.usefixtures("hurried")
+def test_cold_means_that_much_else_was_read_before_each_call(monkeypatch):
+    log = []
+
+    def logged(work):
+        codes = work.x.astype(np.float16)
+        return lambda: log.append("call") or codes
+
+    monkeypatch.setattr(run, "emptying_caches", lambda: lambda: log.append("empty"))
+    cold = dataclasses.replace(task(with_contender("encode-fp32-fp16", logged)), caches="cold")
+    result = run.measure(cold, budget_s=0)
+    assert log[-2:] == ["empty", "call"]
+    assert log[3:].count("empty") == 3 * (1 + len(result.rows))  # the copy's too
+    assert result.to_dict()["caches"] == "cold"
+    assert "cold caches" in printed(report_of(result))
+    run.measure(dataclasses.replace(cold, caches="warm"), budget_s=0)
+    assert log[-2:] == ["call", "call"]
+
+
+def test_emptying_the_caches_reads_more_than_the_last_holds(monkeypatch):
+    monkeypatch.setattr(machine, "caches", lambda: {"L1d": "32K", "L2": "1M", "L2i": "9M"})
+    assert run.emptying_caches().__self__.nbytes == 2 << 20
+    monkeypatch.setattr(machine, "caches", dict)
+    assert run.emptying_caches().__self__.nbytes == 2 * machine.UNKNOWN_CACHE_BYTES
+
+
 @pytest.mark.skipif(len(ff.available_backends()) == 1, reason="there is only the reference")
 def test_the_reference_takes_part_at_small_sizes_only():
     case = cases.CASES["absmax-int8"]
@@ -562,13 +598,23 @@ def test_a_plan_has_a_task_for_each_case_kind_and_size():
     assert len(usual) == 2 * len(cases.CASES)
     assert all(t.kind == t.case.kinds[0] for t in usual)
     assert len(run.plan([SIZE], kinds="all")) == len(ALL)
+    assert {t.caches for t in run.plan([SIZE], caches="cold")} == {"cold"}
+
+
+def test_cases_of_rows_leave_out_what_is_no_row():
+    small = {t.case.name for t in run.plan([16])}
+    assert small == {case.name for case in cases.CASES.values() if case.multiple == 16}
+    assert "absmax-int8" in small
+    assert not small & set(cases.SCHEME_CASES)
+    with pytest.raises(ValueError, match="nf4 takes multiples of 1024, got 16, 1040"):
+        run.plan([16, 1040], ["nf4"])
 
 
 def test_unknown_cases_and_odd_sizes_are_refused():
     with pytest.raises(ValueError, match="no case is called 'sort'; there are decompose-fp32"):
         run.plan([SIZE], ["sort"])
     for size in (0, -1024, 1000):
-        with pytest.raises(ValueError, match=f"multiple of 1024, got {size}"):
+        with pytest.raises(ValueError, match=f"multiple of 16, got {size}"):
             run.plan([size])
 
 
@@ -627,7 +673,10 @@ def test_piped_tables_are_whole_and_plain():
     assert "\x1b" not in text
     assert "…" not in text
     assert not any(line != line.rstrip() for line in text.splitlines())
-    assert "2^26 elements, normal weights; 10 bytes an element; copy 33.6 GB/s ±1.0 %" in text
+    assert (
+        "2^26 elements, normal weights; 10 bytes an element, from memory; copy 33.6 GB/s ±1.0 %"
+        in text
+    )
     assert "8.00×†" in text
     assert "† against its other kind of result" in text
 
@@ -757,6 +806,30 @@ def test_the_readmes_run_goes_to_the_file_that_its_table_is_made_from(monkeypatc
     presets = script("run").PRESETS
     assert presets["readme"].file == ROOT / "benchmarks/results/README.json"
     assert presets["readme"].cases == cases.README_CASES
+
+
+@pytest.mark.parametrize("preset", ["quick", "curves", None])
+def test_a_preset_measures_each_thing_once(preset):
+    module = script("run")
+    options = module.arguments().parse_args([f"--{preset}"] if preset else [])
+    tasks = [str(task) for task in options.preset.tasks(options)]
+    assert len(tasks) == len(set(tasks))
+    assert any(", 16 elements" in task for task in tasks)
+    assert any("caches cold" in task for task in tasks) == (preset != "curves")
+    if preset != "curves":
+        assert {name.partition(",")[0] for name in tasks} == set(cases.CASES)
+
+
+def test_sizes_and_cases_that_are_named_are_all_that_is_measured():
+    module = script("run")
+    options = module.arguments().parse_args(["--size", "2^4", "48", "--case", "nf4", "absmax-int8"])
+    with pytest.raises(ValueError, match="nf4 takes multiples of 1024"):
+        options.preset.tasks(options)
+    options = module.arguments().parse_args(
+        ["--quick", "--cold", "--size", "2^4", "48", "--case", "absmax-int8"]
+    )
+    tasks = options.preset.tasks(options)
+    assert [(task.size, task.caches) for task in tasks] == [(16, "cold"), (48, "cold")]
 
 
 def test_the_script_names_its_file_by_processor_and_date():

@@ -32,6 +32,7 @@ from .inputs import values
 __all__ = [
     "ACCEPTANCE",
     "CASES",
+    "CURVE_CASES",
     "README_CASES",
     "ROUNDING_ACCEPTANCE",
     "SCHEME_ACCEPTANCE",
@@ -42,8 +43,10 @@ __all__ = [
     "expanded",
 ]
 
-#: Length of the rows of the two-dimensional cases; every size is a multiple of it.
+#: Length of the rows of the two-dimensional cases, whose sizes are multiples of it.
 ROW = 1024
+#: Every size is a multiple of this: packing takes groups of four codes, a block 16 values.
+LEAST = 16
 #: The reference is some hundred times slower and would take all the time at larger sizes.
 REFERENCE_MAX_SIZE = 2**14
 
@@ -67,6 +70,8 @@ class Case:
         floatfmt's without backends; see `expanded`.
     kinds : tuple of str
         The kinds of input it is measured on, the most usual first.
+    multiple : int
+        Of which its sizes are multiples.
     """
 
     name: str
@@ -76,6 +81,7 @@ class Case:
     prepare: Callable[[str, int], Work]
     contenders: tuple[Contender, ...]
     kinds: tuple[str, ...] = ("normal",)
+    multiple: int = LEAST
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +322,8 @@ def _per_channel_case(
             *both("torch fused", who.torch_quantize_per_channel(axis), None, RECIPROCAL),
             *peers,
         ),
+        ("normal", "outliers"),
+        ROW,
     )
 
 
@@ -384,6 +392,8 @@ def _scheme_case(
         parts,
         lambda kind, n: Work(_rows_of(kind, n)),
         (*who.floatfmt(call, out), *peers),
+        ("normal", "outliers"),
+        ROW,
     )
 
 
@@ -405,7 +415,7 @@ def _dequantize_case(
         lambda work: work.out("values", np.float32),
         lambda work: work.more["quantized"],
     )
-    return Case(name, about, size, ("values",), prepare, (*ours, *peers))
+    return Case(name, about, size, ("values",), prepare, (*ours, *peers), multiple=ROW)
 
 
 #: Scales count where there are many: 4 bytes for 64 values are 0.0625 a value.
@@ -722,4 +732,16 @@ README_CASES = (
     "mxfp4",
     "dequantize-int8",
     "dequantize-nf4",
+)
+
+#: Those whose speed the README's plots show against the size.
+CURVE_CASES = (
+    "decompose-fp32",
+    "encode-fp32-fp16",
+    "encode-fp32-fp8_e4m3fn",
+    "decode-fp8_e4m3fn-fp32",
+    "absmax-int8",
+    "absmax-int8-rows",
+    "quantize-int8",
+    "nf4",
 )

@@ -60,6 +60,8 @@ class Result:
         Contenders whose library is not installed.
     left_out : tuple of str
         Those that failed or gave another result, and why.
+    caches : {"warm", "cold"}
+        Whether what a call reads and writes was in the caches, as far as it fits, or none of it.
     """
 
     case: str
@@ -71,6 +73,7 @@ class Result:
     rows: tuple[Row, ...]
     missing: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    caches: str = "warm"
 
     @property
     def peers(self) -> tuple[str, ...]:
@@ -107,6 +110,7 @@ class Result:
             "about": self.about,
             "inputs": self.inputs,
             "size": self.size,
+            "caches": self.caches,
             "bytes_per_element": self.bytes_per_element,
             "copy": {**_timing_dict(self.copy), "gb_per_s": self.gb_per_s(self.copy)},
             "rows": [self._row_dict(row) for row in self.rows],

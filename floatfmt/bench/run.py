@@ -11,13 +11,23 @@ import numpy as np
 
 from ..timing import Timing, interleaved
 from . import machine, peers
-from .cases import CASES, ROW, Case, expanded
+from .cases import CASES, LEAST, Case, expanded
 from .check import DisagreementError, arrays_of, count_differing
 from .contenders import Contender, Run, Work
 from .inputs import KINDS, touched
 from .results import Report, Result, Row
 
-__all__ = ["Task", "checked", "copying", "everyone", "measure", "only_backend", "plan", "run"]
+__all__ = [
+    "Task",
+    "checked",
+    "copying",
+    "emptying_caches",
+    "everyone",
+    "measure",
+    "only_backend",
+    "plan",
+    "run",
+]
 
 
 Clock: TypeAlias = Callable[[], int]
@@ -54,9 +64,11 @@ class Task:
     size: int
     kind: str
     keep: Keep = everyone
+    caches: str = "warm"
 
     def __str__(self) -> str:
-        return f"{self.case.name}, {self.size:,} elements, {KINDS[self.kind].about}"
+        cold = ", caches cold" if self.caches == "cold" else ""
+        return f"{self.case.name}, {self.size:,} elements, {KINDS[self.kind].about}{cold}"
 
     def measured(self, *, budget_s: float, clock: Clock, strict: bool) -> Sequence[Result]:
         return (measure(self, budget_s=budget_s, clock=clock, strict=strict),)
@@ -68,37 +80,46 @@ def plan(
     *,
     kinds: str = "usual",
     keep: Keep = everyone,
+    caches: str = "warm",
 ) -> tuple[Task, ...]:
     """Return what is to be measured.
 
     Parameters
     ----------
     sizes : sequence of int
-        Positive multiples of 1024.
+        Positive multiples of 16; cases of rows leave out what is no multiple of 1024.
     cases : iterable of str
         Names; all cases if empty.
     kinds : {"usual", "all"}
         Measure on each case's most usual kind of input, or on all it has.
     keep : function
         Which contenders take part.
+    caches : {"warm", "cold"}
+        Whether calls follow one another, or each finds none of its data in the caches.
 
     Raises
     ------
     ValueError
-        An unknown case, or a size that is no multiple of 1024.
+        An unknown case, a size that is no multiple of 16, or a case with none of its sizes.
     """
-    names = tuple(cases) or tuple(CASES)
+    cases = tuple(cases)
+    names = cases or tuple(CASES)
     for name in names:
         if name not in CASES:
             raise ValueError(f"no case is called {name!r}; there are {', '.join(CASES)}")
     for size in sizes:
-        if size < ROW or size % ROW:
-            raise ValueError(f"a size is a positive multiple of {ROW}, got {size}")
+        if size < LEAST or size % LEAST:
+            raise ValueError(f"a size is a positive multiple of {LEAST}, got {size}")
+    for name in cases:
+        if not any(size % CASES[name].multiple == 0 for size in sizes):
+            given = ", ".join(map(str, sizes))
+            raise ValueError(f"{name} takes multiples of {CASES[name].multiple}, got {given}")
     return tuple(
-        Task(CASES[name], size, kind, keep)
+        Task(CASES[name], size, kind, keep, caches)
         for name in names
         for kind in CASES[name].kinds[: None if kinds == "all" else 1]
         for size in sizes
+        if size % CASES[name].multiple == 0
     )
 
 
@@ -154,7 +175,8 @@ def measure(
     )
     timed: dict[str, Run] = {"copy": copying(int(size * case.bytes_per_element / 2))}
     timed |= {f"{one.name}, {one.allocation}": perform for one, perform, _ in entries}
-    copy, *timings = interleaved(timed, budget_s=budget_s, clock=clock).values()
+    before = emptying_caches() if task.caches == "cold" else None
+    copy, *timings = interleaved(timed, budget_s=budget_s, clock=clock, before=before).values()
     return Result(
         case.name,
         case.about,
@@ -165,6 +187,7 @@ def measure(
         tuple(_row(*entry, timing) for entry, timing in zip(entries, timings, strict=True)),
         missing,
         left_out,
+        task.caches,
     )
 
 
@@ -238,6 +261,15 @@ def _differing(
     if contender.peer == "floatfmt" and len(got) != len(expected):
         raise DisagreementError(f"{name}: {len(got)} arrays, expected {len(expected)}")
     return count_differing(name, got, contender.of_ours(expected), parts, contender.relation)
+
+
+def emptying_caches() -> Run:
+    """Return a function that reads twice as much as the last cache holds.
+
+    It reads, for what is written to at length may go past the caches.
+    """
+    last = max(machine.cache_bytes(machine.caches()).values(), default=machine.UNKNOWN_CACHE_BYTES)
+    return touched((2 * last // 8,), np.uint64).max
 
 
 def copying(nbytes: int) -> Run:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import IO, Any
 
@@ -17,6 +17,7 @@ from ..rounding import Rounding
 from ..timing import percent
 from .cases import CASES, Target
 from .inputs import KINDS
+from .machine import holding
 from .results import Report, Result, Row
 from .rounding import GFLOAT_NEAREST, WANTED, in_grid, result_name
 
@@ -57,12 +58,15 @@ def times(ratio: float) -> str:
     return "" if math.isnan(ratio) else f"{ratio:.2f}×" if ratio < 9.95 else f"{ratio:.1f}×"
 
 
-def result_table(result: Result) -> Table:
-    """Return a table with a row a contender."""
+def result_table(result: Result, caches: Mapping[str, str]) -> Table:
+    """Return a table with a row a contender; `caches` are the machine's."""
+    moved = result.size * result.bytes_per_element
+    where = "cold caches" if result.caches == "cold" else f"from {holding(moved, caches)}"
     copy = f"copy {result.gb_per_s(result.copy):.1f} GB/s ±{percent(result.copy.spread)}"
+    measured = f"{size_text(result.size)} elements, {KINDS[result.inputs].about}"
     table = Table(
-        title=f"{result.case}: {result.about}\n{size_text(result.size)} elements, "
-        f"{KINDS[result.inputs].about}; {result.bytes_per_element} bytes an element; {copy}",
+        title=f"{result.case}: {result.about}\n{measured}; "
+        f"{result.bytes_per_element} bytes an element, {where}; {copy}",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         title_style="bold",
@@ -178,7 +182,7 @@ def print_report(report: Report, to: Console, *, targets: Sequence[Target] = ())
     for result in report.results:
         if not in_grid(result):
             show(to, "")
-            show(to, result_table(result))
+            show(to, result_table(result, report.environment["machine"]["caches"]))
             for line in notes(result):
                 show(to, line)
     if targets:
