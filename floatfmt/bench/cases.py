@@ -730,6 +730,7 @@ README_CASES = (
     "absmax-int8",
     "zeropoint-int8",
     "absmax-int8-rows",
+    "quantize-int8",
     "nf4",
     "mxfp4",
     "dequantize-int8",

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import decode
+from ..arrays import decode, encode
 from ..formats import format
 from .check import Relation
 from .contenders import Arrays, Contender, Run, Work, both
@@ -31,6 +31,8 @@ __all__ = [
 
 #: pychop and apytypes make temporaries of tens of bytes an element.
 MAX_SIZE = 2**22
+#: pychop takes blocks one by one in Python, some 100,000 values a second.
+MX_MAX_SIZE = 2**12
 
 # --- ONNX Runtime -------------------------------------------------------------------------------
 
@@ -207,9 +209,11 @@ def apytypes_cast(source: str, target: str) -> tuple[Contender, ...]:
 
 # --- pychop -------------------------------------------------------------------------------------
 
+NEARLY_A_TIE = Relation(1, "takes what lies within some 10^-4 of a tie for one", share=1e-4)
+
 
 def pychop_cast(source: str, target: str) -> tuple[Contender, ...]:
-    """pychop.Chop: values, not codes; formats of IEEE's kind only."""
+    """pychop.Chop: values, whose codes are compared; formats of IEEE's kind only."""
     if source != "fp32" or target not in IEEE_KIND:
         return ()
 
@@ -218,7 +222,10 @@ def pychop_cast(source: str, target: str) -> tuple[Contender, ...]:
 
         return _without_warnings(pychop.Chop(*IEEE_KIND[target]), work.x)
 
-    return _values_row(new, target, np.float32)
+    def codes(arrays: Arrays) -> Arrays:
+        return (encode(arrays[0], target),)
+
+    return both("pychop", new, None, NEARLY_A_TIE, of_its=codes, max_size=MAX_SIZE)
 
 
 def pychop_p3109(k: int, p: int) -> tuple[Contender, ...]:
@@ -230,7 +237,10 @@ def pychop_p3109(k: int, p: int) -> tuple[Contender, ...]:
         fmt = pychop.P3109Format(k=k, precision=p, signed=True, domain="extended")
         return _without_warnings(partial(pychop.p3109_quantize, fmt=fmt), work.x)
 
-    return _values_row(new, f"p3109_k{k}p{p}se", np.float64)
+    def of_ours(arrays: Arrays) -> Arrays:
+        return (decode(arrays[0], f"p3109_k{k}p{p}se", dtype=np.float64),)
+
+    return both("pychop", new, of_ours=of_ours, max_size=MAX_SIZE)
 
 
 def pychop_mxfp4(of_ours: Any) -> tuple[Contender, ...]:
@@ -244,14 +254,8 @@ def pychop_mxfp4(of_ours: Any) -> tuple[Contender, ...]:
     def without_minus_zero(arrays: Arrays) -> Arrays:
         return tuple(array + 0.0 for array in of_ours(arrays))
 
-    return both("pychop", new, of_ours=without_minus_zero, of_its=_doubles, max_size=MAX_SIZE)
-
-
-def _values_row(new: Any, target: str, dtype: type) -> tuple[Contender, ...]:
-    def of_ours(arrays: Arrays) -> Arrays:
-        return (decode(arrays[0], target, dtype=dtype),)
-
-    return both("pychop", new, of_ours=of_ours, max_size=MAX_SIZE)
+    forms = {"of_ours": without_minus_zero, "of_its": _doubles, "max_size": MX_MAX_SIZE}
+    return both("pychop", new, **forms)
 
 
 def _doubles(arrays: Arrays) -> Arrays:
