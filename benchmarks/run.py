@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from floatfmt.backends import available_backends
 from floatfmt.bench import inputs, rounding, run, tables
 from floatfmt.bench.cases import (
     ACCEPTANCE,
@@ -28,12 +29,23 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Sweep:
-    """Sizes × cases × kinds of input; no cases are all."""
+    """Sizes × cases × kinds of input; no cases are all, no backend is all of them."""
 
     sizes: tuple[int, ...]
     cases: tuple[str, ...] = ()
     kinds: str = "usual"
     caches: str = "warm"
+    backend: str | None = None
+
+    def tasks(self, cold: bool) -> tuple[run.Measurable, ...]:
+        """Return what is to be measured."""
+        return run.plan(
+            self.sizes,
+            self.cases,
+            kinds=self.kinds,
+            keep=run.only_backend(self.backend) if self.backend else run.everyone,
+            caches="cold" if cold else self.caches,
+        )
 
 
 @dataclass(frozen=True)
@@ -59,17 +71,8 @@ class Preset:
             others = []
         sweeps = replace(first, sizes=sizes, cases=tuple(options.case) or first.cases), *others
         grid = [one for size in sizes for one in rounding.plan(size)] if self.grid else []
-        found = [
-            task
-            for sweep in sweeps
-            for task in run.plan(
-                sweep.sizes,
-                sweep.cases,
-                kinds=sweep.kinds,
-                caches="cold" if options.cold else sweep.caches,
-            )
-        ]
-        return (*grid, *dict.fromkeys(found))
+        found = (task for sweep in sweeps for task in sweep.tasks(options.cold))
+        return (*grid, *{str(task): task for task in found}.values())
 
 
 def of(targets: tuple[Target, ...]) -> tuple[str, ...]:
@@ -78,13 +81,14 @@ def of(targets: tuple[Target, ...]) -> tuple[str, ...]:
 
 
 IN_CACHES, COLD_SIZES = 2**20, (2**10, 2**16, 2**20)
+FASTEST = available_backends()[-1]
 USUAL = Preset(
     "all kinds of input in the caches, one of each kind of work at all sizes and cold",
     0.5,
     (
         Sweep((IN_CACHES,), kinds="all"),
-        Sweep(inputs.SIZES, README_CASES),
-        Sweep(COLD_SIZES, README_CASES, caches="cold"),
+        Sweep(inputs.SIZES, README_CASES, backend=FASTEST),
+        Sweep(COLD_SIZES, README_CASES, caches="cold", backend=FASTEST),
     ),
 )
 PRESETS = {
@@ -92,9 +96,9 @@ PRESETS = {
         "what a call costs, in the caches, and cold",
         0.3,
         (
-            Sweep((2**4, IN_CACHES), CURVE_CASES),
             Sweep((IN_CACHES,)),
-            Sweep((2**16,), CURVE_CASES, caches="cold"),
+            Sweep((2**4, 2**10), CURVE_CASES, backend=FASTEST),
+            Sweep((2**16,), CURVE_CASES, caches="cold", backend=FASTEST),
         ),
     ),
     "acceptance": Preset(
@@ -125,7 +129,7 @@ PRESETS = {
     "curves": Preset(
         "the cases of the README's plots at all sizes, into the file that they are made from",
         1.0,
-        (Sweep(inputs.SIZES, CURVE_CASES),),
+        (Sweep(inputs.SIZES, CURVE_CASES, backend=FASTEST),),
         file=RESULTS / "README-curves.json",
     ),
 }

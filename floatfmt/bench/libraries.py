@@ -254,8 +254,7 @@ def pychop_mxfp4(of_ours: Any) -> tuple[Contender, ...]:
     def without_minus_zero(arrays: Arrays) -> Arrays:
         return tuple(array + 0.0 for array in of_ours(arrays))
 
-    forms = {"of_ours": without_minus_zero, "of_its": _doubles, "max_size": MX_MAX_SIZE}
-    return both("pychop", new, **forms)
+    return both(*("pychop", new), of_ours=without_minus_zero, of_its=_doubles, max_size=MX_MAX_SIZE)
 
 
 def _doubles(arrays: Arrays) -> Arrays:

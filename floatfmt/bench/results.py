@@ -39,6 +39,11 @@ class Row:
     because: str = ""
     codes_apart: int = 1
 
+    @property
+    def is_told_scales(self) -> bool:
+        """Whether it is given what the others have to find, and so does less than they do."""
+        return self.contender.endswith(" given")
+
 
 @dataclass(frozen=True, slots=True)
 class Result:

@@ -96,7 +96,7 @@ class Short:
 
     def _against(self, result: Result, row: Row, peer: str) -> str:
         """Return how many times as fast it is as the fastest way of a library."""
-        ways = {one.contender for one in result.rows if one.peer == peer}
+        ways = {one.contender for one in result.rows if one.peer == peer and not one.is_told_scales}
         return times(min((result.ratio(row, way) for way in ways), default=math.nan))
 
     def _notes(self) -> Iterator[str]:
