@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -847,6 +848,79 @@ def test_the_script_fails_on_a_disagreement(monkeypatch, capsys):
     assert "codes[3] is 1, expected 2" in capsys.readouterr().err
 
 
+def curve(case, sizes=(16, 2**20)):
+    """A made-up report: floatfmt twice as fast in one of its ways as in the other, and torch."""
+    rows = [
+        Row("floatfmt avx2", "floatfmt", "new", Timing(2e-5, 0.01, 9)),
+        Row("floatfmt avx2", "floatfmt", "out", Timing(1e-5, 0.01, 9)),
+        Row("torch fused", "torch", "new", Timing(4e-5, 0.01, 9)),
+        Row("torch given", "torch", "new", Timing(1e-6, 0.01, 9)),
+    ]
+    results = [
+        Result(case, "about <it>", "normal", n, 5.0, Timing(n * 5e-9, 0.01, 9), tuple(rows))
+        for n in sizes
+    ]
+    cold = dataclasses.replace(results[0], caches="cold", size=64)
+    return report_of(*results, cold).to_dict()
+
+
+def test_a_curve_is_the_fastest_way_of_each_library_on_warm_caches():
+    found = script("plots").curves(curve("absmax-int8"), "absmax-int8")
+    assert found == {
+        "copy": [(16, pytest.approx(2e8)), (2**20, pytest.approx(2e8))],
+        "floatfmt": [(16, pytest.approx(1.6e6)), (2**20, pytest.approx(2**20 * 1e5))],
+        "torch": [(16, pytest.approx(4e5)), (2**20, pytest.approx(2**20 * 2.5e4))],
+    }
+
+
+def test_pictures_name_who_was_measured_and_are_light_or_dark(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    plots = script("plots")
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps(curve("absmax-int8")))
+    for _ in range(2):
+        monkeypatch.setattr(sys, "argv", ["plots.py", str(file), "--to", str(tmp_path)])
+        assert plots.main() == 0
+        pictures = {name: (tmp_path / f"{name}.svg").read_text() for name in plots.PICTURES}
+        assert pictures == {name: plots.draw(curve("absmax-int8"), name) for name in pictures}
+    drawn = ElementTree.fromstring(pictures["quantisers"])
+    texts = {"".join(one.itertext()).strip() for one in drawn.iter() if one.tag.endswith("}text")}
+    assert {"about <it>", "floatfmt", "torch", "copying as many bytes", "elements"} <= texts
+    assert "numpy" not in texts
+    assert "@media(prefers-color-scheme:dark)" in pictures["quantisers"]
+    assert not set(plots.SENTINELS.values()) & set(
+        re.findall("#[0-9a-f]{6}", pictures["quantisers"])
+    )
+    assert plots.about(curve("absmax-int8")) in drawn.find("{*}desc").text
+
+
+def test_pictures_of_the_readme_are_those_of_the_committed_run():
+    plots = script("plots")
+    described = plots.about(json.loads(plots.RESULTS.read_text()))
+    for name in plots.PICTURES:
+        drawn = ElementTree.parse(plots.FOLDER / f"{name}.svg").getroot()
+        assert drawn.find("{*}desc").text == described
+        assert f"(benchmarks/plots/{name}.svg)" in (ROOT / "README.md").read_text()
+    every = {peer.name for peer in peers.PEERS} | {"floatfmt"}
+    assert set(plots.LINES) == every
+    assert {case for cases_of in plots.PICTURES.values() for case in cases_of} == set(
+        cases.CURVE_CASES
+    )
+
+
+@pytest.mark.parametrize("text", [None, "no JSON", "[]", "{}"])
+def test_drawing_what_is_no_results_file_is_one_line(tmp_path, monkeypatch, capsys, text):
+    file = tmp_path / "results.json"
+    if text is not None:
+        file.write_text(text)
+    monkeypatch.setattr(sys, "argv", ["plots.py", str(file)])
+    with pytest.raises(SystemExit) as exited:
+        script("plots").main()
+    assert exited.value.code == 2
+    reason = "No such file or directory" if text is None else "is no results file of run.py"
+    assert reason in capsys.readouterr().err.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("median", "spread", "code", "word"),
     [
@@ -870,7 +944,51 @@ def test_comparing_fails_on_what_is_slower_beyond_noise(
     assert script("compare").main() == code
     out = capsys.readouterr().out
     assert word in out
-    assert f"{0.04 / median:.2f} times as fast (geometric mean), {code} slower" in out
+    assert f"{0.04 / median:.2f} times as fast (geometric mean); {code} slower" in out
+
+
+def compare(tmp_path, monkeypatch, old, new, *options):
+    """Run compare.py on two made-up results, changed by functions of their dictionaries."""
+    for name, result in (("old", old), ("new", new)):
+        (tmp_path / name).write_text(json.dumps(result))
+    files = [str(tmp_path / name) for name in ("old", "new")]
+    monkeypatch.setattr(sys, "argv", ["compare.py", *files, *options])
+    return script("compare").main()
+
+
+def test_a_file_compared_with_itself_is_not_slower(tmp_path, monkeypatch, capsys):
+    report = report_of(MADE_UP).to_dict()
+    assert compare(tmp_path, monkeypatch, report, report) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "2 measurements in both, 1.00 times as fast (geometric mean); 0 slower" in out
+
+
+def test_cold_measurements_are_compared_with_cold_ones_only(tmp_path, monkeypatch, capsys):
+    warm = report_of(MADE_UP).to_dict()
+    cold = report_of(dataclasses.replace(MADE_UP, caches="cold")).to_dict()
+    assert compare(tmp_path, monkeypatch, warm, cold) == 1
+    assert "no measurement in common" in capsys.readouterr().err
+    before_there_were_cold_ones = json.loads(json.dumps(warm))
+    del before_there_were_cold_ones["results"][0]["caches"]
+    assert compare(tmp_path, monkeypatch, before_there_were_cold_ones, warm) == 0
+
+
+def test_a_tolerance_that_is_given_decides_what_is_an_alarm(tmp_path, monkeypatch, capsys):
+    old = report_of(MADE_UP).to_dict()
+    slow = tuple(dataclasses.replace(r, timing=Timing(0.05, 0.01, 9)) for r in MADE_UP.rows)
+    new = report_of(dataclasses.replace(MADE_UP, rows=slow)).to_dict()
+    assert compare(tmp_path, monkeypatch, old, new) == 1
+    assert compare(tmp_path, monkeypatch, old, new, "--tolerance", "1.5") == 0
+
+
+def test_comparing_says_that_the_processor_is_another(tmp_path, monkeypatch, capsys):
+    old = report_of(MADE_UP).to_dict()
+    new = {**old, "machine": {**old["machine"], "cpu": "Z80"}, "clock": "thread CPU"}
+    assert compare(tmp_path, monkeypatch, old, new) == 0
+    err = capsys.readouterr().err
+    assert f"note: another processor: {old['machine']['cpu']} before, Z80 now" in err
+    assert "note: another clock: wall before, thread CPU now" in err
 
 
 @pytest.mark.parametrize("text", [None, "no JSON", "[]", "{}"])

@@ -10,12 +10,12 @@ from ..audit.casts import GFLOAT_MODES
 from ..backends import available_backends
 from ..formats import formats
 from ..rounding import Rounding
-from ..timing import Timing, interleaved
+from ..timing import Timing, copying, interleaved
 from . import peers
 from .cases import Case, encode_case, expanded
 from .contenders import Contender, Run, Work
 from .results import Result, Row
-from .run import Clock, checked, copying
+from .run import Clock, checked
 
 __all__ = [
     "ANCHOR",

@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from ..timing import Timing, interleaved
+from ..timing import Timing, copying, interleaved
 from . import machine, peers
 from .cases import CASES, LEAST, Case, expanded
 from .check import DisagreementError, arrays_of, count_differing
@@ -20,7 +20,6 @@ from .results import Report, Result, Row
 __all__ = [
     "Task",
     "checked",
-    "copying",
     "emptying_caches",
     "everyone",
     "measure",
@@ -270,9 +269,3 @@ def emptying_caches() -> Run:
     """
     last = max(machine.cache_bytes(machine.caches()).values(), default=machine.UNKNOWN_CACHE_BYTES)
     return touched((2 * last // 8,), np.uint64).max
-
-
-def copying(nbytes: int) -> Run:
-    """Return a function that copies so many bytes."""
-    source, target = touched((nbytes,), np.uint8), touched((nbytes,), np.uint8)
-    return lambda: np.copyto(target, source)
