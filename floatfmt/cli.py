@@ -906,7 +906,7 @@ def doctor_command(context: click.Context, /, seconds: float, as_json: bool) -> 
 def bench_command(as_json: bool) -> None:
     """Measure how fast floatfmt is here, beside other libraries.
 
-    A short table in less than a minute: conversions and quantisers on arrays of 2^10 to 2^24
+    A short table in less than a minute: conversions and quantisers on arrays of 2^10 to 2^23
     values, next to NumPy, torch and others that are installed doing the same on one thread, and
     next to copying as many bytes. Everyone's results are compared before anything is timed.
 

@@ -33,7 +33,7 @@ CASES = (
     "dequantize-int8",
 )
 #: The call itself, what caches hold, and memory.
-SIZES = (2**10, 2**20, 2**24)
+SIZES = (2**10, 2**20, 2**23)
 BUDGET_S = 0.25
 
 
