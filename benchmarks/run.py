@@ -5,14 +5,16 @@ import argparse
 import json
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from floatfmt.backends import available_backends
 from floatfmt.bench import inputs, rounding, run, tables
 from floatfmt.bench.cases import (
     ACCEPTANCE,
     ACCEPTANCE_SIZE,
     CASES,
+    CURVE_CASES,
     README_CASES,
     ROUNDING_ACCEPTANCE,
     ROUNDING_SIZE,
@@ -26,56 +28,109 @@ RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True)
+class Sweep:
+    """Sizes × cases × kinds of input; no cases are all, no backend is all of them."""
+
+    sizes: tuple[int, ...]
+    cases: tuple[str, ...] = ()
+    kinds: str = "usual"
+    caches: str = "warm"
+    backend: str | None = None
+
+    def tasks(self, cold: bool) -> tuple[run.Measurable, ...]:
+        """Return what is to be measured."""
+        return run.plan(
+            self.sizes,
+            self.cases,
+            kinds=self.kinds,
+            keep=run.only_backend(self.backend) if self.backend else run.everyone,
+            caches="cold" if cold else self.caches,
+        )
+
+
+@dataclass(frozen=True)
 class Preset:
     """What an option measures where --size, --case and --budget do not say otherwise.
 
-    No cases are those of the targets, or all; `grid` adds every format in every mode, `file` is
-    where the results go.
+    With --size or --case it is the first sweep that is changed, and the only one. `grid` adds every
+    format in every mode, `file` is where the results go.
     """
 
     about: str
-    sizes: tuple[int, ...]
     budget_s: float
-    cases: tuple[str, ...] = ()
-    kinds: str = "usual"
+    sweeps: tuple[Sweep, ...]
     targets: tuple[Target, ...] = ()
     grid: bool = False
     file: Path | None = None
 
     def tasks(self, options: argparse.Namespace) -> tuple[run.Measurable, ...]:
-        """Return what is to be measured."""
-        sizes = options.size or self.sizes
-        cases = options.case or self.cases or dict.fromkeys(t.case for t in self.targets)
-        formats = [one for size in sizes for one in rounding.plan(size)] if self.grid else []
-        return (*formats, *run.plan(sizes, cases, kinds=self.kinds))
+        """Return what is to be measured, each thing once."""
+        first, *others = self.sweeps
+        sizes = tuple(options.size or first.sizes)
+        if options.size or options.case:
+            others = []
+        sweeps = replace(first, sizes=sizes, cases=tuple(options.case) or first.cases), *others
+        grid = [one for size in sizes for one in rounding.plan(size)] if self.grid else []
+        found = (task for sweep in sweeps for task in sweep.tasks(options.cold))
+        return (*grid, *{str(task): task for task in found}.values())
 
 
-USUAL = Preset("all sizes and inputs", inputs.SIZES, 2.0, kinds="all")
+def of(targets: tuple[Target, ...]) -> tuple[str, ...]:
+    """Return the cases of targets, each once."""
+    return tuple(dict.fromkeys(target.case for target in targets))
+
+
+IN_CACHES, COLD_SIZES = 2**20, (2**10, 2**16, 2**20)
+FASTEST = available_backends()[-1]
+USUAL = Preset(
+    "all kinds of input in the caches, one of each kind of work at all sizes and cold",
+    0.5,
+    (
+        Sweep((IN_CACHES,), kinds="all"),
+        Sweep(inputs.SIZES, README_CASES, backend=FASTEST),
+        Sweep(COLD_SIZES, README_CASES, caches="cold", backend=FASTEST),
+    ),
+)
 PRESETS = {
-    "quick": Preset("two sizes, the usual inputs", (2**12, 2**20), 0.5),
+    "quick": Preset(
+        "what a call costs, in the caches, and cold",
+        0.3,
+        (
+            Sweep((IN_CACHES,)),
+            Sweep((2**4, 2**10), CURVE_CASES, backend=FASTEST),
+            Sweep((2**16,), CURVE_CASES, caches="cold", backend=FASTEST),
+        ),
+    ),
     "acceptance": Preset(
-        "the wanted ratios beside those measured", (ACCEPTANCE_SIZE,), 10.0, targets=ACCEPTANCE
+        "the wanted ratios beside those measured",
+        10.0,
+        (Sweep((ACCEPTANCE_SIZE,), of(ACCEPTANCE)),),
+        targets=ACCEPTANCE,
     ),
     "rounding": Preset(
         "every format in every mode, and what is wanted of them",
-        (ROUNDING_SIZE,),
         3.0,
+        (Sweep((ROUNDING_SIZE,), of(ROUNDING_ACCEPTANCE)),),
         targets=ROUNDING_ACCEPTANCE,
         grid=True,
     ),
     "schemes": Preset(
         "quantising by rows and blocks, and back: the wanted ratios beside those measured",
-        (ACCEPTANCE_SIZE,),
         8.0,
-        SCHEME_CASES,
+        (Sweep((ACCEPTANCE_SIZE,), SCHEME_CASES),),
         targets=SCHEME_ACCEPTANCE,
     ),
     "readme": Preset(
         "the cases of the README's table, into the file that it is made from",
-        (ACCEPTANCE_SIZE,),
         8.0,
-        README_CASES,
+        (Sweep((ACCEPTANCE_SIZE,), README_CASES),),
         file=RESULTS / "README.json",
+    ),
+    "curves": Preset(
+        "the cases of the README's plots at all sizes, into the file that they are made from",
+        1.0,
+        (Sweep(inputs.SIZES, CURVE_CASES, backend=FASTEST),),
+        file=RESULTS / "README-curves.json",
     ),
 }
 
@@ -100,9 +155,16 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--cpu-time", action="store_true", help="do not count what other processes take away"
     )
+    parser.add_argument(
+        "--cold", action="store_true", help="each call finds none of its data in the caches"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="instead of one in results/")
     parser.add_argument("--list", action="store_true", help="name the cases and do no more")
     return parser
+
+
+def show_progress(doing: str, done: int, total: int) -> None:
+    print(f"[{done + 1}/{total}] {doing}", file=sys.stderr, flush=True)
 
 
 def default_file(report: dict) -> Path:
@@ -125,7 +187,7 @@ def main() -> int:
             preset.tasks(options),
             budget_s=options.budget or preset.budget_s,
             clock="thread CPU" if options.cpu_time else "wall",
-            progress=lambda line: print(line, file=sys.stderr, flush=True),
+            progress=show_progress,
         )
     except (DisagreementError, ValueError) as error:
         print(error, file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import exact
 from .arrays import astype, decode, encode, round_to
-from .backends import NativeMissingWarning, available_backends, use_backend
+from .backends import NativeMissingWarning, available_backends, use_backend, use_threads
 from .elements import Codebook
 from .fields import Category, Fields, compose, decompose
 from .formats import Format, format, formats, p3109
@@ -160,6 +160,7 @@ __all__ = [
     "ulp_distance",
     "unpack",
     "use_backend",
+    "use_threads",
     "values",
     "verify",
     "verify_quantizer",

@@ -253,6 +253,7 @@ def cli(context: click.Context) -> None:
       floatfmt quantize model.safetensors -o int8.safetensors
       floatfmt verify torch --source fp32 --target bf16
       floatfmt experiment --html report.html
+      floatfmt bench
       floatfmt doctor
 
     The environment variable FLOATFMT_BACKEND chooses the backend (see --version).
@@ -898,6 +899,30 @@ def doctor_command(context: click.Context, /, seconds: float, as_json: bool) -> 
     else:
         _show(diagnosis)
     context.exit(0 if diagnosis.healthy else UNHEALTHY)
+
+
+@cli.command("bench")
+@_json_option
+def bench_command(as_json: bool) -> None:
+    """Measure how fast floatfmt is here, beside other libraries.
+
+    A short table in less than a minute: conversions and quantisers on arrays of 2^10 to 2^23
+    values, next to NumPy, torch and others that are installed doing the same on one thread, and
+    next to copying as many bytes. Everyone's results are compared before anything is timed.
+
+    \b
+    Examples:
+      floatfmt bench
+      floatfmt bench --json
+    """  # noqa: D301
+    from .bench.short import short
+
+    with _user_errors(), _StepsBar() as progress:
+        measured = short(progress=progress)
+    if as_json:
+        _show_json({"schema": "floatfmt.bench/1", **measured.to_dict()})
+    else:
+        _show(measured)
 
 
 # --- the table of formats -----------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """Libraries that quantise, called as they are called by their users, on and with NumPy arrays.
 
-ONNX Runtime is given models of one node, written out as the protobuf that they are. ggml's two
-kernels are functions of the shared libraries in the wheel of pywhispercpp.
+ggml's two kernels are functions of the shared libraries in the wheel of pywhispercpp.
 """
 
 import ctypes
@@ -12,9 +11,10 @@ from functools import cache
 
 import bitsandbytes.functional as bnb
 import numpy as np
-import onnxruntime
 import torch
 import torch._dynamo
+
+from floatfmt.bench.onnx_nodes import session
 
 F32 = np.float32
 #: bitsandbytes compiles one of its fallbacks, which takes a while and changes no result.
@@ -84,75 +84,36 @@ def article_zeropoint(x):
 
 # --- ONNX Runtime -------------------------------------------------------------------------------
 
-_FLOAT, _UINT8, _INT8 = 1, 2, 3
-_TYPES = {"uint8": _UINT8, "int8": _INT8}
-
-
-def _field(number: int, value: bytes | str | int) -> bytes:
-    """A field of a protobuf message: a varint, or bytes with their length."""
-    if isinstance(value, int):
-        return _varint(number << 3) + _varint(value)
-    data = value.encode() if isinstance(value, str) else value
-    return _varint(number << 3 | 2) + _varint(len(data)) + data
-
-
-def _varint(n: int) -> bytes:
-    found = bytearray()
-    while n > 0x7F:
-        found.append(n & 0x7F | 0x80)
-        n >>= 7
-    return bytes([*found, n])
-
-
-def _value(name: str, element: int) -> bytes:
-    return _field(1, name) + _field(2, _field(1, _field(1, element)))
-
 
 @cache
-def _session(
-    op: str, inputs: tuple, outputs: tuple, attributes: tuple[tuple[str, int], ...] = ()
-) -> Callable[..., list]:
-    node = b"".join(_field(1, name) for name, _ in inputs)
-    node += b"".join(_field(2, name) for name, _ in outputs) + _field(4, op)
-    for name, number in attributes:
-        node += _field(5, _field(1, name) + _field(3, number) + _field(20, 2))
-    graph = _field(1, node) + _field(2, "graph")
-    graph += b"".join(_field(11, _value(*value)) for value in inputs)
-    graph += b"".join(_field(12, _value(*value)) for value in outputs)
-    model = _field(1, 10) + _field(7, graph) + _field(8, _field(1, "") + _field(2, 21))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+def _session(op: str, inputs: tuple, outputs: tuple, **attributes: int | None):
+    opened = session(op, dict(inputs), dict(outputs), attributes)
     names = [name for name, _ in inputs]
-    return lambda *arrays: session.run(None, dict(zip(names, arrays, strict=True)))
+    return lambda *arrays: opened.run(None, dict(zip(names, arrays, strict=True)))
 
 
 def onnx_quantize(x: np.ndarray, scale, zero_point, dtype: str, axis: int | None = None):
     """QuantizeLinear's codes."""
-    inputs = (("x", _FLOAT), ("scale", _FLOAT), ("zero_point", _TYPES[dtype]))
-    run = _session("QuantizeLinear", inputs, (("y", _TYPES[dtype]),), _attributes(axis=axis))
+    inputs = (("x", "fp32"), ("scale", "fp32"), ("zero_point", dtype))
+    run = _session("QuantizeLinear", inputs, (("y", dtype),), axis=axis)
     return run(x, np.array(scale, F32), np.array(zero_point, dtype))[0]
-
-
-def _attributes(**given: int | None) -> tuple[tuple[str, int], ...]:
-    return tuple((name, number) for name, number in given.items() if number is not None)
 
 
 def onnx_dequantize(
     codes: np.ndarray, scale, zero_point, axis: int | None = None, block_size: int | None = None
 ) -> np.ndarray:
     """DequantizeLinear's values."""
-    kind = _TYPES[codes.dtype.name]
-    inputs = (("x", kind), ("scale", _FLOAT), ("zero_point", kind))
-    attributes = _attributes(axis=axis, block_size=block_size)
-    run = _session("DequantizeLinear", inputs, (("y", _FLOAT),), attributes)
+    kind = codes.dtype.name
+    inputs = (("x", kind), ("scale", "fp32"), ("zero_point", kind))
+    attributes = {"axis": axis, "block_size": block_size}
+    run = _session("DequantizeLinear", inputs, (("y", "fp32"),), **attributes)
     return run(codes, np.array(scale, F32), np.array(zero_point, codes.dtype))[0]
 
 
 def onnx_quantize_dynamically(x: np.ndarray):
     """DynamicQuantizeLinear's codes, scale and zero point."""
-    outputs = (("y", _UINT8), ("scale", _FLOAT), ("zero_point", _UINT8))
-    return _session("DynamicQuantizeLinear", (("x", _FLOAT),), outputs)(x)
+    outputs = (("y", "uint8"), ("scale", "fp32"), ("zero_point", "uint8"))
+    return _session("DynamicQuantizeLinear", (("x", "fp32"),), outputs)(x)
 
 
 # --- ggml ---------------------------------------------------------------------------------------

@@ -75,6 +75,7 @@ ORDER = (
     "timing",
     "data",
     "comparison_rows",
+    "palette",
     "plot_names",
     "comparison_plot",
     "comparison",

@@ -1,14 +1,16 @@
-"""Every contender of every case runs and is checked; no test looks at a time."""
+"""Every contender of every case runs and is checked; no test looks at who is faster."""
 
 import dataclasses
 import functools
 import importlib.util
 import io
 import json
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from floatfmt.bench import (
     peers,
     rounding,
     run,
+    short,
     tables,
 )
 from floatfmt.bench.results import Report, Result, Row
@@ -84,6 +87,42 @@ def test_every_contender_agrees_and_is_timed(case, kind):
     json.dumps(result.to_dict(), allow_nan=False)
 
 
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize(
+    "case", [case.name for case in cases.CASES.values() if case.multiple == cases.LEAST]
+)
+def test_sixteen_values_are_enough(case):
+    with peers.on_one_thread():
+        result = run.measure(task(case, cases.CASES[case].kinds[-1], 16), budget_s=0)
+    assert len(result.rows) >= 2
+
+
+@pytest.mark.usefixtures("hurried")
+def test_cold_means_that_much_else_was_read_before_each_call(monkeypatch):
+    log = []
+
+    def logged(work):
+        codes = work.x.astype(np.float16)
+        return lambda: log.append("call") or codes
+
+    monkeypatch.setattr(run, "emptying_caches", lambda: lambda: log.append("empty"))
+    cold = dataclasses.replace(task(with_contender("encode-fp32-fp16", logged)), caches="cold")
+    result = run.measure(cold, budget_s=0)
+    assert log[-2:] == ["empty", "call"]
+    assert log[3:].count("empty") == 3 * (1 + len(result.rows))  # the copy's too
+    assert result.to_dict()["caches"] == "cold"
+    assert "cold caches" in printed(report_of(result))
+    run.measure(dataclasses.replace(cold, caches="warm"), budget_s=0)
+    assert log[-2:] == ["call", "call"]
+
+
+def test_emptying_the_caches_reads_more_than_the_last_holds(monkeypatch):
+    monkeypatch.setattr(machine, "caches", lambda: {"L1d": "32K", "L2": "1M", "L2i": "9M"})
+    assert run.emptying_caches().__self__.nbytes == 2 << 20
+    monkeypatch.setattr(machine, "caches", dict)
+    assert run.emptying_caches().__self__.nbytes == 2 * machine.UNKNOWN_CACHE_BYTES
+
+
 @pytest.mark.skipif(len(ff.available_backends()) == 1, reason="there is only the reference")
 def test_the_reference_takes_part_at_small_sizes_only():
     case = cases.CASES["absmax-int8"]
@@ -137,6 +176,33 @@ def test_a_wrong_bit_stops_the_run_and_names_the_element():
     case = with_contender("encode-fp32-fp16", build)
     with pytest.raises(check.DisagreementError, match=r"encode.*numpy \(new\).*codes\[17\]"):
         run.run([task(case)], budget_s=0)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_library_that_fails_or_disagrees_may_be_left_out_and_the_reason_is_told():
+    def wrong(work):
+        return lambda: work.x.astype(np.float16) + np.float16(1)
+
+    def fails(work):
+        raise AttributeError("this version has no cast")
+
+    for build, why in ((wrong, "DisagreementError: .*codes"), (fails, "no cast")):
+        odd = task(with_contender("encode-fp32-fp16", build))
+        with pytest.raises((check.DisagreementError, AttributeError)):
+            run.measure(odd, budget_s=0)
+        result = run.measure(odd, budget_s=0, strict=False)
+        assert {row.peer for row in result.rows} == {"floatfmt"}
+        assert re.search(f"^left out: numpy \\(new\\): .*{why}", printed(report_of(result)), re.M)
+
+
+@pytest.mark.usefixtures("untimed")
+def test_floatfmt_itself_is_never_left_out():
+    case = dataclasses.replace(
+        cases.CASES["encode-fp32-fp16"],
+        contenders=contenders.both("floatfmt", lambda work: 1 / 0),
+    )
+    with pytest.raises(ZeroDivisionError):
+        run.measure(task(case), budget_s=0, strict=False)
 
 
 @pytest.mark.usefixtures("untimed")
@@ -240,6 +306,14 @@ def test_what_a_result_lacks_is_not_compared():
         ("dequantize-int8-rows", "bitsandbytes", lambda values: (values * F32(1.000001),)),
         ("dequantize-nf4", "bitsandbytes", lambda values: (-values,)),
         ("mxfp4", "gfloat", lambda values: (2 * values,)),
+        ("mxfp4", "pychop", lambda values: (2 * values,)),
+        ("encode-fp32-p3109_k8p3se", "pychop", lambda values: (2 * values,)),
+        ("encode-fp32-bf16", "pychop", lambda values: (-values,)),
+        ("encode-fp32-fp16", "apytypes", lambda codes: (codes + np.uint16(1),)),
+        ("encode-fp32-fp6_e2m3fn", "numkong", lambda codes: (codes ^ np.uint8(1),)),
+        ("encode-fp32-fp16", "onnxruntime", lambda values: (-values,)),
+        ("quantize-int8", "onnxruntime", lambda codes: (codes + np.int8(2),)),
+        ("dequantize-int8-rows", "onnxruntime", lambda values: (-values,)),
         ("mxfp4", "torchao", lambda scale, packed: (scale, swapped(packed))),
         ("nvfp4", "torchao", lambda scale, packed, whole: (scale, packed, 2 * whole)),
     ],
@@ -366,6 +440,15 @@ def test_a_peer_that_is_not_installed_has_no_version():
     assert peer.version is None
 
 
+def test_without_the_kernel_the_short_table_keeps_to_small_arrays(monkeypatch):
+    monkeypatch.setattr(short, "available_backends", lambda: ("reference",))
+    monkeypatch.setattr(short, "run", lambda tasks, **_: Report(machine.environment(), 0.0, tasks))
+    measured = short.short()
+    assert {task.size for task in measured.report.results} == {2**10}
+    kept = Report(measured.report.environment, 0.0, ())
+    assert "Without the C kernel larger arrays take too long" in str(short.Short(kept, "reference"))
+
+
 @pytest.mark.usefixtures("hurried")
 def test_missing_peers_are_listed(monkeypatch):
     rows = (
@@ -407,6 +490,34 @@ def test_bitsandbytes_computes_on_one_thread():
             assert threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_apytypes_computes_on_one_thread_and_gets_its_own_back():
+    apytypes = pytest.importorskip("apytypes")
+    before = apytypes.n_threads()
+    apytypes.reset_thread_pool(2)
+    try:
+        with peers.on_one_thread():
+            assert apytypes.n_threads() == 1
+        assert apytypes.n_threads() == 2
+    finally:
+        apytypes.reset_thread_pool(before)
+
+
+@pytest.mark.parametrize("library", ["onnxruntime", "numkong", "pychop"])
+def test_libraries_compute_on_the_callers_thread(library):
+    pytest.importorskip(library)
+    for name, allocation in (("encode-fp32-fp16", "new"), ("encode-fp32-bf16", "out")):
+        case = cases.CASES[name]
+        found = [c for c in case.contenders if (c.peer, c.allocation) == (library, allocation)]
+        for contender in found:
+            perform = contender.prepared(case.prepare("normal", 2**20))
+            perform()
+            mine, all_threads = time.thread_time(), time.process_time()
+            for _ in range(3):
+                perform()
+            mine, all_threads = time.thread_time() - mine, time.process_time() - all_threads
+            assert all_threads < 1.2 * mine + 0.002
 
 
 def test_libraries_say_nothing_of_themselves():
@@ -488,13 +599,23 @@ def test_a_plan_has_a_task_for_each_case_kind_and_size():
     assert len(usual) == 2 * len(cases.CASES)
     assert all(t.kind == t.case.kinds[0] for t in usual)
     assert len(run.plan([SIZE], kinds="all")) == len(ALL)
+    assert {t.caches for t in run.plan([SIZE], caches="cold")} == {"cold"}
+
+
+def test_cases_of_rows_leave_out_what_is_no_row():
+    small = {t.case.name for t in run.plan([16])}
+    assert small == {case.name for case in cases.CASES.values() if case.multiple == 16}
+    assert "absmax-int8" in small
+    assert not small & set(cases.SCHEME_CASES)
+    with pytest.raises(ValueError, match="nf4 takes multiples of 1024, got 16, 1040"):
+        run.plan([16, 1040], ["nf4"])
 
 
 def test_unknown_cases_and_odd_sizes_are_refused():
     with pytest.raises(ValueError, match="no case is called 'sort'; there are decompose-fp32"):
         run.plan([SIZE], ["sort"])
     for size in (0, -1024, 1000):
-        with pytest.raises(ValueError, match=f"multiple of 1024, got {size}"):
+        with pytest.raises(ValueError, match=f"multiple of 16, got {size}"):
             run.plan([size])
 
 
@@ -553,7 +674,10 @@ def test_piped_tables_are_whole_and_plain():
     assert "\x1b" not in text
     assert "…" not in text
     assert not any(line != line.rstrip() for line in text.splitlines())
-    assert "2^26 elements, normal weights; 10 bytes an element; copy 33.6 GB/s ±1.0 %" in text
+    assert (
+        "2^26 elements, normal weights; 10 bytes an element, from memory; copy 33.6 GB/s ±1.0 %"
+        in text
+    )
     assert "8.00×†" in text
     assert "† against its other kind of result" in text
 
@@ -685,6 +809,30 @@ def test_the_readmes_run_goes_to_the_file_that_its_table_is_made_from(monkeypatc
     assert presets["readme"].cases == cases.README_CASES
 
 
+@pytest.mark.parametrize("preset", ["quick", "curves", None])
+def test_a_preset_measures_each_thing_once(preset):
+    module = script("run")
+    options = module.arguments().parse_args([f"--{preset}"] if preset else [])
+    tasks = [str(task) for task in options.preset.tasks(options)]
+    assert len(tasks) == len(set(tasks))
+    assert any(", 16 elements" in task for task in tasks)
+    assert any("caches cold" in task for task in tasks) == (preset != "curves")
+    if preset != "curves":
+        assert {name.partition(",")[0] for name in tasks} == set(cases.CASES)
+
+
+def test_sizes_and_cases_that_are_named_are_all_that_is_measured():
+    module = script("run")
+    options = module.arguments().parse_args(["--size", "2^4", "48", "--case", "nf4", "absmax-int8"])
+    with pytest.raises(ValueError, match="nf4 takes multiples of 1024"):
+        options.preset.tasks(options)
+    options = module.arguments().parse_args(
+        ["--quick", "--cold", "--size", "2^4", "48", "--case", "absmax-int8"]
+    )
+    tasks = options.preset.tasks(options)
+    assert [(task.size, task.caches) for task in tasks] == [(16, "cold"), (48, "cold")]
+
+
 def test_the_script_names_its_file_by_processor_and_date():
     report = {"machine": {"cpu": "AMD EPYC(tm) 9"}, "date": "2026-01-02T03:04:05+00:00"}
     assert script("run").default_file(report).name == "amd-epyc-tm-9-2026-01-02.json"
@@ -698,6 +846,79 @@ def test_the_script_fails_on_a_disagreement(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["run.py", "--quick"])
     assert script("run").main() == 1
     assert "codes[3] is 1, expected 2" in capsys.readouterr().err
+
+
+def curve(case, sizes=(16, 2**20)):
+    """A made-up report: floatfmt twice as fast in one of its ways as in the other, and torch."""
+    rows = [
+        Row("floatfmt avx2", "floatfmt", "new", Timing(2e-5, 0.01, 9)),
+        Row("floatfmt avx2", "floatfmt", "out", Timing(1e-5, 0.01, 9)),
+        Row("torch fused", "torch", "new", Timing(4e-5, 0.01, 9)),
+        Row("torch given", "torch", "new", Timing(1e-6, 0.01, 9)),
+    ]
+    results = [
+        Result(case, "about <it>", "normal", n, 5.0, Timing(n * 5e-9, 0.01, 9), tuple(rows))
+        for n in sizes
+    ]
+    cold = dataclasses.replace(results[0], caches="cold", size=64)
+    return report_of(*results, cold).to_dict()
+
+
+def test_a_curve_is_the_fastest_way_of_each_library_on_warm_caches():
+    found = script("plots").curves(curve("absmax-int8"), "absmax-int8")
+    assert found == {
+        "copy": [(16, pytest.approx(2e8)), (2**20, pytest.approx(2e8))],
+        "floatfmt": [(16, pytest.approx(1.6e6)), (2**20, pytest.approx(2**20 * 1e5))],
+        "torch": [(16, pytest.approx(4e5)), (2**20, pytest.approx(2**20 * 2.5e4))],
+    }
+
+
+def test_pictures_name_who_was_measured_and_are_light_or_dark(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    plots = script("plots")
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps(curve("absmax-int8")))
+    for _ in range(2):
+        monkeypatch.setattr(sys, "argv", ["plots.py", str(file), "--to", str(tmp_path)])
+        assert plots.main() == 0
+        pictures = {name: (tmp_path / f"{name}.svg").read_text() for name in plots.PICTURES}
+        assert pictures == {name: plots.draw(curve("absmax-int8"), name) for name in pictures}
+    drawn = ElementTree.fromstring(pictures["quantisers"])
+    texts = {"".join(one.itertext()).strip() for one in drawn.iter() if one.tag.endswith("}text")}
+    assert {"about <it>", "floatfmt", "torch", "copying as many bytes", "elements"} <= texts
+    assert "numpy" not in texts
+    assert "@media(prefers-color-scheme:dark)" in pictures["quantisers"]
+    assert not set(plots.SENTINELS.values()) & set(
+        re.findall("#[0-9a-f]{6}", pictures["quantisers"])
+    )
+    assert plots.about(curve("absmax-int8")) in drawn.find("{*}desc").text
+
+
+def test_pictures_of_the_readme_are_those_of_the_committed_run():
+    plots = script("plots")
+    described = plots.about(json.loads(plots.RESULTS.read_text()))
+    for name in plots.PICTURES:
+        drawn = ElementTree.parse(plots.FOLDER / f"{name}.svg").getroot()
+        assert drawn.find("{*}desc").text == described
+        assert f"(benchmarks/plots/{name}.svg)" in (ROOT / "README.md").read_text()
+    every = {peer.name for peer in peers.PEERS} | {"floatfmt"}
+    assert set(plots.LINES) == every
+    assert {case for cases_of in plots.PICTURES.values() for case in cases_of} == set(
+        cases.CURVE_CASES
+    )
+
+
+@pytest.mark.parametrize("text", [None, "no JSON", "[]", "{}"])
+def test_drawing_what_is_no_results_file_is_one_line(tmp_path, monkeypatch, capsys, text):
+    file = tmp_path / "results.json"
+    if text is not None:
+        file.write_text(text)
+    monkeypatch.setattr(sys, "argv", ["plots.py", str(file)])
+    with pytest.raises(SystemExit) as exited:
+        script("plots").main()
+    assert exited.value.code == 2
+    reason = "No such file or directory" if text is None else "is no results file of run.py"
+    assert reason in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -723,7 +944,51 @@ def test_comparing_fails_on_what_is_slower_beyond_noise(
     assert script("compare").main() == code
     out = capsys.readouterr().out
     assert word in out
-    assert f"{0.04 / median:.2f} times as fast (geometric mean), {code} slower" in out
+    assert f"{0.04 / median:.2f} times as fast (geometric mean); {code} slower" in out
+
+
+def compare(tmp_path, monkeypatch, old, new, *options):
+    """Run compare.py on two made-up results, changed by functions of their dictionaries."""
+    for name, result in (("old", old), ("new", new)):
+        (tmp_path / name).write_text(json.dumps(result))
+    files = [str(tmp_path / name) for name in ("old", "new")]
+    monkeypatch.setattr(sys, "argv", ["compare.py", *files, *options])
+    return script("compare").main()
+
+
+def test_a_file_compared_with_itself_is_not_slower(tmp_path, monkeypatch, capsys):
+    report = report_of(MADE_UP).to_dict()
+    assert compare(tmp_path, monkeypatch, report, report) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "2 measurements in both, 1.00 times as fast (geometric mean); 0 slower" in out
+
+
+def test_cold_measurements_are_compared_with_cold_ones_only(tmp_path, monkeypatch, capsys):
+    warm = report_of(MADE_UP).to_dict()
+    cold = report_of(dataclasses.replace(MADE_UP, caches="cold")).to_dict()
+    assert compare(tmp_path, monkeypatch, warm, cold) == 1
+    assert "no measurement in common" in capsys.readouterr().err
+    before_there_were_cold_ones = json.loads(json.dumps(warm))
+    del before_there_were_cold_ones["results"][0]["caches"]
+    assert compare(tmp_path, monkeypatch, before_there_were_cold_ones, warm) == 0
+
+
+def test_a_tolerance_that_is_given_decides_what_is_an_alarm(tmp_path, monkeypatch, capsys):
+    old = report_of(MADE_UP).to_dict()
+    slow = tuple(dataclasses.replace(r, timing=Timing(0.05, 0.01, 9)) for r in MADE_UP.rows)
+    new = report_of(dataclasses.replace(MADE_UP, rows=slow)).to_dict()
+    assert compare(tmp_path, monkeypatch, old, new) == 1
+    assert compare(tmp_path, monkeypatch, old, new, "--tolerance", "1.5") == 0
+
+
+def test_comparing_says_that_the_processor_is_another(tmp_path, monkeypatch, capsys):
+    old = report_of(MADE_UP).to_dict()
+    new = {**old, "machine": {**old["machine"], "cpu": "Z80"}, "clock": "thread CPU"}
+    assert compare(tmp_path, monkeypatch, old, new) == 0
+    err = capsys.readouterr().err
+    assert f"note: another processor: {old['machine']['cpu']} before, Z80 now" in err
+    assert "note: another clock: wall before, thread CPU now" in err
 
 
 @pytest.mark.parametrize("text", [None, "no JSON", "[]", "{}"])

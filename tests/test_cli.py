@@ -31,10 +31,11 @@ from floatfmt.data import SAMPLE_MODEL
 from floatfmt.inspection import inspect
 
 compare_module = importlib.import_module("floatfmt.comparison")
+bench_module = importlib.import_module("floatfmt.bench.short")
 
 COMMANDS = (
     *("inspect", "formats", "compare", "quantize", "dequantize", "verify", "compatibility"),
-    *("conventions", "experiment", "doctor"),
+    *("conventions", "experiment", "bench", "doctor"),
 )
 WEIGHTS = np.random.default_rng(3).normal(0, 0.02, (40, 50)).astype(np.float32)
 
@@ -43,6 +44,8 @@ WEIGHTS = np.random.default_rng(3).normal(0, 0.02, (40, 50)).astype(np.float32)
 def _no_time_is_spent_on_speed(monkeypatch):
     for name, value in (("TIMED_VALUES", 64), ("SPEED_BUDGET_S", 0.0), ("COPY_BUDGET_S", 0.0)):
         monkeypatch.setattr(compare_module, name, value)
+    for name, value in (("SIZES", (1024,)), ("BUDGET_S", 0.0)):
+        monkeypatch.setattr(bench_module, name, value)
 
 
 @pytest.fixture
@@ -759,6 +762,39 @@ def test_starting_imports_neither_torch_nor_rich():
     script = "import sys, floatfmt.cli; print({'torch', 'rich', 'safetensors'} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "set()"
+
+
+# --- bench --------------------------------------------------------------------------------------
+
+
+def test_bench_is_a_short_table_and_names_what_is_missing(run, monkeypatch):
+    peers = importlib.import_module("floatfmt.bench.peers")
+    rows = (*peers.PEERS[:2], peers.Peer("no_such_library_of_numbers"))
+    for module in (peers, importlib.import_module("floatfmt.bench.machine")):
+        monkeypatch.setattr(module, "PEERS", rows)
+    code, out, err = run("bench")
+    assert (code, err) == (0, "")
+    assert all(f"\n{case} " in out for case in bench_module.CASES)
+    header = out.splitlines()[2].split()
+    assert header[-3:] == ["numpy", "ml_dtypes", "no_such_library_of_numbers"]
+    assert "Not installed, and so not measured: no_such_library_of_numbers\n" in out
+
+
+def test_bench_json_has_everything_under_a_schema(run):
+    code, out, err = run("bench", "--json")
+    assert (code, err) == (0, "")
+    measured = json.loads(out)
+    assert measured["schema"] == "floatfmt.bench/1"
+    assert measured["backend"] == ff.backends.backend_name()
+    measured = [result["case"] for result in measured["report"]["results"]]
+    assert measured == list(bench_module.CASES)
+
+
+def test_bench_shows_the_backend_that_was_chosen(run, monkeypatch):
+    monkeypatch.setenv("FLOATFMT_BACKEND", "reference")
+    measured = json.loads(run("bench", "--json")[1])
+    ours = {r["contender"] for one in measured["report"]["results"] for r in one["rows"]}
+    assert {name for name in ours if "floatfmt" in name} == {"floatfmt reference"}
 
 
 # --- terminals ----------------------------------------------------------------------------------

@@ -18,8 +18,8 @@ from floatfmt.experiment import page as report
 from floatfmt.experiment.answer import answer
 from floatfmt.experiment.differences import difference
 from floatfmt.experiment.notation import estimate, fixed, number, percent, visible
-from floatfmt.experiment.palette import PALETTE, contrast
 from floatfmt.experiment.results import Erratum, Estimate, Experiment, Footprint, Text
+from floatfmt.palette import PALETTE, contrast
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 HOSTILE = "</script><img src=x onerror=alert(1)>&amp;\x00\x1b[31m\u202elive\u200f\ud800'\"{{ 7*7 }}"

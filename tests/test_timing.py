@@ -3,8 +3,10 @@
 import gc
 import math
 
+import numpy as np
 import pytest
 
+from floatfmt import timing
 from floatfmt.timing import Timing, copy_gb_per_s, interleaved
 
 
@@ -142,3 +144,14 @@ def test_copy_bandwidth_needs_something_to_copy():
     assert copy_gb_per_s(4096, budget_s=0.001) > 0
     with pytest.raises(ValueError, match="at least 1, got 0"):
         copy_gb_per_s(0)
+
+
+@pytest.mark.parametrize("nbytes", [1, 4095, 4096, 100_000])
+def test_a_copy_is_of_buffers_that_lie_half_a_page_apart(monkeypatch, nbytes):
+    seen = []
+    monkeypatch.setattr(timing.np, "copyto", lambda *pair: seen.extend(pair))
+    timing.copying(nbytes)()
+    target, source = seen
+    assert source.nbytes == target.nbytes == nbytes
+    assert (target.ctypes.data - source.ctypes.data) % timing.PAGE == timing.PAGE // 2
+    assert not np.shares_memory(source, target)

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
+from ..backends import use_threads
+
 __all__ = ["CHUNK", "Progress", "Sweep", "cpu_count", "sweep"]
 
 #: Inputs of a chunk: so many that threads seldom wait for the interpreter's lock.
@@ -155,11 +157,12 @@ def _run_in_threads(
         nonlocal running
         try:
             work = make_work()
-            while taken := queue.take():
-                began = time.monotonic()
-                found = work(*taken)
-                with merging:
-                    queue.finished(*taken, found, merge, time.monotonic() - began)
+            with use_threads(1):  # these are the threads
+                while taken := queue.take():
+                    began = time.monotonic()
+                    found = work(*taken)
+                    with merging:
+                        queue.finished(*taken, found, merge, time.monotonic() - began)
         except BaseException as exc:  # raised again by the thread that waits
             errors.append(exc)
             queue.stop("error")

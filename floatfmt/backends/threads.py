@@ -7,12 +7,13 @@ the same time, or a part of the cores is busy, the caller takes more of the part
 from __future__ import annotations
 
 import functools
+import math
 import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -114,7 +115,7 @@ def use_threads(count: int) -> Iterator[None]:
 @functools.cache
 def _pool(process: int, helpers: int) -> ThreadPoolExecutor:
     """Return threads of this process: those of a parent do not come along in a fork."""
-    return ThreadPoolExecutor(helpers, "floatfmt")
+    return ThreadPoolExecutor(helpers, "floatfmt", _chosen.set, (1,))  # parts are not cut again
 
 
 def _shared(work: Callable[[slice], T], size: int, count: int) -> list[T]:
@@ -133,13 +134,13 @@ def _shared(work: Callable[[slice], T], size: int, count: int) -> list[T]:
             found[number] = work(slice(start, min(start + step, size)))
 
     helpers: list[Future[None]] = []
-    try:
+    with suppress(RuntimeError):  # the interpreter is going down, or there are no threads to be had
         helpers += [_pool(os.getpid(), count - 1).submit(take) for _ in range(count - 1)]
-    except RuntimeError:  # the interpreter is going down, or there are no threads to be had
-        pass
+    token = _chosen.set(1)
     try:
         take()
     finally:
+        _chosen.reset(token)
         waiting.clear()  # after Ctrl-C too: nobody writes into the caller's memory any more
         for helper in helpers:
             if not helper.cancel():
@@ -307,7 +308,7 @@ class Threaded(Native):
     ) -> tuple[Float64, int]:
         whole = super().quantize_absmax
         channels = x.shape[1]
-        if (count := _count(x.size)) == 1 or (channels == 1 and packs):
+        if (count := _count(x.size)) == 1:
             return whole(x, how, elements, packs, codes)
         if channels == 1:
             return self._one_scale(x, how, elements, codes.reshape(x.shape))
@@ -317,6 +318,32 @@ class Threaded(Native):
         )
         clamped = [part for _, part in found]
         return np.concatenate([scale for scale, _ in found]), _sum(clamped)
+
+    def absmax_pass(
+        self,
+        dtype: np.dtype,
+        shape: tuple[int, ...],
+        how: Scaling,
+        elements: int | Intervals,
+        packs: bool,
+        scale_shape: tuple[int, ...],
+        scale_dtype: np.dtype,
+    ) -> Callable[[np.ndarray, np.ndarray, Any], tuple[np.ndarray, None, int]]:
+        settled = how, elements, packs
+        alone = super().absmax_pass(dtype, shape, *settled, scale_shape, scale_dtype)
+        size = math.prod(shape)
+        if size < LEAST or (packs and shape[1] == 1):  # one scale, found before any code
+            return alone
+
+        def run(x: np.ndarray, codes: np.ndarray, zeros: Any) -> tuple[np.ndarray, None, int]:
+            if _count(size) == 1:
+                return alone(x, codes, zeros)
+            scale, clamped = self.quantize_absmax(x.reshape(shape), *settled, codes)
+            if clamped < 0:  # a value is not finite: the scale means nothing
+                return scale, None, clamped
+            return self.cast(scale.reshape(scale_shape), scale_dtype), None, clamped
+
+        return run
 
     def _one_scale(
         self, x: np.ndarray, how: Scaling, elements: int | Intervals, codes: np.ndarray
@@ -361,9 +388,7 @@ class Threaded(Native):
         if (count := _count(out.size)) == 1 or channels == 1:
             return whole(packed, scale, table, out)
         rows = packed.reshape(channels, -1)
-        _shared(
-            lambda p: whole(rows[p].reshape(-1), scale[p], table, out[:, p]), channels, count
-        )
+        _shared(lambda p: whole(rows[p].reshape(-1), scale[p], table, out[:, p]), channels, count)
         return None
 
 
@@ -384,7 +409,7 @@ def _by_channels(
     shape = arrays[0].shape
     if (count := _count(arrays[0].size)) == 1:
         return work(*arrays, *parameters)
-    axis = _long_axis(shape)
+    axis, arrays = _long_axis(shape), tuple(array.reshape(shape) for array in arrays)
 
     def part(p: slice) -> int:
         at = (slice(None),) * axis + (p,)

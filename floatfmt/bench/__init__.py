@@ -2,5 +2,6 @@
 
 ``inputs`` make arrays, ``peers`` name other libraries, ``cases`` are rows of operations and who
 performs them, ``check`` compares results before anything is timed, ``results`` holds what was
-measured, ``machine`` says where, ``tables`` print, ``run`` puts it together.
+measured, ``machine`` says where, ``tables`` print, ``run`` puts it together, and
+``short`` is what ``floatfmt bench`` shows.
 """

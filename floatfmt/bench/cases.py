@@ -24,7 +24,7 @@ from ..quantize import absmax, quantize, zeropoint
 from ..quantized import Quantized
 from ..rounding import Rounding
 from . import contenders as who
-from . import quantizers
+from . import libraries, quantizers
 from .check import IDENTICAL, Relation
 from .contenders import Contender, Work, both
 from .inputs import values
@@ -32,6 +32,7 @@ from .inputs import values
 __all__ = [
     "ACCEPTANCE",
     "CASES",
+    "CURVE_CASES",
     "README_CASES",
     "ROUNDING_ACCEPTANCE",
     "SCHEME_ACCEPTANCE",
@@ -42,8 +43,10 @@ __all__ = [
     "expanded",
 ]
 
-#: Length of the rows of the two-dimensional cases; every size is a multiple of it.
+#: Length of the rows of the two-dimensional cases, whose sizes are multiples of it.
 ROW = 1024
+#: Every size is a multiple of this: packing takes groups of four codes, a block 16 values.
+LEAST = 16
 #: The reference is some hundred times slower and would take all the time at larger sizes.
 REFERENCE_MAX_SIZE = 2**14
 
@@ -67,6 +70,8 @@ class Case:
         floatfmt's without backends; see `expanded`.
     kinds : tuple of str
         The kinds of input it is measured on, the most usual first.
+    multiple : int
+        Of which its sizes are multiples.
     """
 
     name: str
@@ -76,6 +81,7 @@ class Case:
     prepare: Callable[[str, int], Work]
     contenders: tuple[Contender, ...]
     kinds: tuple[str, ...] = ("normal",)
+    multiple: int = LEAST
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +138,7 @@ def _kinds(target: str, kinds: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _casts(source: str, target: str) -> tuple[Contender, ...]:
-    """Return the rows of NumPy (ml_dtypes where a dtype is its) and of torch where it has both."""
+    """Return the rows of everyone who has both formats; ml_dtypes has what is not NumPy's own."""
     rows: tuple[Contender, ...] = ()
     if format(source).dtype and format(target).dtype:
         library = _library(source, target)
@@ -142,13 +148,24 @@ def _casts(source: str, target: str) -> tuple[Contender, ...]:
     if {source, target} <= set(who.IN_TORCH):
         relation = THROUGH_FP32 if source == "fp64" else IDENTICAL
         rows += both("torch", who.torch_cast(target), who.torch_cast_out(target), relation)
+    for casts in _OTHER_CASTS:
+        rows += casts(source, target)
     return rows
+
+
+_OTHER_CASTS = (
+    libraries.onnxruntime_cast,
+    libraries.numkong_cast,
+    libraries.apytypes_cast,
+    libraries.pychop_cast,
+)
 
 
 def _rounding_to_integer(target: str) -> tuple[Contender, ...]:
     return (
         *both("numpy", who.numpy_rint(target), who.numpy_rint_out(target)),
         *both("torch", who.torch_to_integer(target), who.torch_to_integer_out(target)),
+        *libraries.numkong_cast("fp32", target),
     )
 
 
@@ -305,6 +322,8 @@ def _per_channel_case(
             *both("torch fused", who.torch_quantize_per_channel(axis), None, RECIPROCAL),
             *peers,
         ),
+        ("normal", "outliers"),
+        ROW,
     )
 
 
@@ -357,6 +376,7 @@ def _scheme_case(
     peers: tuple[Contender, ...],
     scheme: str,
     parts: tuple[str, ...] = CODED,
+    kinds: tuple[str, ...] = ("normal", "outliers"),
     **options: Any,
 ) -> Case:
     """Return the case of quantising rows by a scheme and options of ``ff.quantize``."""
@@ -373,6 +393,8 @@ def _scheme_case(
         parts,
         lambda kind, n: Work(_rows_of(kind, n)),
         (*who.floatfmt(call, out), *peers),
+        kinds,
+        ROW,
     )
 
 
@@ -394,7 +416,7 @@ def _dequantize_case(
         lambda work: work.out("values", np.float32),
         lambda work: work.more["quantized"],
     )
-    return Case(name, about, size, ("values",), prepare, (*ours, *peers))
+    return Case(name, about, size, ("values",), prepare, (*ours, *peers), multiple=ROW)
 
 
 #: Scales count where there are many: 4 bytes for 64 values are 0.0625 a value.
@@ -455,6 +477,7 @@ _SCHEMES = (
         5,
         both("bitsandbytes", quantizers.bitsandbytes_dynamic8, None, BINS),
         "dynamic8",
+        kinds=("normal",),  # outliers leave most values near 0, where bins are too wide
     ),
     _scheme_case(
         "mxfp4",
@@ -470,6 +493,7 @@ _SCHEMES = (
                 of_ours=quantizers.mxfp4_values,
                 max_size=quantizers.GFLOAT_BLOCKS_MAX_SIZE,
             ),
+            *libraries.pychop_mxfp4(quantizers.mxfp4_values),
         ),
         "mxfp4",
     ),
@@ -497,6 +521,7 @@ _SCHEMES = (
         (
             *both("torch", quantizers.torch_dequantize_rows),
             *both("torch fused", quantizers.torch_dequantize_channels),
+            *libraries.onnxruntime_dequantize(axis=0),
             *both("bitsandbytes", quantizers.bitsandbytes_dequantize_rows, None, OTHER_PRODUCT),
         ),
         partial(absmax, axis=0),
@@ -559,7 +584,7 @@ _ROWS = (
     _cast_case("fp32", "fp6_e2m3fn"),
     _cast_case("fp32", "fp4_e2m1fn"),
     encode_case("fp32", "int8", _rounding_to_integer("int8")),
-    encode_case("fp32", "p3109_k8p3se"),
+    encode_case("fp32", "p3109_k8p3se", libraries.pychop_p3109(8, 3)),
     *(
         encode_case("fp32", "fp8_e4m3fn", rounding=mode)
         for mode in Rounding
@@ -612,6 +637,7 @@ _ROWS = (
             *who.floatfmt(partial(quantize, scale=SCALE, zero_point=ZERO_POINT), _int8_codes),
             *both("numpy", who.numpy_quantize(SCALE, ZERO_POINT), None, DIVIDES_IN_FP32),
             *_fused(lambda x: (SCALE, ZERO_POINT)),
+            *libraries.onnxruntime_quantize(SCALE, ZERO_POINT, DIVIDES_IN_FP32),
         ),
         ("normal", "outliers"),
     ),
@@ -622,6 +648,7 @@ _ROWS = (
         f"absmax int8, a scale a row of {ROW}",
         (
             *both("torch given", quantizers.torch_given_per_channel, None, RECIPROCAL_OF_ROWS),
+            *libraries.onnxruntime_given_rows(FP32_QUOTIENT),
             *BITSANDBYTES_ROWS,
         ),
     ),
@@ -640,6 +667,7 @@ _ROWS = (
             ),
             *both("numpy", who.numpy_dequantize, who.numpy_dequantize_out),
             *both("torch fused", who.torch_dequantize, who.torch_dequantize_out),
+            *libraries.onnxruntime_dequantize(),
         ),
     ),
     *_SCHEMES,
@@ -702,8 +730,21 @@ README_CASES = (
     "absmax-int8",
     "zeropoint-int8",
     "absmax-int8-rows",
+    "quantize-int8",
     "nf4",
     "mxfp4",
     "dequantize-int8",
     "dequantize-nf4",
+)
+
+#: Those whose speed the README's plots show against the size.
+CURVE_CASES = (
+    "decompose-fp32",
+    "encode-fp32-fp16",
+    "encode-fp32-fp8_e4m3fn",
+    "decode-fp8_e4m3fn-fp32",
+    "absmax-int8",
+    "absmax-int8-rows",
+    "quantize-int8",
+    "nf4",
 )

@@ -53,11 +53,14 @@ def arrays_of(result: Any) -> tuple[np.ndarray, ...]:
     elif isinstance(result, Quantized):
         result = (result.codes, result.scale, result.zero_point, result.tensor_scale)
     parts = result if isinstance(result, tuple) else (result,)
-    return tuple(
-        interop.to_numpy(part.int_repr() if getattr(part, "is_quantized", False) else part)
-        for part in parts
-        if part is not None
-    )
+    return tuple(interop.to_numpy(_codes(part)) for part in parts if part is not None)
+
+
+def _codes(part: Any) -> Any:
+    """Return the codes of torch's quantised tensors and of apytypes' arrays, else the part."""
+    if getattr(part, "is_quantized", False):
+        return part.int_repr()
+    return part.to_bits(numpy=True) if hasattr(part, "to_bits") else part
 
 
 def count_differing(

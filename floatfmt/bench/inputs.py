@@ -20,8 +20,8 @@ from ..formats import format
 __all__ = ["KINDS", "SIZES", "Kind", "touched", "values"]
 
 SEED = 20230706
-#: From the first-level cache to well beyond the last.
-SIZES = tuple(2**power for power in (10, 14, 18, 22, 26))
+#: From what a call alone costs to well beyond the last cache.
+SIZES = tuple(2**power for power in (4, 7, 10, 12, 14, 16, 18, 20, 22, 24, 26))
 
 WEIGHT_DEVIATION = 0.02  # that of GPT-2's initial weights
 OUTLIER_FACTOR, OUTLIER_STEP = 60.0, 1024
@@ -50,7 +50,7 @@ def _normal(rng: Generator, n: int, dtype: np.dtype, target: str) -> np.ndarray:
 
 def _outliers(rng: Generator, n: int, dtype: np.dtype, target: str) -> np.ndarray:
     x = _normal(rng, n, dtype, target)
-    x[rng.integers(0, n, n // OUTLIER_STEP)] *= OUTLIER_FACTOR
+    x[rng.integers(0, n, max(1, n // OUTLIER_STEP))] *= OUTLIER_FACTOR
     return x
 
 

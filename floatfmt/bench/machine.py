@@ -6,13 +6,17 @@ import datetime
 import importlib.metadata
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..backends import available_backends, native
 from .peers import PEERS
 
-__all__ = ["commit", "cpu", "environment"]
+__all__ = ["cache_bytes", "caches", "commit", "cpu", "environment", "holding"]
+
+#: Of the last cache, where the system does not say.
+UNKNOWN_CACHE_BYTES = 64 << 20
 
 
 def environment() -> dict[str, Any]:
@@ -24,7 +28,7 @@ def environment() -> dict[str, Any]:
         "machine": {
             "cpu": cpu(),
             "cores": _cores(),
-            "caches": _caches(),
+            "caches": caches(),
             "load_average": load[0] if load else None,
             "platform": platform.platform(),
         },
@@ -57,14 +61,45 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _caches() -> dict[str, str]:
+def caches() -> dict[str, str]:
     """Return the sizes of the first processor's caches, such as ``{"L1d": "48K"}``."""
-    caches = {}
+    found = {}
     for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         level, kind, size = (_text(index / name) for name in ("level", "type", "size"))
         suffix = {"Data": "d", "Instruction": "i"}.get(kind, "")
-        caches[f"L{level}{suffix}"] = size
-    return caches
+        found[f"L{level}{suffix}"] = size
+    return found
+
+
+def cache_bytes(sizes: Mapping[str, str]) -> dict[str, int]:
+    """Return the sizes of the caches of data in bytes, smallest first.
+
+    Examples
+    --------
+    >>> from floatfmt.bench.machine import cache_bytes
+    >>> cache_bytes({"L1d": "32K", "L1i": "32K", "L2": "1M"})
+    {'L1d': 32768, 'L2': 1048576}
+    """
+    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+    found = {
+        name: int(size[:-1]) * units[size[-1]]
+        for name, size in sizes.items()
+        if not name.endswith("i") and size[-1:] in units
+    }
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def holding(nbytes: float, sizes: Mapping[str, str]) -> str:
+    """Return the smallest cache that holds so many bytes, else "memory".
+
+    Examples
+    --------
+    >>> from floatfmt.bench.machine import holding
+    >>> holding(10_000, {"L1d": "32K"}), holding(1e9, {"L1d": "32K"})
+    ('L1d', 'memory')
+    """
+    known = cache_bytes(sizes)
+    return next((name for name, size in known.items() if nbytes <= size), "memory")
 
 
 def _text(path: Path) -> str:

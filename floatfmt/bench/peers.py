@@ -42,6 +42,18 @@ class Peer:
         return importlib.metadata.version(self.name) if self.installed else None
 
 
+@contextmanager
+def _on_one_apytypes_thread() -> Iterator[None]:
+    import apytypes
+
+    before = apytypes.n_threads()
+    apytypes.reset_thread_pool(1)
+    try:
+        yield
+    finally:
+        apytypes.reset_thread_pool(before)
+
+
 PEERS = (
     Peer("numpy"),  # its element-wise loops and casts run on the caller's thread
     Peer("ml_dtypes"),  # likewise
@@ -50,6 +62,10 @@ PEERS = (
     # Its kernels call the OpenMP runtime that torch has loaded, and so keep to torch's threads.
     Peer("bitsandbytes", on_one_torch_thread),
     Peer("torchao", on_one_torch_thread),  # computes with torch's operations
+    Peer("onnxruntime"),  # `onnx_nodes.session` asks for one thread
+    Peer("numkong"),  # its casts run on the caller's thread
+    Peer("apytypes", _on_one_apytypes_thread),
+    Peer("pychop"),  # computes with NumPy here
 )
 
 

@@ -39,6 +39,11 @@ class Row:
     because: str = ""
     codes_apart: int = 1
 
+    @property
+    def is_told_scales(self) -> bool:
+        """Whether it is given what the others have to find, and so does less than they do."""
+        return self.contender.endswith(" given")
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -58,6 +63,10 @@ class Result:
         One a contender.
     missing : tuple of str
         Contenders whose library is not installed.
+    left_out : tuple of str
+        Those that failed or gave another result, and why.
+    caches : {"warm", "cold"}
+        Whether what a call reads and writes was in the caches, as far as it fits, or none of it.
     """
 
     case: str
@@ -68,6 +77,8 @@ class Result:
     copy: Timing
     rows: tuple[Row, ...]
     missing: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    caches: str = "warm"
 
     @property
     def peers(self) -> tuple[str, ...]:
@@ -104,10 +115,12 @@ class Result:
             "about": self.about,
             "inputs": self.inputs,
             "size": self.size,
+            "caches": self.caches,
             "bytes_per_element": self.bytes_per_element,
             "copy": {**_timing_dict(self.copy), "gb_per_s": self.gb_per_s(self.copy)},
             "rows": [self._row_dict(row) for row in self.rows],
             "missing": list(self.missing),
+            "left_out": list(self.left_out),
         }
 
     def _row_dict(self, row: Row) -> dict[str, Any]:
@@ -150,6 +163,11 @@ class Report:
     results: tuple[Result, ...]
     clock: str = "wall"
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The sizes there are results of, in order."""
+        return tuple(sorted({result.size for result in self.results}))
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything for JSON, with a schema version."""
         return {
@@ -157,7 +175,7 @@ class Report:
             **self.environment,
             "threads": 1,
             "clock": self.clock,
-            "sizes": sorted({result.size for result in self.results}),
+            "sizes": list(self.sizes),
             "budget_s": self.budget_s,
             "results": [result.to_dict() for result in self.results],
         }

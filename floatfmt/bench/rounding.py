@@ -10,12 +10,12 @@ from ..audit.casts import GFLOAT_MODES
 from ..backends import available_backends
 from ..formats import formats
 from ..rounding import Rounding
-from ..timing import Timing, interleaved
+from ..timing import Timing, copying, interleaved
 from . import peers
 from .cases import Case, encode_case, expanded
 from .contenders import Contender, Run, Work
 from .results import Result, Row
-from .run import Clock, checked, copying
+from .run import Clock, checked
 
 __all__ = [
     "ANCHOR",
@@ -66,7 +66,9 @@ class Formatwise:
     def __str__(self) -> str:
         return f"fp32 values rounded to {self.target} in every mode, {self.size:,} elements"
 
-    def measured(self, *, budget_s: float, clock: Clock = time.perf_counter_ns) -> Sequence[Result]:
+    def measured(
+        self, *, budget_s: float, clock: Clock = time.perf_counter_ns, strict: bool = True
+    ) -> Sequence[Result]:
         """Check every mode against the reference and gfloat, then time the fastest backend.
 
         Raises

@@ -9,75 +9,116 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from ..timing import Timing, interleaved
+from ..timing import Timing, copying, interleaved
 from . import machine, peers
-from .cases import CASES, ROW, Case, expanded
+from .cases import CASES, LEAST, Case, expanded
 from .check import DisagreementError, arrays_of, count_differing
 from .contenders import Contender, Run, Work
 from .inputs import KINDS, touched
 from .results import Report, Result, Row
 
-__all__ = ["Task", "checked", "copying", "measure", "plan", "run"]
+__all__ = [
+    "Task",
+    "checked",
+    "emptying_caches",
+    "everyone",
+    "measure",
+    "only_backend",
+    "plan",
+    "run",
+]
 
 
 Clock: TypeAlias = Callable[[], int]
+Progress: TypeAlias = Callable[[str, int, int], object]
 #: Both in nanoseconds; everything runs on the thread that measures.
 CLOCKS: dict[str, Clock] = {"wall": time.perf_counter_ns, "thread CPU": time.thread_time_ns}
+
+
+Keep: TypeAlias = Callable[[Contender], bool]
+
+
+def everyone(contender: Contender) -> bool:
+    """Keep all contenders."""
+    return True
+
+
+def only_backend(backend: str) -> Keep:
+    """Keep floatfmt on one backend, and all libraries."""
+    return lambda contender: contender.backend in (None, backend)
 
 
 class Measurable(Protocol):
     """What `run` measures: something with a name for the progress, that gives results."""
 
     def __str__(self) -> str: ...
-    def measured(self, *, budget_s: float, clock: Clock) -> Sequence[Result]: ...
+    def measured(self, *, budget_s: float, clock: Clock, strict: bool) -> Sequence[Result]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One case at one size on one kind of input."""
+    """One case at one size on one kind of input, performed by those that `keep` chooses."""
 
     case: Case
     size: int
     kind: str
+    keep: Keep = everyone
+    caches: str = "warm"
 
     def __str__(self) -> str:
-        return f"{self.case.name}, {self.size:,} elements, {KINDS[self.kind].about}"
+        cold = ", caches cold" if self.caches == "cold" else ""
+        return f"{self.case.name}, {self.size:,} elements, {KINDS[self.kind].about}{cold}"
 
-    def measured(self, *, budget_s: float, clock: Clock) -> Sequence[Result]:
-        return (measure(self, budget_s=budget_s, clock=clock),)
+    def measured(self, *, budget_s: float, clock: Clock, strict: bool) -> Sequence[Result]:
+        return (measure(self, budget_s=budget_s, clock=clock, strict=strict),)
 
 
 def plan(
-    sizes: Sequence[int], cases: Iterable[str] = (), *, kinds: str = "usual"
+    sizes: Sequence[int],
+    cases: Iterable[str] = (),
+    *,
+    kinds: str = "usual",
+    keep: Keep = everyone,
+    caches: str = "warm",
 ) -> tuple[Task, ...]:
     """Return what is to be measured.
 
     Parameters
     ----------
     sizes : sequence of int
-        Positive multiples of 1024.
+        Positive multiples of 16; cases of rows leave out what is no multiple of 1024.
     cases : iterable of str
         Names; all cases if empty.
     kinds : {"usual", "all"}
         Measure on each case's most usual kind of input, or on all it has.
+    keep : function
+        Which contenders take part.
+    caches : {"warm", "cold"}
+        Whether calls follow one another, or each finds none of its data in the caches.
 
     Raises
     ------
     ValueError
-        An unknown case, or a size that is no multiple of 1024.
+        An unknown case, a size that is no multiple of 16, or a case with none of its sizes.
     """
-    names = tuple(cases) or tuple(CASES)
+    cases = tuple(cases)
+    names = cases or tuple(CASES)
     for name in names:
         if name not in CASES:
             raise ValueError(f"no case is called {name!r}; there are {', '.join(CASES)}")
     for size in sizes:
-        if size < ROW or size % ROW:
-            raise ValueError(f"a size is a positive multiple of {ROW}, got {size}")
+        if size < LEAST or size % LEAST:
+            raise ValueError(f"a size is a positive multiple of {LEAST}, got {size}")
+    for name in cases:
+        if not any(size % CASES[name].multiple == 0 for size in sizes):
+            given = ", ".join(map(str, sizes))
+            raise ValueError(f"{name} takes multiples of {CASES[name].multiple}, got {given}")
     return tuple(
-        Task(CASES[name], size, kind)
+        Task(CASES[name], size, kind, keep, caches)
         for name in names
         for kind in CASES[name].kinds[: None if kinds == "all" else 1]
         for size in sizes
+        if size % CASES[name].multiple == 0
     )
 
 
@@ -86,7 +127,8 @@ def run(
     *,
     budget_s: float,
     clock: str = "wall",
-    progress: Callable[[str], None] = lambda text: None,
+    progress: Progress = lambda doing, done, total: None,
+    strict: bool = True,
 ) -> Report:
     """Measure tasks, every library on one thread.
 
@@ -99,7 +141,10 @@ def run(
     clock : {"wall", "thread CPU"}
         What a time is: the second leaves out what other processes take of the processor.
     progress : function
-        Called with a line before each task.
+        Called before each task with what it is, how many are done and how many there are.
+    strict : bool
+        Whether a library that fails or disagrees stops the run; else it is left out of that result,
+        which says why.
 
     Raises
     ------
@@ -109,25 +154,28 @@ def run(
     results: list[Result] = []
     environment = machine.environment()
     with peers.on_one_thread():
-        for number, task in enumerate(tasks, 1):
-            progress(f"[{number}/{len(tasks)}] {task}")
-            results += task.measured(budget_s=budget_s, clock=CLOCKS[clock])
+        for done, task in enumerate(tasks):
+            progress(str(task), done, len(tasks))
+            results += task.measured(budget_s=budget_s, clock=CLOCKS[clock], strict=strict)
     return Report(environment, budget_s, tuple(results), clock)
 
 
-def measure(task: Task, *, budget_s: float, clock: Clock = time.perf_counter_ns) -> Result:
+def measure(
+    task: Task, *, budget_s: float, clock: Clock = time.perf_counter_ns, strict: bool = True
+) -> Result:
     """Check that a task's contenders agree, then time them and a copy against each other."""
     case, size = task.case, task.size
-    contenders = expanded(case, size)
+    contenders = tuple(filter(task.keep, expanded(case, size)))
     present = peers.installed() | {"floatfmt"}
     missing = tuple(dict.fromkeys(c.name for c in contenders if c.peer not in present))
-    contenders = tuple(c for c in contenders if c.peer in present)
     work = case.prepare(task.kind, size)
-    runs = [contender.prepared(work) for contender in contenders]
-    differing = checked(str(task), case.parts, work, contenders, runs)
+    entries, left_out = _entered(
+        str(task), case.parts, work, [c for c in contenders if c.peer in present], strict
+    )
     timed: dict[str, Run] = {"copy": copying(int(size * case.bytes_per_element / 2))}
-    timed |= {f"{c.name}, {c.allocation}": run for c, run in zip(contenders, runs, strict=True)}
-    copy, *timings = interleaved(timed, budget_s=budget_s, clock=clock).values()
+    timed |= {f"{one.name}, {one.allocation}": perform for one, perform, _ in entries}
+    before = emptying_caches() if task.caches == "cold" else None
+    copy, *timings = interleaved(timed, budget_s=budget_s, clock=clock, before=before).values()
     return Result(
         case.name,
         case.about,
@@ -135,21 +183,43 @@ def measure(task: Task, *, budget_s: float, clock: Clock = time.perf_counter_ns)
         size,
         case.bytes_per_element,
         copy,
-        _rows(contenders, timings, differing),
+        tuple(_row(*entry, timing) for entry, timing in zip(entries, timings, strict=True)),
         missing,
+        left_out,
+        task.caches,
     )
 
 
-def _rows(
-    contenders: tuple[Contender, ...], timings: list[Timing], differing: list[int]
-) -> tuple[Row, ...]:
-    return tuple(
-        Row(
-            *(c.name, c.peer, c.allocation, timing),
-            *(count, c.relation.because, c.relation.codes_apart),
-        )
-        for c, timing, count in zip(contenders, timings, differing, strict=True)
+def _row(contender: Contender, perform: Run, differing: int, timing: Timing) -> Row:
+    relation = contender.relation
+    return Row(
+        *(contender.name, contender.peer, contender.allocation, timing),
+        *(differing, relation.because, relation.codes_apart),
     )
+
+
+def _entered(
+    task: str, parts: tuple[str, ...], work: Work, contenders: Sequence[Contender], strict: bool
+) -> tuple[list[tuple[Contender, Run, int]], tuple[str, ...]]:
+    """Return contenders with what to time and how many elements differ, and why others are out.
+
+    Only where it is not strict is anyone out, and never floatfmt.
+    """
+    entries, left_out = [], []
+    expected: tuple[np.ndarray, ...] = ()
+    for contender in contenders:
+        try:
+            perform = contender.prepared(work)
+            expected = expected or _kept(perform)
+            differing = _differing(task, parts, work, contender, perform, expected)
+        except Exception as error:  # whatever a version that nobody tried does
+            if strict or contender.peer == "floatfmt":
+                raise
+            why = f"{contender.name} ({contender.allocation}): {type(error).__name__}: {error}"
+            left_out.append(" ".join(why.split()))
+        else:
+            entries.append((contender, perform, differing))
+    return entries, tuple(left_out)
 
 
 def checked(
@@ -164,20 +234,38 @@ def checked(
     The first is floatfmt's slowest backend that takes part: the reference at small sizes. `task`
     and `parts` name it and the arrays of a result in messages.
     """
-    expected = tuple(array.copy() for array in arrays_of(runs[0]()))
-    counts = []
-    for contender, perform in zip(contenders, runs, strict=True):
-        work.spoil()
-        name = f"{task}: {contender.name} ({contender.allocation})"
-        got = contender.of_its(arrays_of(perform()))
-        if contender.peer == "floatfmt" and len(got) != len(expected):
-            raise DisagreementError(f"{name}: {len(got)} arrays, expected {len(expected)}")
-        ours = contender.of_ours(expected)
-        counts.append(count_differing(name, got, ours, parts, contender.relation))
-    return counts
+    expected = _kept(runs[0])
+    return [
+        _differing(task, parts, work, contender, perform, expected)
+        for contender, perform in zip(contenders, runs, strict=True)
+    ]
 
 
-def copying(nbytes: int) -> Run:
-    """Return a function that copies so many bytes."""
-    source, target = touched((nbytes,), np.uint8), touched((nbytes,), np.uint8)
-    return lambda: np.copyto(target, source)
+def _kept(perform: Run) -> tuple[np.ndarray, ...]:
+    """Return a result that later ones do not overwrite."""
+    return tuple(array.copy() for array in arrays_of(perform()))
+
+
+def _differing(
+    task: str,
+    parts: tuple[str, ...],
+    work: Work,
+    contender: Contender,
+    perform: Run,
+    expected: tuple[np.ndarray, ...],
+) -> int:
+    work.spoil()
+    name = f"{task}: {contender.name} ({contender.allocation})"
+    got = contender.of_its(arrays_of(perform()))
+    if contender.peer == "floatfmt" and len(got) != len(expected):
+        raise DisagreementError(f"{name}: {len(got)} arrays, expected {len(expected)}")
+    return count_differing(name, got, contender.of_ours(expected), parts, contender.relation)
+
+
+def emptying_caches() -> Run:
+    """Return a function that reads twice as much as the last cache holds.
+
+    It reads, for what is written to at length may go past the caches.
+    """
+    last = max(machine.cache_bytes(machine.caches()).values(), default=machine.UNKNOWN_CACHE_BYTES)
+    return touched((2 * last // 8,), np.uint64).max

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import IO, Any
 
@@ -17,10 +17,19 @@ from ..rounding import Rounding
 from ..timing import percent
 from .cases import CASES, Target
 from .inputs import KINDS
+from .machine import holding
 from .results import Report, Result, Row
 from .rounding import GFLOAT_NEAREST, WANTED, in_grid, result_name
 
-__all__ = ["acceptance_table", "console", "print_report", "result_table", "show", "size_text"]
+__all__ = [
+    "acceptance_table",
+    "console",
+    "print_report",
+    "result_table",
+    "show",
+    "size_text",
+    "times",
+]
 
 #: Wide enough for every table; a pipe has no width of its own.
 PIPED_WIDTH = 160
@@ -44,16 +53,20 @@ def size_text(size: int) -> str:
     return f"2^{size.bit_length() - 1}" if size & (size - 1) == 0 else f"{size:,}"
 
 
-def _times(ratio: float) -> str:
+def times(ratio: float) -> str:
+    """Return a ratio as people read it; nothing for a NaN, which is where nobody was measured."""
     return "" if math.isnan(ratio) else f"{ratio:.2f}×" if ratio < 9.95 else f"{ratio:.1f}×"
 
 
-def result_table(result: Result) -> Table:
-    """Return a table with a row a contender."""
+def result_table(result: Result, caches: Mapping[str, str]) -> Table:
+    """Return a table with a row a contender; `caches` are the machine's."""
+    moved = result.size * result.bytes_per_element
+    where = "cold caches" if result.caches == "cold" else f"from {holding(moved, caches)}"
     copy = f"copy {result.gb_per_s(result.copy):.1f} GB/s ±{percent(result.copy.spread)}"
+    measured = f"{size_text(result.size)} elements, {KINDS[result.inputs].about}"
     table = Table(
-        title=f"{result.case}: {result.about}\n{size_text(result.size)} elements, "
-        f"{KINDS[result.inputs].about}; {result.bytes_per_element} bytes an element; {copy}",
+        title=f"{result.case}: {result.about}\n{measured}; "
+        f"{result.bytes_per_element} bytes an element, {where}; {copy}",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         title_style="bold",
@@ -77,7 +90,7 @@ def _cells(result: Result, row: Row) -> Iterable[str]:
     for peer in result.peers:
         other = result.row(peer, row.allocation)
         mark = "†" if other and other.allocation != row.allocation else " "
-        yield _times(result.ratio(row, peer)) + mark
+        yield times(result.ratio(row, peer)) + mark
     yield str(row.timing)
     yield str(row.timing.rounds)
 
@@ -99,6 +112,7 @@ def notes(result: Result) -> Iterable[str]:
     forms = {(row.contender, row.allocation) for row in result.rows}
     if any((peer, how) not in forms for peer in result.peers for how in ("new", "out")):
         yield "† against its other kind of result: it has none of this kind"
+    yield from (f"left out: {why}" for why in result.left_out)
     if result.missing:
         yield f"missing, because not installed: {', '.join(result.missing)}"
 
@@ -132,7 +146,7 @@ def _acceptance_rows(report: Report, targets: Sequence[Target]) -> Iterable[tupl
                     measured, spread, against = "missing", "", target.contender
                     of_copy = "" if ours is None else f"{100 * result.of_copy(ours):.0f} %"
                 else:
-                    measured = _times(result.ratio(ours, target.contender))
+                    measured = times(result.ratio(ours, target.contender))
                     spread = percent(ours.timing.spread + theirs.timing.spread)
                     against = f"{target.contender} ({theirs.allocation})"
                     of_copy = f"{100 * result.of_copy(ours):.0f} %"
@@ -168,7 +182,7 @@ def print_report(report: Report, to: Console, *, targets: Sequence[Target] = ())
     for result in report.results:
         if not in_grid(result):
             show(to, "")
-            show(to, result_table(result))
+            show(to, result_table(result, report.environment["machine"]["caches"]))
             for line in notes(result):
                 show(to, line)
     if targets:
@@ -209,7 +223,7 @@ def _ratio_to(contender: str, result: Result) -> float:
 def _marked(contender: str, mode: Rounding, result: Result) -> str:
     ratio = _ratio_to(contender, result)
     is_short = mode is not Rounding.STOCHASTIC and ratio < WANTED[contender]
-    return _times(ratio) + ("!" if is_short else " ")
+    return times(ratio) + ("!" if is_short else " ")
 
 
 _GRID_TABLES: dict[str, Callable[[Rounding, Result], str]] = {
@@ -251,7 +265,7 @@ def _verdict(contender: str, wanted: float, results: dict[str, Result]) -> str:
     enough = sum(ratio >= wanted for ratio in known.values())
     return (
         f"against {contender}: {enough} of {len(known)} at least {wanted:g} times as fast; "
-        f"least {_times(known[least])}, {least}"
+        f"least {times(known[least])}, {least}"
     )
 
 

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..palette import PALETTE
 from ..table import byte_size
 from . import plots
 from .answer import LIMIT, answer
 from .differences import difference
 from .notation import bit_fields, change, estimate, fixed, number, percent, visible
-from .palette import PALETTE
 from .results import Experiment, Histogram, Text, Variant
 
 __all__ = ["check", "page", "write"]

@@ -17,9 +17,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from ..palette import PALETTE
 from ..plot_names import Name, box, write_names
 from .notation import estimate, number, percent, power_of_ten, shortened
-from .palette import PALETTE
 from .results import (
     ActivationOutliers,
     Estimate,

@@ -1,4 +1,4 @@
-"""The colours of the page and its pictures, in light and in dark."""
+"""The colours of pages and pictures, in light and in dark."""
 
 from __future__ import annotations
 
