@@ -17,7 +17,7 @@ FF_INLINE uint32_t load_f16(const void *x, size_t i)
 /* --- decompose, compose ------------------------------------------------------------------------ */
 
 #define FF_FIELDS(CODE, EXPONENT, FRACTION)                                                        \
-    static void decompose_##CODE##_##EXPONENT##_##FRACTION(                                        \
+    FF_INLINE void split_##CODE##_##EXPONENT##_##FRACTION(                                         \
         struct ff_format f, const CODE##_t *restrict codes, uint8_t *restrict sign,                \
         EXPONENT##_t *restrict exponent, FRACTION##_t *restrict fraction, size_t n)                \
     {                                                                                              \
@@ -30,7 +30,32 @@ FF_INLINE uint32_t load_f16(const void *x, size_t i)
             fraction[i] = (FRACTION##_t)(codes[i] & fraction_mask);                                \
         }                                                                                          \
     }                                                                                              \
-    static int compose_##CODE##_##EXPONENT##_##FRACTION(                                           \
+    static void decompose_##CODE##_##EXPONENT##_##FRACTION(                                        \
+        struct ff_format f, const CODE##_t *codes, uint8_t *sign, EXPONENT##_t *exponent,          \
+        FRACTION##_t *fraction, size_t n)                                                          \
+    {                                                                                              \
+        size_t i = before_streaming(sign, 1, n, sizeof *exponent + sizeof *fraction);              \
+        if (!is_aligned(exponent + i) || !is_aligned(fraction + i))                                \
+            i = n;                                                                                 \
+        split_##CODE##_##EXPONENT##_##FRACTION(f, codes, sign, exponent, fraction, i);             \
+        if (i == n)                                                                                \
+            return;                                                                                \
+        for (; i + FF_STREAM <= n; i += FF_STREAM) {                                               \
+            _Alignas(64) uint8_t signs[FF_STREAM];                                                 \
+            _Alignas(64) EXPONENT##_t exponents[FF_STREAM];                                        \
+            _Alignas(64) FRACTION##_t fractions[FF_STREAM];                                        \
+            split_##CODE##_##EXPONENT##_##FRACTION(f, codes + i, signs, exponents, fractions,      \
+                                                   FF_STREAM);                                     \
+            prefetch_ahead(codes + i, sizeof(CODE##_t) * FF_STREAM);                               \
+            stream(sign + i, signs, sizeof signs);                                                 \
+            stream(exponent + i, exponents, sizeof exponents);                                     \
+            stream(fraction + i, fractions, sizeof fractions);                                     \
+        }                                                                                          \
+        end_of_stream();                                                                           \
+        split_##CODE##_##EXPONENT##_##FRACTION(f, codes + i, sign + i, exponent + i,               \
+                                               fraction + i, n - i);                               \
+    }                                                                                              \
+    FF_INLINE int join_##CODE##_##EXPONENT##_##FRACTION(                                           \
         struct ff_format f, const uint8_t *restrict sign, const EXPONENT##_t *restrict exponent,   \
         const FRACTION##_t *restrict fraction, CODE##_t *restrict codes, size_t n)                 \
     {                                                                                              \
@@ -45,8 +70,28 @@ FF_INLINE uint32_t load_f16(const void *x, size_t i)
             codes[i] = (CODE##_t)((sign[i] ? signs : 0) |                                          \
                                   ((CODE##_t)exponent[i] << f.fraction_bits) | fraction[i]);       \
         }                                                                                          \
-        return stray_sign > (f.sign != FF_UNSIGNED) || (uint64_t)stray_exponent >> f.exponent_bits ||                    \
+        return stray_sign > (f.sign != FF_UNSIGNED) ||                                             \
+               (uint64_t)stray_exponent >> f.exponent_bits ||                                      \
                (uint64_t)stray_fraction >> f.fraction_bits;                                        \
+    }                                                                                              \
+    static int compose_##CODE##_##EXPONENT##_##FRACTION(                                           \
+        struct ff_format f, const uint8_t *sign, const EXPONENT##_t *exponent,                     \
+        const FRACTION##_t *fraction, CODE##_t *codes, size_t n)                                   \
+    {                                                                                              \
+        size_t i = before_streaming(codes, sizeof *codes, n, 0);                                   \
+        int stray = join_##CODE##_##EXPONENT##_##FRACTION(f, sign, exponent, fraction, codes, i);  \
+        if (i == n)                                                                                \
+            return stray;                                                                          \
+        for (; i + FF_STREAM <= n; i += FF_STREAM) {                                               \
+            _Alignas(64) CODE##_t lines[FF_STREAM];                                                \
+            stray |= join_##CODE##_##EXPONENT##_##FRACTION(f, sign + i, exponent + i,              \
+                                                           fraction + i, lines, FF_STREAM);        \
+            prefetch_ahead(fraction + i, sizeof(FRACTION##_t) * FF_STREAM);                        \
+            stream(codes + i, lines, sizeof lines);                                                \
+        }                                                                                          \
+        end_of_stream();                                                                           \
+        return stray | join_##CODE##_##EXPONENT##_##FRACTION(f, sign + i, exponent + i,            \
+                                                             fraction + i, codes + i, n - i);      \
     }
 
 /* Every combination that some format has: a field is never wider than its code. */
@@ -114,18 +159,11 @@ FF_DEFINE_DECODE(f64, uint64_t, uint16, decoding64)
 FF_DEFINE_DECODE(f64, uint64_t, uint32, decoding64)
 FF_DEFINE_DECODE(f64, uint64_t, uint64, decoding64)
 
-FF_LOOP void decode_f32_fp16(const uint16_t *restrict codes, uint32_t *restrict values, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        values[i] = decode_fp16(codes[i]);
-}
+FF_DEFINE_MAP(decode_f32_fp16, FF_NONE, uint16_t, uint32_t, decode_fp16)
 
 /* bf16 is the upper half of binary32; tf32 its upper 19 bits. */
-FF_LOOP void decode_f32_bf16(const uint16_t *restrict codes, uint32_t *restrict values, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        values[i] = (uint32_t)codes[i] << 16;
-}
+#define FF_WIDEN_BF16(code) ((uint32_t)(code) << 16)
+FF_DEFINE_MAP(decode_f32_bf16, FF_NONE, uint16_t, uint32_t, FF_WIDEN_BF16)
 
 FF_LOOP void decode_f32_tf32(const uint32_t *restrict codes, uint32_t *restrict values, size_t n)
 {
@@ -434,49 +472,75 @@ FF_LOOP int encode_blocks_f32(struct ff_format f, const struct ff_rules *r, uint
     return 0;
 }
 
-#define FF_ENCODE_LOOP(T, CORE, CODE, FORMAT)                                                      \
-    for (size_t i = 0; i < n; i++)                                                                 \
-    ((CODE *)codes)[i] = (CODE)CORE(load_##T(values, i), FORMAT)
+/* The conversions that most ask for. */
+#define FF_F64_TO_FP16(x) ((uint16_t)encode64_inside(x, FP16))
+#define FF_F64_TO_BF16(x) ((uint16_t)encode64_inside(x, BF16))
+#define FF_F64_TO_FP32(x) ((uint32_t)encode64_inside(x, FP32))
+#define FF_F32_TO_BF16(x) ((uint16_t)encode32_alike(x, BF16))
+#define FF_F32_TO_TF32(x) encode32_alike(x, TF32)
+#define FF_F32_TO_FP32(x) encode32_alike(x, FP32)
+FF_DEFINE_MAP(f64_to_fp16, FF_NONE, uint64_t, uint16_t, FF_F64_TO_FP16)
+FF_DEFINE_MAP(f64_to_bf16, FF_NONE, uint64_t, uint16_t, FF_F64_TO_BF16)
+FF_DEFINE_MAP(f64_to_fp32, FF_NONE, uint64_t, uint32_t, FF_F64_TO_FP32)
+FF_DEFINE_MAP(f32_to_bf16, FF_NONE, uint32_t, uint16_t, FF_F32_TO_BF16)
+FF_DEFINE_MAP(f32_to_tf32, FF_NONE, uint32_t, uint32_t, FF_F32_TO_TF32)
+FF_DEFINE_MAP(f32_to_fp32, FF_NONE, uint32_t, uint32_t, FF_F32_TO_FP32)
 
 FF_LOOP int encode_f64(const struct ff_format *format, const struct ff_rules *r, uint64_t seed,
                       uint64_t start, const void *restrict values, void *restrict codes, size_t n)
 {
     const struct ff_format f = *format;
     if (r->is_default && is_format(f, FP16))
-        FF_ENCODE_LOOP(f64, encode64_inside, uint16_t, FP16);
+        f64_to_fp16(values, codes, n);
     else if (r->is_default && is_format(f, BF16))
-        FF_ENCODE_LOOP(f64, encode64_inside, uint16_t, BF16);
+        f64_to_bf16(values, codes, n);
     else if (r->is_default && is_format(f, FP32))
-        FF_ENCODE_LOOP(f64, encode64_inside, uint32_t, FP32);
+        f64_to_fp32(values, codes, n);
     else
         return encode_blocks_f64(f, r, seed, start, values, codes, n);
     return 0;
 }
 
 /* Widening by the CPU's own conversion: exact, and a NaN becomes quiet and keeps its payload. */
-static void widen_f32(const float *restrict values, double *restrict wide, size_t n)
+#define FF_WIDEN_FP32(x) ((double)(x))
+FF_DEFINE_MAP(widen_f32, FF_NONE, float, double, FF_WIDEN_FP32)
+
+#ifdef FF_ENCODE_F32_FP16
+/* The slot and, for what it leaves, the usual way. */
+static void f32_to_fp16(const struct ff_rules *r, const float *values, uint16_t *codes, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        wide[i] = (double)values[i];
+    size_t i = before_streaming(codes, sizeof *codes, n, 0);
+    const size_t whole = FF_ENCODE_F32_FP16(values, codes, i);
+    encode_blocks_f32(FP16, r, 0, 0, (const uint32_t *)values + whole, (uint8_t *)(codes + whole),
+                      i - whole);
+    if (i == n)
+        return;
+    for (; i + FF_STREAM <= n; i += FF_STREAM) {
+        _Alignas(64) uint16_t lines[FF_STREAM];
+        FF_ENCODE_F32_FP16(values + i, lines, FF_STREAM);
+        prefetch_ahead(values + i, sizeof(float) * FF_STREAM);
+        stream(codes + i, lines, sizeof lines);
+    }
+    end_of_stream();
+    encode_blocks_f32(FP16, r, 0, 0, (const uint32_t *)values + i, (uint8_t *)(codes + i), n - i);
 }
+#endif
 
 FF_LOOP int encode_f32(const struct ff_format *format, const struct ff_rules *r, uint64_t seed,
                       uint64_t start, const void *restrict values, void *restrict codes, size_t n)
 {
     const struct ff_format f = *format;
 #ifdef FF_ENCODE_F32_FP16
-    if (r->is_default && is_format(f, FP16)) {
-        const size_t whole = FF_ENCODE_F32_FP16(values, codes, n);
-        return encode_blocks_f32(f, r, seed, start, (const uint32_t *)values + whole,
-                                 (uint8_t *)codes + 2 * whole, n - whole);
-    }
+    if (r->is_default && is_format(f, FP16))
+        f32_to_fp16(r, values, codes, n);
+    else
 #endif
     if (r->is_default && is_format(f, BF16))
-        FF_ENCODE_LOOP(f32, encode32_alike, uint16_t, BF16);
+        f32_to_bf16(values, codes, n);
     else if (r->is_default && is_format(f, TF32))
-        FF_ENCODE_LOOP(f32, encode32_alike, uint32_t, TF32);
+        f32_to_tf32(values, codes, n);
     else if (r->is_default && is_format(f, FP32))
-        FF_ENCODE_LOOP(f32, encode32_alike, uint32_t, FP32);
+        f32_to_fp32(values, codes, n);
     else if (r->is_default && is_format(f, FP64))
         widen_f32(values, codes, n);
     else
