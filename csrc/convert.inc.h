@@ -181,7 +181,8 @@ FF_LOOP void decode_f32_e8m0(const uint8_t *restrict codes, uint32_t *restrict v
     }
 }
 
-static void decode_f32(const struct ff_format *format, const void *codes, void *values, size_t n)
+static void decode_some_f32(const struct ff_format *format, const void *codes, void *values,
+                            size_t n)
 {
     const struct ff_format f = *format;
     const struct decoding32 d = decoding32_of(f);
@@ -201,7 +202,8 @@ static void decode_f32(const struct ff_format *format, const void *codes, void *
         }
 }
 
-static void decode_f64(const struct ff_format *format, const void *codes, void *values, size_t n)
+static void decode_some_f64(const struct ff_format *format, const void *codes, void *values,
+                            size_t n)
 {
     const struct ff_format f = *format;
     const struct decoding64 d = decoding64_of(f);
@@ -212,6 +214,27 @@ static void decode_f64(const struct ff_format *format, const void *codes, void *
     default: decode_f64_uint64(&d, codes, values, n);
     }
 }
+
+/* Many codes of a byte are looked up: the 256 there are have been decoded sooner. */
+enum { FF_LOOK_UP_FROM = 2048 };
+#define FF_LOOKED_UP(code) table[code]
+#define FF_DEFINE_DECODE_ALL(T, U)                                                                 \
+    FF_DEFINE_MAP(look_up_##T, const U *restrict table FF_COMMA, uint8_t, U, FF_LOOKED_UP)         \
+    static void decode_##T(const struct ff_format *f, const void *codes, void *values, size_t n)   \
+    {                                                                                              \
+        if (code_bytes(*f) > 1 || n < FF_LOOK_UP_FROM) {                                           \
+            decode_some_##T(f, codes, values, n);                                                  \
+            return;                                                                                \
+        }                                                                                          \
+        uint8_t all[256];                                                                          \
+        U table[256];                                                                              \
+        for (int k = 0; k < 256; k++)                                                              \
+            all[k] = (uint8_t)k;                                                                   \
+        decode_some_##T(f, all, table, 256);                                                       \
+        look_up_##T(table, codes, values, n);                                                      \
+    }
+FF_DEFINE_DECODE_ALL(f32, uint32_t)
+FF_DEFINE_DECODE_ALL(f64, uint64_t)
 
 /* --- encode ------------------------------------------------------------------------------------ */
 
@@ -331,7 +354,7 @@ static int encode_carefully(struct ff_format f, const struct ff_rules *r, uint64
     return r->nan_is_error && any_nan(values, n);
 }
 
-/* A block by encode_fast. Returns the largest magnitude: codes mean nothing if that is not finite.
+/* A block by encode_fast or _near. Returns the largest magnitude: codes mean nothing if that is not finite.
  * The compiler is told how the format writes signs: one loop each. */
 #define FF_FAST_LOOP(name, CORE, PLAN, U, TELL)                                                    \
     FF_LOOP U name(const U *restrict values, U *restrict codes, size_t n, struct ff_format f,      \
@@ -348,25 +371,38 @@ static int encode_carefully(struct ff_format f, const struct ff_rules *r, uint64
         return most;                                                                               \
     }
 #define FF_TELL(SIGN, NAN_PLACE) f.sign = SIGN, f.nan = NAN_PLACE
-#define FF_FAST_LOOPS(W, U)                                                                        \
-    FF_FAST_LOOP(fast##W##_unsigned, encode_fast##W, plan##W, U, FF_TELL(FF_UNSIGNED, 0))          \
-    FF_FAST_LOOP(fast##W##_signed, encode_fast##W, plan##W, U, FF_TELL(FF_SIGN_MAGNITUDE, 0))      \
-    FF_FAST_LOOP(fast##W##_fnuz, encode_fast##W, plan##W, U,                                       \
+#define FF_FAST_LOOPS(name, CORE, W, U)                                                            \
+    FF_FAST_LOOP(name##_unsigned, CORE, plan##W, U, FF_TELL(FF_UNSIGNED, 0))                       \
+    FF_FAST_LOOP(name##_signed, CORE, plan##W, U, FF_TELL(FF_SIGN_MAGNITUDE, 0))                   \
+    FF_FAST_LOOP(name##_fnuz, CORE, plan##W, U,                                                    \
                  FF_TELL(FF_SIGN_MAGNITUDE, FF_NAN_NEGATIVE_ZERO))                                 \
-    FF_FAST_LOOP(fast##W##_twos, encode_fast##W, plan##W, U, FF_TELL(FF_TWOS_COMPLEMENT, 0))       \
-    static U fast##W(const U *values, U *codes, size_t n, struct ff_format f,                      \
-                     const struct plan##W *p)                                                      \
+    FF_FAST_LOOP(name##_twos, CORE, plan##W, U, FF_TELL(FF_TWOS_COMPLEMENT, 0))                    \
+    static U name(const U *values, U *codes, size_t n, struct ff_format f, const struct plan##W *p)\
     {                                                                                              \
         if (f.sign == FF_UNSIGNED)                                                                 \
-            return fast##W##_unsigned(values, codes, n, f, p);                                     \
+            return name##_unsigned(values, codes, n, f, p);                                        \
         if (f.sign == FF_TWOS_COMPLEMENT)                                                          \
-            return fast##W##_twos(values, codes, n, f, p);                                         \
+            return name##_twos(values, codes, n, f, p);                                            \
         if (f.nan == FF_NAN_NEGATIVE_ZERO)                                                         \
-            return fast##W##_fnuz(values, codes, n, f, p);                                         \
-        return fast##W##_signed(values, codes, n, f, p);                                           \
+            return name##_fnuz(values, codes, n, f, p);                                            \
+        return name##_signed(values, codes, n, f, p);                                              \
     }
-FF_FAST_LOOPS(32, uint32_t)
-FF_FAST_LOOPS(64, uint64_t)
+FF_FAST_LOOPS(any_mode32, encode_fast32, 32, uint32_t)
+FF_FAST_LOOPS(any_mode64, encode_fast64, 64, uint64_t)
+FF_FAST_LOOPS(near32, encode_near32, 32, uint32_t)
+FF_FAST_LOOPS(near64, encode_near64, 64, uint64_t)
+
+static uint32_t fast32(const uint32_t *values, uint32_t *codes, size_t n, struct ff_format f,
+                       const struct plan32 *p)
+{
+    return p->is_near ? near32(values, codes, n, f, p) : any_mode32(values, codes, n, f, p);
+}
+
+static uint64_t fast64(const uint64_t *values, uint64_t *codes, size_t n, struct ff_format f,
+                       const struct plan64 *p)
+{
+    return p->is_near ? near64(values, codes, n, f, p) : any_mode64(values, codes, n, f, p);
+}
 
 /* E8M0 does not know 0 either: less one, its magnitude is the largest of all. */
 FF_LOOP uint32_t fast32_e8m0(const uint32_t *restrict values, uint32_t *restrict codes, size_t n,

@@ -46,6 +46,7 @@ FF_INLINE size_t before_streaming(const void *to, size_t bytes, size_t n, size_t
 
 /* Defines a loop that makes of every x[i] a value of its own. */
 #define FF_NONE
+#define FF_COMMA ,
 #define FF_DEFINE_MAP(name, PARAMETERS, IN, OUT, CORE)                                             \
     FF_LOOP void name(PARAMETERS const IN *restrict x, OUT *restrict out, size_t n)                \
     {                                                                                              \
