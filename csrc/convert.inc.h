@@ -360,7 +360,7 @@ static int encode_carefully(struct ff_format f, const struct ff_rules *r, uint64
     FF_LOOP U name(const U *restrict values, U *restrict codes, size_t n, struct ff_format f,      \
                    const struct PLAN *restrict p)                                                  \
     {                                                                                              \
-        const struct PLAN hoisted = *p;                                                            \
+        struct PLAN hoisted = *p;                                                                  \
         U most = 0;                                                                                \
         TELL;                                                                                      \
         for (size_t i = 0; i < n; i++) {                                                           \
@@ -370,15 +370,19 @@ static int encode_carefully(struct ff_format f, const struct ff_rules *r, uint64
         }                                                                                          \
         return most;                                                                               \
     }
-#define FF_TELL(SIGN, NAN_PLACE) f.sign = SIGN, f.nan = NAN_PLACE
+#define FF_TELL(SIGN, NAN_PLACE, IS_CAPPED)                                                        \
+    f.sign = SIGN, f.nan = NAN_PLACE, hoisted.is_capped = IS_CAPPED
 #define FF_FAST_LOOPS(name, CORE, W, U)                                                            \
-    FF_FAST_LOOP(name##_unsigned, CORE, plan##W, U, FF_TELL(FF_UNSIGNED, 0))                       \
-    FF_FAST_LOOP(name##_signed, CORE, plan##W, U, FF_TELL(FF_SIGN_MAGNITUDE, 0))                   \
+    FF_FAST_LOOP(name##_unsigned, CORE, plan##W, U, FF_TELL(FF_UNSIGNED, 0, 0))                       \
+    FF_FAST_LOOP(name##_signed, CORE, plan##W, U, FF_TELL(FF_SIGN_MAGNITUDE, 0, 0))                   \
+    FF_FAST_LOOP(name##_capped, CORE, plan##W, U, FF_TELL(FF_SIGN_MAGNITUDE, 0, 1))                \
     FF_FAST_LOOP(name##_fnuz, CORE, plan##W, U,                                                    \
-                 FF_TELL(FF_SIGN_MAGNITUDE, FF_NAN_NEGATIVE_ZERO))                                 \
-    FF_FAST_LOOP(name##_twos, CORE, plan##W, U, FF_TELL(FF_TWOS_COMPLEMENT, 0))                    \
+                 FF_TELL(FF_SIGN_MAGNITUDE, FF_NAN_NEGATIVE_ZERO, 0))                                 \
+    FF_FAST_LOOP(name##_twos, CORE, plan##W, U, FF_TELL(FF_TWOS_COMPLEMENT, 0, 0))                    \
     static U name(const U *values, U *codes, size_t n, struct ff_format f, const struct plan##W *p)\
     {                                                                                              \
+        if (p->is_capped)                                                                          \
+            return name##_capped(values, codes, n, f, p);                                          \
         if (f.sign == FF_UNSIGNED)                                                                 \
             return name##_unsigned(values, codes, n, f, p);                                        \
         if (f.sign == FF_TWOS_COMPLEMENT)                                                          \

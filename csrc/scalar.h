@@ -213,13 +213,15 @@ FF_INLINE uint64_t encode_any(uint64_t bits, struct any_plan p, int stochastic, 
  *   scale       turns such a value into its wide magnitude
  *   rebias      what the patterns of larger values exceed theirs by
  *   is_near     whether encode_near has it; beyond: pattern of a power of two above all of f's
+ *   is_capped   whether what overflows becomes the magnitude `overflow`, which none exceeds that
+ *               does not, and its sign
  *   sign, plus  a negative code is (magnitude ^ sign) + plus, in the low bits */
 #define FF_DEFINE_PLAN(name, U, F)                                                                 \
     struct name {                                                                                  \
         U add, add_differs, odd_add, linear, rebias, limit, limit_differs;                         \
         U overflow, overflow_differs, sign, plus, code_mask, beyond;                               \
         F scale;                                                                                   \
-        int drop, is_near;                                                                         \
+        int drop, is_near, is_capped;                                                                       \
     }
 FF_DEFINE_PLAN(plan32, uint32_t, float);
 FF_DEFINE_PLAN(plan64, uint64_t, double);
@@ -253,6 +255,8 @@ FF_DEFINE_PLAN(plan64, uint64_t, double);
             code = rounded ? rounded | (negative & p.sign) : 0;                                    \
         else if (f.sign == FF_SIGN_MAGNITUDE)                                                      \
             code = rounded | (negative & p.sign);                                                  \
+        if (p.is_capped)                                                                           \
+            return ((I)rounded < (I)p.overflow ? rounded : p.overflow) | (negative & p.sign);      \
         const U limit = p.limit ^ (negative & p.limit_differs);                                    \
         return (I)rounded > (I)limit ? p.overflow ^ (negative & p.overflow_differs) : code;        \
     }                                                                                              \
@@ -320,6 +324,9 @@ FF_INLINE uint32_t encode_fast_e8m0(uint32_t bits, struct plan32 p)
         /* One more than the last exponent field: int8's -128 has the first fraction beyond it. */ \
         const int beyond = (int)(magnitude_mask(f) >> f.fraction_bits) + 2 - f.bias;               \
         p->is_near = r->rounding == FF_NEAREST_EVEN && linear > -(TOP) && beyond + drop <= (TOP); \
+        p->is_capped = f.sign == FF_SIGN_MAGNITUDE && f.nan != FF_NAN_NEGATIVE_ZERO &&             \
+                       r->limit[0] == r->limit[1] && r->overflow[1] == (r->overflow[0] ^ p->sign) && \
+                       r->overflow[0] - (uint64_t)r->limit[0] <= 1;                                \
         p->beyond = (U)(p->is_near ? beyond + (WIDE).bias : 0) << (M);                             \
         return 1;                                                                                  \
     }
