@@ -159,11 +159,19 @@ FF_DEFINE_DECODE(f64, uint64_t, uint16, decoding64)
 FF_DEFINE_DECODE(f64, uint64_t, uint32, decoding64)
 FF_DEFINE_DECODE(f64, uint64_t, uint64, decoding64)
 
-FF_DEFINE_MAP(decode_f32_fp16, FF_NONE, uint16_t, uint32_t, decode_fp16)
+#ifndef FF_DECODE_F32_FP16
+#define FF_DECODE_F32_FP16(codes, values, n) 0
+#endif
+FF_INLINE void decode_some_fp16(const uint16_t *restrict codes, uint32_t *restrict values, size_t n)
+{
+    for (size_t i = FF_DECODE_F32_FP16(codes, values, n); i < n; i++)
+        values[i] = decode_fp16(codes[i]);
+}
+FF_DEFINE_STREAMED(decode_f32_fp16, (), (), uint16_t, uint32_t, decode_some_fp16)
 
 /* bf16 is the upper half of binary32; tf32 its upper 19 bits. */
 #define FF_WIDEN_BF16(code) ((uint32_t)(code) << 16)
-FF_DEFINE_MAP(decode_f32_bf16, FF_NONE, uint16_t, uint32_t, FF_WIDEN_BF16)
+FF_DEFINE_MAP(decode_f32_bf16, (), (), uint16_t, uint32_t, FF_WIDEN_BF16)
 
 FF_LOOP void decode_f32_tf32(const uint32_t *restrict codes, uint32_t *restrict values, size_t n)
 {
@@ -219,7 +227,7 @@ static void decode_some_f64(const struct ff_format *format, const void *codes, v
 enum { FF_LOOK_UP_FROM = 2048 };
 #define FF_LOOKED_UP(code) table[code]
 #define FF_DEFINE_DECODE_ALL(T, U)                                                                 \
-    FF_DEFINE_MAP(look_up_##T, const U *restrict table FF_COMMA, uint8_t, U, FF_LOOKED_UP)         \
+    FF_DEFINE_MAP(look_up_##T, (const U *restrict table, ), (table, ), uint8_t, U, FF_LOOKED_UP)   \
     static void decode_##T(const struct ff_format *f, const void *codes, void *values, size_t n)   \
     {                                                                                              \
         if (code_bytes(*f) > 1 || n < FF_LOOK_UP_FROM) {                                           \
@@ -373,12 +381,12 @@ static int encode_carefully(struct ff_format f, const struct ff_rules *r, uint64
 #define FF_TELL(SIGN, NAN_PLACE, IS_CAPPED)                                                        \
     f.sign = SIGN, f.nan = NAN_PLACE, hoisted.is_capped = IS_CAPPED
 #define FF_FAST_LOOPS(name, CORE, W, U)                                                            \
-    FF_FAST_LOOP(name##_unsigned, CORE, plan##W, U, FF_TELL(FF_UNSIGNED, 0, 0))                       \
-    FF_FAST_LOOP(name##_signed, CORE, plan##W, U, FF_TELL(FF_SIGN_MAGNITUDE, 0, 0))                   \
+    FF_FAST_LOOP(name##_unsigned, CORE, plan##W, U, FF_TELL(FF_UNSIGNED, 0, 0))                    \
+    FF_FAST_LOOP(name##_signed, CORE, plan##W, U, FF_TELL(FF_SIGN_MAGNITUDE, 0, 0))                \
     FF_FAST_LOOP(name##_capped, CORE, plan##W, U, FF_TELL(FF_SIGN_MAGNITUDE, 0, 1))                \
     FF_FAST_LOOP(name##_fnuz, CORE, plan##W, U,                                                    \
-                 FF_TELL(FF_SIGN_MAGNITUDE, FF_NAN_NEGATIVE_ZERO, 0))                                 \
-    FF_FAST_LOOP(name##_twos, CORE, plan##W, U, FF_TELL(FF_TWOS_COMPLEMENT, 0, 0))                    \
+                 FF_TELL(FF_SIGN_MAGNITUDE, FF_NAN_NEGATIVE_ZERO, 0))                              \
+    FF_FAST_LOOP(name##_twos, CORE, plan##W, U, FF_TELL(FF_TWOS_COMPLEMENT, 0, 0))                 \
     static U name(const U *values, U *codes, size_t n, struct ff_format f, const struct plan##W *p)\
     {                                                                                              \
         if (p->is_capped)                                                                          \
@@ -519,12 +527,12 @@ FF_LOOP int encode_blocks_f32(struct ff_format f, const struct ff_rules *r, uint
 #define FF_F32_TO_BF16(x) ((uint16_t)encode32_alike(x, BF16))
 #define FF_F32_TO_TF32(x) encode32_alike(x, TF32)
 #define FF_F32_TO_FP32(x) encode32_alike(x, FP32)
-FF_DEFINE_MAP(f64_to_fp16, FF_NONE, uint64_t, uint16_t, FF_F64_TO_FP16)
-FF_DEFINE_MAP(f64_to_bf16, FF_NONE, uint64_t, uint16_t, FF_F64_TO_BF16)
-FF_DEFINE_MAP(f64_to_fp32, FF_NONE, uint64_t, uint32_t, FF_F64_TO_FP32)
-FF_DEFINE_MAP(f32_to_bf16, FF_NONE, uint32_t, uint16_t, FF_F32_TO_BF16)
-FF_DEFINE_MAP(f32_to_tf32, FF_NONE, uint32_t, uint32_t, FF_F32_TO_TF32)
-FF_DEFINE_MAP(f32_to_fp32, FF_NONE, uint32_t, uint32_t, FF_F32_TO_FP32)
+FF_DEFINE_MAP(f64_to_fp16, (), (), uint64_t, uint16_t, FF_F64_TO_FP16)
+FF_DEFINE_MAP(f64_to_bf16, (), (), uint64_t, uint16_t, FF_F64_TO_BF16)
+FF_DEFINE_MAP(f64_to_fp32, (), (), uint64_t, uint32_t, FF_F64_TO_FP32)
+FF_DEFINE_MAP(f32_to_bf16, (), (), uint32_t, uint16_t, FF_F32_TO_BF16)
+FF_DEFINE_MAP(f32_to_tf32, (), (), uint32_t, uint32_t, FF_F32_TO_TF32)
+FF_DEFINE_MAP(f32_to_fp32, (), (), uint32_t, uint32_t, FF_F32_TO_FP32)
 
 FF_LOOP int encode_f64(const struct ff_format *format, const struct ff_rules *r, uint64_t seed,
                       uint64_t start, const void *restrict values, void *restrict codes, size_t n)
@@ -543,27 +551,20 @@ FF_LOOP int encode_f64(const struct ff_format *format, const struct ff_rules *r,
 
 /* Widening by the CPU's own conversion: exact, and a NaN becomes quiet and keeps its payload. */
 #define FF_WIDEN_FP32(x) ((double)(x))
-FF_DEFINE_MAP(widen_f32, FF_NONE, float, double, FF_WIDEN_FP32)
+FF_DEFINE_MAP(widen_f32, (), (), float, double, FF_WIDEN_FP32)
 
 #ifdef FF_ENCODE_F32_FP16
 /* The slot and, for what it leaves, the usual way. */
-static void f32_to_fp16(const struct ff_rules *r, const float *values, uint16_t *codes, size_t n)
+FF_INLINE void encode_some_fp16(const struct ff_rules *r, const float *values, uint16_t *codes,
+                                size_t n)
 {
-    size_t i = before_streaming(codes, sizeof *codes, n, 0);
-    const size_t whole = FF_ENCODE_F32_FP16(values, codes, i);
-    encode_blocks_f32(FP16, r, 0, 0, (const uint32_t *)values + whole, (uint8_t *)(codes + whole),
-                      i - whole);
-    if (i == n)
-        return;
-    for (; i + FF_STREAM <= n; i += FF_STREAM) {
-        _Alignas(64) uint16_t lines[FF_STREAM];
-        FF_ENCODE_F32_FP16(values + i, lines, FF_STREAM);
-        prefetch_ahead(values + i, sizeof(float) * FF_STREAM);
-        stream(codes + i, lines, sizeof lines);
-    }
-    end_of_stream();
-    encode_blocks_f32(FP16, r, 0, 0, (const uint32_t *)values + i, (uint8_t *)(codes + i), n - i);
+    const size_t whole = FF_ENCODE_F32_FP16(values, codes, n);
+    if (whole < n)
+        encode_blocks_f32(FP16, r, 0, 0, (const uint32_t *)values + whole,
+                          (uint8_t *)(codes + whole), n - whole);
 }
+FF_DEFINE_STREAMED(f32_to_fp16, (const struct ff_rules *r, ), (r, ), float, uint16_t,
+                   encode_some_fp16)
 #endif
 
 FF_LOOP int encode_f32(const struct ff_format *format, const struct ff_rules *r, uint64_t seed,

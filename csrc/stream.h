@@ -44,26 +44,32 @@ FF_INLINE size_t before_streaming(const void *to, size_t bytes, size_t n, size_t
     return is_streamed(n * (bytes + more)) && rest % bytes == 0 ? rest / bytes : n;
 }
 
-/* Defines a loop that makes of every x[i] a value of its own. */
-#define FF_NONE
-#define FF_COMMA ,
-#define FF_DEFINE_MAP(name, PARAMETERS, IN, OUT, CORE)                                             \
-    FF_LOOP void name(PARAMETERS const IN *restrict x, OUT *restrict out, size_t n)                \
+/* Defines `name`, which has SOME write n results, and streams those that caches do not keep. SOME is
+ * inline. PARAMETER and ARGUMENT are of one more thing that it needs, if any, in brackets, each with
+ * a comma. */
+#define FF_BARE(...) __VA_ARGS__
+#define FF_DEFINE_STREAMED(name, PARAMETER, ARGUMENT, IN, OUT, SOME)                               \
+    FF_LOOP void name(FF_BARE PARAMETER const IN *restrict x, OUT *restrict out, size_t n)         \
     {                                                                                              \
-        const size_t first = before_streaming(out, sizeof(OUT), n, 0);                             \
-        size_t i = 0;                                                                              \
-        for (; i < first; i++)                                                                     \
-            out[i] = CORE(x[i]);                                                                   \
+        size_t i = before_streaming(out, sizeof(OUT), n, 0);                                       \
+        SOME(FF_BARE ARGUMENT x, out, i);                                                          \
         if (i == n)                                                                                \
             return;                                                                                \
         for (; i + FF_STREAM <= n; i += FF_STREAM) {                                               \
             _Alignas(64) OUT lines[FF_STREAM];                                                     \
-            for (size_t k = 0; k < FF_STREAM; k++)                                                 \
-                lines[k] = CORE(x[i + k]);                                                         \
+            SOME(FF_BARE ARGUMENT x + i, lines, FF_STREAM);                                        \
             prefetch_ahead(x + i, FF_STREAM * sizeof(IN));                                         \
             stream(out + i, lines, sizeof lines);                                                  \
         }                                                                                          \
         end_of_stream();                                                                           \
-        for (; i < n; i++)                                                                         \
-            out[i] = CORE(x[i]);                                                                   \
+        SOME(FF_BARE ARGUMENT x + i, out + i, n - i);                                              \
     }
+
+/* The same for a loop that makes of every value another. */
+#define FF_DEFINE_MAP(name, PARAMETER, ARGUMENT, IN, OUT, CORE)                                    \
+    FF_INLINE void name##_some(FF_BARE PARAMETER const IN *restrict x, OUT *restrict out, size_t n)\
+    {                                                                                              \
+        for (size_t i = 0; i < n; i++)                                                             \
+            out[i] = CORE(x[i]);                                                                   \
+    }                                                                                              \
+    FF_DEFINE_STREAMED(name, PARAMETER, ARGUMENT, IN, OUT, name##_some)
