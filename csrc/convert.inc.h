@@ -613,7 +613,7 @@ FF_DEFINE_ENCODE_16(bf16)
 
 /* The codes of a block stay in the first-level cache between the two steps. */
 #define FF_DEFINE_ROUND_TO(T, U)                                                                   \
-    static int round_to_##T(const struct ff_format *format, const struct ff_rules *r,              \
+    static int round_in_steps_##T(const struct ff_format *format, const struct ff_rules *r,        \
                             uint64_t seed, uint64_t start, const void *restrict values,            \
                             void *restrict out, size_t n)                                          \
     {                                                                                              \
@@ -621,12 +621,98 @@ FF_DEFINE_ENCODE_16(bf16)
         FF_CHUNKS({                                                                                \
             if (encode_##T(format, r, seed, start + from, (const U *)values + from, codes, count)) \
                 return 1;                                                                          \
-            decode_##T(format, codes, (U *)out + from, count);                                     \
+            decode_some_##T(format, codes, (U *)out + from, count);                                \
         })                                                                                         \
         return 0;                                                                                  \
     }
 FF_DEFINE_ROUND_TO(f32, uint32_t)
 FF_DEFINE_ROUND_TO(f64, uint64_t)
+
+static int round_to_f64(const struct ff_format *format, const struct ff_rules *r, uint64_t seed,
+                        uint64_t start, const void *values, void *out, size_t n)
+{
+    return round_in_steps_f64(format, r, seed, start, values, out, n);
+}
+
+#define FF_ROUND_BF16(x) (encode32_alike(x, BF16) << 16)
+FF_DEFINE_MAP(round_bf16, (), (), uint32_t, uint32_t, FF_ROUND_BF16)
+
+/* Values that encode_near rounds need no code: what it adds is taken away again. */
+struct rounding32 {
+    uint32_t linear, beyond, magic, largest, overflow;
+};
+FF_INLINE uint32_t round_near32(uint32_t bits, struct rounding32 p)
+{
+    const uint32_t magnitude = bits & 0x7fffffff;
+    const uint32_t within =
+        (int32_t)magnitude < (int32_t)p.beyond ? magnitude : p.beyond;
+    const uint32_t exponent = within & 0x7f800000;
+    const uint32_t binade = (int32_t)exponent > (int32_t)p.linear ? exponent : p.linear;
+    const float magic = float_of_bits(binade + p.magic);
+    const uint32_t kept = bits_of_float(float_of_bits(within) + magic - magic);
+    return ((int32_t)kept > (int32_t)p.largest ? p.overflow : kept) | (bits & 0x80000000);
+}
+FF_INLINE void round_some_near(struct rounding32 p, const uint32_t *restrict values,
+                               uint32_t *restrict out, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        out[i] = round_near32(values[i], p);
+}
+FF_LOOP void round_chunk(const struct rounding32 *p, const uint32_t *values, uint32_t *out,
+                         size_t n, int past)
+{
+    const struct rounding32 hoisted = *p;
+    if (!past || n != FF_CHUNK || !is_aligned(out)) {
+        round_some_near(hoisted, values, out, n);
+        return;
+    }
+    for (size_t i = 0; i < FF_CHUNK; i += FF_STREAM) {
+        _Alignas(64) uint32_t lines[FF_STREAM];
+        round_some_near(hoisted, values + i, lines, FF_STREAM);
+        prefetch_ahead(values + i, sizeof lines);
+        stream(out + i, lines, sizeof lines);
+    }
+}
+FF_LOOP int all_finite32(const uint32_t *values, size_t n)
+{
+    uint32_t most = 0;
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t magnitude = values[i] & 0x7fffffff;
+        most = (int32_t)magnitude > (int32_t)most ? magnitude : most;
+    }
+    return most < 0x7f800000;
+}
+
+static int round_to_f32(const struct ff_format *format, const struct ff_rules *r, uint64_t seed,
+                        uint64_t start, const void *values_, void *out_, size_t n)
+{
+    const uint32_t *values = values_;
+    uint32_t *out = out_;
+    const struct ff_format f = *format;
+    struct plan32 p;
+    if (r->is_default && is_format(f, BF16)) {
+        round_bf16(values, out, n);
+        return 0;
+    }
+    if (!plan_for32(&p, f, r) || !f.has_zero || !p.is_near || !p.is_capped)
+        return round_in_steps_f32(format, r, seed, start, values, out, n);
+    struct rounding32 q = {p.linear, p.beyond, (uint32_t)p.drop << 23, 0, 0};
+    const struct decoding32 d = decoding32_of(f);
+    q.largest = decoding32_pattern(p.limit, d), q.overflow = decoding32_pattern(p.overflow, d);
+    const int past = is_streamed(n * sizeof *out);
+    int stray = 0;
+    for (size_t from = 0, count; from < n && !stray; from += count) {
+        const size_t room = FF_CHUNK - (past ? ((uintptr_t)(out + from) & 63) / sizeof *out : 0);
+        count = n - from < room ? n - from : room;
+        if (all_finite32(values + from, count))
+            round_chunk(&q, values + from, out + from, count, past);
+        else
+            stray = round_in_steps_f32(format, r, seed, start + from, values + from, out + from,
+                                       count);
+    }
+    end_of_stream();
+    return stray;
+}
 
 /* --- pack, unpack ------------------------------------------------------------------------------ */
 
