@@ -50,27 +50,92 @@ FF_INLINE __m256i pick_8(__m256i low, __m256i high, __m256i at)
     return _mm256_castps_si256(_mm256_blendv_ps(first, second, _mm256_castsi256_ps(is_high)));
 }
 
-/* A search by halves among 15 places. */
-FF_INLINE __m256i count_8(__m256i low, __m256i high, __m256i middle, __m256i x)
+/* A search by halves among 15 places. Comparisons give -1, so all counts are negative: tables of four,
+ * which VPERMILPS picks from by the last two bits of such a count, are in the order 0, 3, 2, 1. */
+struct few_places {
+    __m256i middle;
+    __m256 lower, upper, third, low_fourth, high_fourth;
+};
+
+FF_INLINE __m256 four_twice(__m128 a, __m128 b, int is_even)
 {
-    __m256i at = _mm256_and_si256(_mm256_cmpgt_epi32(x, middle), _mm256_set1_epi32(8));
-    for (int step = 4; step != 0; step >>= 1) {
-        const __m256i next = _mm256_add_epi32(at, _mm256_set1_epi32(step - 1));
-        const __m256i above = _mm256_cmpgt_epi32(x, pick_8(low, high, next));
-        at = _mm256_add_epi32(at, _mm256_and_si256(above, _mm256_set1_epi32(step)));
-    }
-    return at;
+    const __m128 all = is_even ? _mm_shuffle_ps(a, b, _MM_SHUFFLE(2, 0, 2, 0))
+                               : _mm_shuffle_ps(a, b, _MM_SHUFFLE(1, 1, 1, 1));
+    return _mm256_set_m128(all, all);
 }
+
+FF_INLINE struct few_places few_places_of(const int32_t *places)
+{
+    const float *p = (const float *)(const void *)places;
+    const __m128 a = _mm_loadu_ps(p), b = _mm_loadu_ps(p + 4);
+    const __m128 c = _mm_loadu_ps(p + 8), d = _mm_loadu_ps(p + 12);
+    const __m256 thirds = _mm256_shuffle_ps(four_twice(a, d, 0), four_twice(c, b, 0),
+                                            _MM_SHUFFLE(2, 0, 2, 0));
+    return (struct few_places){
+        .middle = _mm256_set1_epi32(places[7]),
+        .lower = _mm256_broadcast_ss(p + 3),
+        .upper = _mm256_broadcast_ss(p + 11),
+        .third = thirds,
+        .low_fourth = _mm256_permute_ps(four_twice(a, b, 1), _MM_SHUFFLE(1, 2, 3, 0)),
+        .high_fourth = _mm256_permute_ps(four_twice(c, d, 1), _MM_SHUFFLE(1, 2, 3, 0)),
+    };
+}
+
+FF_INLINE __m256i above_8(__m256i x, __m256 places)
+{
+    return _mm256_cmpgt_epi32(x, _mm256_castps_si256(places));
+}
+
+/* Twice a count, and one more where x is above. */
+FF_INLINE __m256i and_above_8(__m256i at, __m256i x, __m256 places)
+{
+    return _mm256_add_epi32(_mm256_add_epi32(at, at), above_8(x, places));
+}
+
+FF_INLINE __m256i minus_count_8(struct few_places t, __m256i x)
+{
+    const __m256i half = _mm256_cmpgt_epi32(x, t.middle);
+    const __m256 choice = _mm256_castsi256_ps(half);
+    const __m256i quarter = and_above_8(half, x, _mm256_blendv_ps(t.lower, t.upper, choice));
+    const __m256i eighth = and_above_8(quarter, x, _mm256_permutevar_ps(t.third, quarter));
+    const __m256 low = _mm256_permutevar_ps(t.low_fourth, eighth);
+    const __m256 high = _mm256_permutevar_ps(t.high_fourth, eighth);
+    return and_above_8(eighth, x, _mm256_blendv_ps(low, high, choice));
+}
+
+FF_INLINE void store_counts_32(const __m256i minus[4], uint8_t *index)
+{
+    const __m256i words = _mm256_packs_epi16(_mm256_packs_epi32(minus[0], minus[1]),
+                                             _mm256_packs_epi32(minus[2], minus[3]));
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    _mm256_storeu_si256((__m256i *)index,
+                        _mm256_abs_epi8(_mm256_permutevar8x32_epi32(words, order)));
+}
+
+FF_INLINE __m256i order_8(const void *x, __m256 factor)
+{
+    const __m256i bits = _mm256_castps_si256(_mm256_mul_ps(_mm256_loadu_ps(x), factor));
+    return _mm256_xor_si256(bits, _mm256_srli_epi32(_mm256_srai_epi32(bits, 31), 1));
+}
+
 #define FF_COUNT_FEW_32                                                                            \
-    const __m256i low = _mm256_loadu_si256((const __m256i *)p);                                    \
-    const __m256i high = _mm256_loadu_si256((const __m256i *)(p + 8));                             \
-    const __m256i middle = _mm256_set1_epi32(p[7]);                                                \
-    for (; i + 8 <= n; i += 8) {                                                                   \
-        const __m256i at =                                                                         \
-            count_8(low, high, middle, _mm256_loadu_si256((const __m256i *)(x + i)));              \
-        const __m128i words =                                                                      \
-            _mm_packs_epi32(_mm256_castsi256_si128(at), _mm256_extracti128_si256(at, 1));          \
-        _mm_storel_epi64((__m128i *)(index + i), _mm_packus_epi16(words, words));                  \
+    const struct few_places t = few_places_of(p);                                                  \
+    for (; i + 32 <= n; i += 32) {                                                                 \
+        __m256i minus[4];                                                                          \
+        for (size_t k = 0; k < 4; k++)                                                             \
+            minus[k] = minus_count_8(t, _mm256_loadu_si256((const __m256i *)(x + i + 8 * k)));     \
+        store_counts_32(minus, index + i);                                                         \
+    }
+
+/* From values to counts without a buffer between. */
+#define FF_COUNT_BOUNDED_f32                                                                       \
+    const struct few_places t = few_places_of(e->places);                                          \
+    const __m256 factor = _mm256_set1_ps(e->factor);                                               \
+    for (; i + 32 <= n; i += 32) {                                                                 \
+        __m256i minus[4];                                                                          \
+        for (size_t k = 0; k < 4; k++)                                                             \
+            minus[k] = minus_count_8(t, order_8(x + i + 8 * k, factor));                           \
+        store_counts_32(minus, index + i);                                                         \
     }
 #define FF_LOOK_UP_16                                                                              \
     const __m256i low = _mm256_castps_si256(_mm256_loadu_ps(t));                                   \
