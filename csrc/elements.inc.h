@@ -253,18 +253,19 @@ FF_INLINE int is_exact_divisor(const struct ff_intervals *v, double scale)
                                                  double *scale, uint8_t *codes_)                   \
     {                                                                                              \
         const struct scaling_plan plan = scaling_plan_of(s);                                       \
+        const size_t step = channels_at_once(inner, channels);                                     \
         struct edges_##T e = {.scale = -1};                                                        \
         uint8_t loose[FF_CHUNK]; /* of several blocks: short loops are slow */                     \
+        uint8_t bounded[FF_CHUNK];                                                                 \
         size_t start = 0, held = 0;                                                                \
         int64_t clamped = 0;                                                                       \
         for (size_t c = 0; c < channels; c++) {                                                    \
             const S *x = (const S *)x_ + c * inner;                                                \
-            const double amax = value_of_##T(amax_run_##T(x, inner, 0));                           \
-            if (!(amax <= DBL_MAX))                                                                \
+            const size_t some = channels - c < step ? channels - c : step;                         \
+            if (c % step == 0 &&                                                                   \
+                !scales_##T(x, some, inner, &plan, v->low, v->high, scale + c, bounded))           \
                 return -1;                                                                         \
-            scale[c] = scale_of(amax, &plan);                                                      \
             set_edges_##T(&e, v, scale[c], DIVIDES(v, scale[c]));                                  \
-            const int bounded = amax < v->high * scale[c] && -amax > v->low * scale[c];            \
             for (size_t i = 0; i < inner; i += FF_BLOCK) {                                         \
                 const size_t n = inner - i < FF_BLOCK ? inner - i : FF_BLOCK;                      \
                 if (held + n > FF_CHUNK) {                                                         \
@@ -272,9 +273,9 @@ FF_INLINE int is_exact_divisor(const struct ff_intervals *v, double scale)
                     start += held, held = 0;                                                       \
                 }                                                                                  \
                 if (c + 1 < channels)                                                              \
-                    prefetch(x + i, n * sizeof(S), inner * sizeof(S));                             \
+                    prefetch(x + i, n * sizeof(S), step * inner * sizeof(S));                      \
                 uint8_t *counts = packs ? loose + held : codes_ + start + held;                    \
-                if (bounded)                                                                       \
+                if (bounded[c % step])                                                             \
                     bounded_block_##T(x + i, n, v, &e, counts);                                    \
                 else                                                                               \
                     clamped += intervals_block_##T(x + i, n, scale[c], v, &e, counts);             \

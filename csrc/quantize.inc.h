@@ -345,8 +345,8 @@ FF_INLINE int not_finite64(uint64_t bits)
 
 /* The same for values that are finite and not clamped, which the caller knows of them all. */
 #define FF_DEFINE_QUANTIZE_BOUNDED(T)                                                              \
-    FF_LOOP int bounded_loop_##T(const void *restrict x, size_t n, float reciprocal, float guard,  \
-                                 uint32_t *restrict wide)                                          \
+    FF_INLINE int bounded_loop_##T(const void *restrict x, size_t n, float reciprocal, float guard,\
+                                   uint32_t *restrict wide)                                        \
     {                                                                                              \
         const float shift = 12582912.0f;                                                           \
         int32_t near = 0;                                                                          \
@@ -433,46 +433,163 @@ FF_INLINE void prefetch(const void *x, size_t n, size_t inner)
         __builtin_prefetch((const char *)x + ahead + k);
 }
 
-/* Scale and codes of every channel while its values are in the cache, and the next ones on their
- * way there. */
+/* Runs CALL with `count` for n, a constant for the usual lengths of blocks: loops of so few elements
+ * take longer to start than to run. */
+#define FF_SHORT(n, CALL)                                                                          \
+    do {                                                                                           \
+        if ((n) == 32) {                                                                           \
+            const size_t count = 32;                                                               \
+            CALL;                                                                                  \
+        } else if ((n) == 64) {                                                                    \
+            const size_t count = 64;                                                               \
+            CALL;                                                                                  \
+        } else {                                                                                   \
+            const size_t count = n;                                                                \
+            CALL;                                                                                  \
+        }                                                                                          \
+    } while (0)
+
+/* Writes the scales of some channels, FF_CHUNK at most; returns 0 if a value is NaN or Inf. In steps,
+ * so that no channel waits for another's division. bounded: whether no value can be clamped. */
+#define FF_DEFINE_SCALES(T, I)                                                                     \
+    FF_LOOP void amaxes_##T(const I *x, size_t channels, size_t inner, double *amax)               \
+    {                                                                                              \
+        for (size_t c = 0; c < channels; c++) {                                                    \
+            I most;                                                                                \
+            FF_SHORT(inner, most = amax_run_##T(x + c * inner, count, 0));                         \
+            amax[c] = value_of_##T(most);                                                          \
+        }                                                                                          \
+    }                                                                                              \
+    static int scales_##T(const I *x, size_t channels, size_t inner, const struct scaling_plan *p, \
+                          double low, double high, double *scale, uint8_t *bounded)                \
+    {                                                                                              \
+        double amax[FF_CHUNK];                                                                     \
+        int is_finite = 1;                                                                         \
+        amaxes_##T(x, channels, inner, amax);                                                      \
+        for (size_t c = 0; c < channels; c++)                                                      \
+            is_finite &= amax[c] <= DBL_MAX;                                                       \
+        if (!is_finite)                                                                            \
+            return 0;                                                                              \
+        for (size_t c = 0; c < channels; c++)                                                      \
+            scale[c] = scale_of(amax[c], p);                                                       \
+        for (size_t c = 0; c < channels; c++)                                                      \
+            bounded[c] = amax[c] < high * scale[c] && -amax[c] > low * scale[c];                   \
+        return 1;                                                                                  \
+    }
+FF_DEFINE_SCALES(f64, int64_t)
+FF_DEFINE_SCALES(f32, int32_t)
+FF_DEFINE_SCALES(f16, int16_t)
+FF_DEFINE_SCALES(bf16, int16_t)
+
+/* How many channels are looked at together: as many as fill a chunk, or one. */
+FF_INLINE size_t channels_at_once(size_t inner, size_t channels)
+{
+    const size_t most = inner == 0 ? FF_CHUNK : FF_CHUNK / inner;
+    return most < 1 ? 1 : most < channels ? most : channels;
+}
+
+/* What changes from channel to channel where there is no zero point. */                        
+FF_INLINE void set_scale(struct parameters *p, const double *scale)
+{
+    p->scale = scale;
+    p->all_fast = *scale >= 0x1p-126 && *scale <= 0x1p126;
+    p->reciprocal[0] = (float)(1 / *scale);
+}
+
+/* Codes of channels that fit a chunk; of those where float32 is in doubt, once more. */
+#define FF_DEFINE_QUANTIZE_CHANNELS(T, I)                                                          \
+    FF_LOOP int64_t quantize_channels_##T(const I *x, size_t channels, size_t inner,               \
+                                          struct parameters *p, const double *scale,               \
+                                          const uint8_t *bounded, uint8_t *codes)                  \
+    {                                                                                              \
+        uint32_t wide[FF_CHUNK];                                                                   \
+        uint8_t again[FF_CHUNK];                                                                   \
+        int64_t clamped = 0;                                                                       \
+        int any = 0;                                                                               \
+        wide[0] = 0; /* of no channels, compilers cannot tell that narrowing reads none */         \
+        for (size_t c = 0; c < channels; c++) {                                                    \
+            const size_t at = c * inner;                                                           \
+            int near;                                                                              \
+            set_scale(p, scale + c);                                                               \
+            FF_SHORT(inner, near = bounded_loop_##T(x + at, count, p->reciprocal[0], p->guard[0],  \
+                                                    wide + at));                                   \
+            again[c] = (uint8_t)(near | !p->all_fast | !bounded[c]);                               \
+            any |= again[c];                                                                       \
+        }                                                                                          \
+        narrow32_8(wide, codes, channels * inner);                                                 \
+        for (size_t c = 0; any && c < channels; c++) {                                             \
+            if (!again[c])                                                                         \
+                continue;                                                                          \
+            set_scale(p, scale + c);                                                               \
+            clamped += quantize_run_##T(x + c * inner, inner, p, codes + c * inner);               \
+        }                                                                                          \
+        return clamped;                                                                            \
+    }
+FF_DEFINE_QUANTIZE_CHANNELS(f32, int32_t)
+FF_DEFINE_QUANTIZE_CHANNELS(f16, int16_t)
+FF_DEFINE_QUANTIZE_CHANNELS(bf16, int16_t)
+static int64_t quantize_channels_f64(const int64_t *x, size_t channels, size_t inner,
+                                     struct parameters *p, const double *scale,
+                                     const uint8_t *bounded, uint8_t *codes)
+{
+    int64_t clamped = 0;
+    (void)bounded;
+    for (size_t c = 0; c < channels; c++) {
+        set_scale(p, scale + c);
+        clamped += quantize_run_f64(x + c * inner, inner, p, codes + c * inner);
+    }
+    return clamped;
+}
+
+/* Scales and codes while values are in the cache, and the next ones on their way there. */
 #define FF_DEFINE_QUANTIZE_ABSMAX(T, I)                                                            \
+    static int64_t quantize_long_##T(const I *x, size_t n, const struct parameters *p, int bounded,\
+                                     size_t ahead, int packs, uint8_t *codes_)                     \
+    {                                                                                              \
+        uint8_t loose[FF_BLOCK];                                                                   \
+        int64_t clamped = 0;                                                                       \
+        for (size_t i = 0; i < n; i += FF_BLOCK) {                                                 \
+            const size_t count = n - i < FF_BLOCK ? n - i : FF_BLOCK;                              \
+            uint8_t *const codes = packs ? loose : codes_ + i;                                     \
+            if (ahead)                                                                             \
+                prefetch(x + i, count * sizeof(I), ahead * sizeof(I));                             \
+            if (bounded)                                                                           \
+                quantize_bounded_##T(x + i, count, p, codes);                                      \
+            else                                                                                   \
+                clamped += quantize_block_##T(x + i, count, p, 0, codes);                          \
+            if (packs)                                                                             \
+                pack4(loose, codes_ + i / 2, 0, count);                                            \
+        }                                                                                          \
+        return clamped;                                                                            \
+    }                                                                                              \
     static int64_t quantize_absmax_##T(const void *x_, size_t channels, size_t inner,              \
                                        const struct ff_scaling *s, int qmax, int packs,            \
-                                       double *scale, uint8_t *codes_)                             \
+                                       double *scale, uint8_t *codes)                              \
     {                                                                                              \
         const struct scaling_plan plan = scaling_plan_of(s);                                       \
-        const double zero = 0;                                                                     \
-        uint8_t loose[FF_CHUNK]; /* of several channels: short loops are slow */                   \
-        size_t start = 0, held = 0;                                                                \
+        const double zero = 0, one = 1, high = qmax + 0.25; /* rounded scales may exceed qmax */   \
+        const size_t step = channels_at_once(inner, channels);                                     \
+        uint8_t bounded[FF_CHUNK], loose[FF_CHUNK];                                                \
         struct parameters p;                                                                       \
         int64_t clamped = 0;                                                                       \
-        for (size_t c = 0; c < channels; c++) {                                                    \
-            const I *x = (const I *)x_ + c * inner;                                                \
-            const double amax = value_of_##T(amax_run_##T(x, inner, 0));                           \
-            if (!(amax <= DBL_MAX))                                                                \
+        prepare(&p, &one, &zero, 1, -qmax, qmax);                                                  \
+        for (size_t c = 0; c < channels; c += step) {                                              \
+            const I *const x = (const I *)x_ + c * inner;                                          \
+            const size_t some = channels - c < step ? channels - c : step, n = some * inner;       \
+            uint8_t *const to = codes + c * inner / (packs ? 2 : 1);                               \
+            if (!scales_##T(x, some, inner, &plan, -high, high, scale + c, bounded))               \
                 return -1;                                                                         \
-            scale[c] = scale_of(amax, &plan);                                                      \
-            prepare(&p, scale + c, &zero, 1, -qmax, qmax);                                         \
-            /* Else the scale, having been rounded, may make the largest value the next code. */   \
-            const int bounded = amax < (qmax + 0.25) * scale[c];                                   \
-            for (size_t i = 0; i < inner; i += FF_BLOCK) {                                         \
-                const size_t n = inner - i < FF_BLOCK ? inner - i : FF_BLOCK;                      \
-                if (packs && held + n > FF_CHUNK) {                                                \
-                    pack4(loose, codes_ + start / 2, 0, held);                                     \
-                    start += held, held = 0;                                                       \
-                }                                                                                  \
-                uint8_t *codes = packs ? loose + held : codes_ + c * inner + i;                    \
-                held += n;                                                                         \
-                if (c + 1 < channels)                                                              \
-                    prefetch(x + i, n * sizeof(I), inner * sizeof(I));                             \
-                if (bounded)                                                                       \
-                    quantize_bounded_##T(x + i, n, &p, codes);                                     \
-                else                                                                               \
-                    clamped += quantize_block_##T(x + i, n, &p, 0, codes);                         \
+            if (n > FF_CHUNK) {                                                                    \
+                set_scale(&p, scale + c);                                                          \
+                clamped += quantize_long_##T(x, n, &p, *bounded, c + 1 < channels ? inner : 0,     \
+                                             packs, to);                                           \
+                continue;                                                                          \
             }                                                                                      \
+            clamped += quantize_channels_##T(x, some, inner, &p, scale + c, bounded,               \
+                                             packs ? loose : to);                                  \
+            if (packs)                                                                             \
+                pack4(loose, to, 0, n);                                                            \
         }                                                                                          \
-        if (packs)                                                                                 \
-            pack4(loose, codes_ + start / 2, 0, held);                                             \
         return clamped;                                                                            \
     }
 FF_DEFINE_QUANTIZE_ABSMAX(f64, int64_t)
