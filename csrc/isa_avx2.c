@@ -137,6 +137,47 @@ FF_INLINE __m256i order_8(const void *x, __m256 factor)
             minus[k] = minus_count_8(t, order_8(x + i + 8 * k, factor));                           \
         store_counts_32(minus, index + i);                                                         \
     }
+/* The places of a channel's thresholds, as edges32 has them, without its buffers. Beyond 2^-900 no
+ * product is a subnormal double, so those that are spaced stay in order. */
+#define FF_FEW_EDGES_32                                                                            \
+    if (v->n <= FF_FEW && v->is_spaced && scale > 0x1p-900) {                                      \
+        for (int k = 0; k < 16; k += 8)                                                            \
+            _mm256_storeu_si256((__m256i *)(edges + k), few_edges(v, k, scale));                   \
+        return;                                                                                    \
+    }
+FF_INLINE __m256i lower_4(const struct ff_intervals *v, int k, __m256d t, __m128 near)
+{
+    const __m256d back = _mm256_cvtps_pd(near);
+    const __m256i above = _mm256_castpd_si256(_mm256_cmp_pd(back, t, _CMP_GT_OQ));
+    const __m256i equal = _mm256_and_si256(
+        _mm256_castpd_si256(_mm256_cmp_pd(back, t, _CMP_EQ_OQ)),
+        _mm256_loadu_si256((const __m256i *)(v->takes_equal + k)));
+    const __m256i zero = _mm256_and_si256(
+        _mm256_castpd_si256(_mm256_cmp_pd(t, _mm256_setzero_pd(), _CMP_EQ_OQ)),
+        _mm256_loadu_si256((const __m256i *)(v->takes_zero + k)));
+    return _mm256_sub_epi64(_mm256_add_epi64(equal, _mm256_and_si256(equal, zero)), above);
+}
+FF_INLINE __m256i few_edges(const struct ff_intervals *v, int k, double scale)
+{
+    const __m256d factor = _mm256_set1_pd(scale), zero = _mm256_setzero_pd();
+    const __m256d t0 = _mm256_add_pd(_mm256_mul_pd(_mm256_loadu_pd(v->threshold + k), factor), zero);
+    const __m256d t1 =
+        _mm256_add_pd(_mm256_mul_pd(_mm256_loadu_pd(v->threshold + k + 4), factor), zero);
+    const __m128 near0 = _mm256_cvtpd_ps(t0), near1 = _mm256_cvtpd_ps(t1);
+    const __m256 lower0 = _mm256_castsi256_ps(lower_4(v, k, t0, near0));
+    const __m256 lower1 = _mm256_castsi256_ps(lower_4(v, k + 4, t1, near1));
+    const __m256i lower = _mm256_permute4x64_epi64(
+        _mm256_castps_si256(_mm256_shuffle_ps(lower0, lower1, _MM_SHUFFLE(2, 0, 2, 0))),
+        _MM_SHUFFLE(3, 1, 2, 0));
+    const __m256i bits = _mm256_castps_si256(_mm256_set_m128(near1, near0));
+    const __m256i flip = _mm256_srli_epi32(_mm256_srai_epi32(bits, 31), 1);
+    const __m256i place = _mm256_sub_epi32(_mm256_xor_si256(bits, flip), lower);
+    const __m256i index = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
+                                           _mm256_set1_epi32(k));
+    const __m256i is_used = _mm256_cmpgt_epi32(_mm256_set1_epi32(v->n), index);
+    return _mm256_blendv_epi8(_mm256_set1_epi32(INT32_MAX), place, is_used);
+}
+
 #define FF_LOOK_UP_16                                                                              \
     const __m256i low = _mm256_castps_si256(_mm256_loadu_ps(t));                                   \
     const __m256i high = _mm256_castps_si256(_mm256_loadu_ps(t + 8));                              \
