@@ -293,7 +293,7 @@ FF_INLINE int not_finite64(uint64_t bits)
 #define FF_DEFINE_QUANTIZE_EXACTLY(T, NOT_FINITE, AS_DOUBLE)                                       \
     FF_INLINE int64_t quantize_exactly_##T(const void *restrict x, size_t n,                       \
                                            const struct parameters *restrict p, size_t each,       \
-                                           uint8_t *restrict codes)                                 \
+                                           uint8_t *restrict codes)                                \
     {                                                                                              \
         int64_t clamped = 0;                                                                       \
         int bad = 0;                                                                               \
@@ -305,7 +305,7 @@ FF_INLINE int not_finite64(uint64_t bits)
             clamped += (q < qmin) | (q > qmax);                                                    \
             q = q < qmin ? qmin : q;                                                               \
             q = q > qmax ? qmax : q;                                                               \
-            codes[i] = (uint8_t)(int32_t)(q == q ? q : 0);                                          \
+            codes[i] = (uint8_t)(int32_t)(q == q ? q : 0);                                         \
         }                                                                                          \
         return bad ? -1 : clamped;                                                                 \
     }
@@ -316,31 +316,40 @@ FF_INLINE int not_finite64(uint64_t bits)
 #define FF_DEFINE_QUANTIZE_FAST(T)                                                                 \
     FF_INLINE int64_t quantize_block_##T(const void *restrict x, size_t n,                         \
                                          const struct parameters *restrict p, size_t each,         \
-                                         uint8_t *restrict codes)                                   \
+                                         uint8_t *restrict codes)                                  \
     {                                                                                              \
         if (!p->all_fast)                                                                          \
             return quantize_exactly_##T(x, n, p, each, codes);                                     \
         const float shift = 12582912.0f; /* 1.5 * 2^23 */                                          \
-        int32_t clamped = 0, near = 0, bad = 0;                                                    \
+        const uint32_t origin = bits_of_float(shift);                                              \
+        const int32_t qmin = p->qmin, qmax = p->qmax;                                              \
+        uint32_t wide[FF_BLOCK];                                                                   \
+        int32_t within = 0, near = 0, most = 0;                                                    \
         for (size_t i = 0; i < n; i++) {                                                           \
             const size_t c = each ? i : 0;                                                         \
             const uint32_t bits = load_##T(x, i);                                                  \
-            bad |= not_finite32(bits);                                                             \
+            const int32_t magnitude = (int32_t)(bits & 0x7fffffff);                                \
+            most = magnitude > most ? magnitude : most;                                            \
             float t = float_of_bits(bits) * p->reciprocal[c];                                      \
             t = t < p->low[c] ? p->low[c] : t;                                                     \
             t = t > p->high[c] ? p->high[c] : t;                                                   \
             const float s = t + shift;                                                             \
             const float away = t - (s - shift);                                                    \
-            near |= float_of_bits(bits_of_float(away) & 0x7fffffff) > p->guard[c];                 \
-            int32_t q = (int32_t)(bits_of_float(s) - bits_of_float(shift)) + p->zero[c];           \
-            clamped += (q < p->qmin) | (q > p->qmax);                                              \
-            q = q < p->qmin ? p->qmin : q;                                                         \
-            q = q > p->qmax ? p->qmax : q;                                                         \
-            codes[i] = (uint8_t)q;                                                                  \
+            const int32_t size = (int32_t)(bits_of_float(away) & 0x7fffffff);                      \
+            const int32_t beyond = each ? size - (int32_t)bits_of_float(p->guard[c]) : size;       \
+            near = beyond > near ? beyond : near;                                                  \
+            const int32_t q = (int32_t)(bits_of_float(s) + ((uint32_t)p->zero[c] - origin));       \
+            int32_t code = q < qmin ? qmin : q;                                                    \
+            code = code > qmax ? qmax : code;                                                      \
+            within += q == code;                                                                   \
+            wide[i] = (uint32_t)code;                                                              \
         }                                                                                          \
-        if (bad)                                                                                   \
+        narrow32_8(wide, codes, n);                                                                \
+        const int64_t clamped = (int64_t)n - within;                                               \
+        if (most >= 0x7f800000)                                                                    \
             return -1;                                                                             \
-        return near ? quantize_exactly_##T(x, n, p, each, codes) : clamped;                        \
+        const int in_doubt = near > (each ? 0 : (int32_t)bits_of_float(p->guard[0]));              \
+        return in_doubt ? quantize_exactly_##T(x, n, p, each, codes) : clamped;                    \
     }
 
 /* The same for values that are finite and not clamped, which the caller knows of them all. */
@@ -385,7 +394,7 @@ FF_DEFINE_QUANTIZE_BOUNDED(bf16)
 
 #define FF_DEFINE_QUANTIZE(T, I)                                                                   \
     static int64_t quantize_run_##T(const I *x, size_t n, const struct parameters *p,              \
-                                    uint8_t *codes)                                                 \
+                                    uint8_t *codes)                                                \
     {                                                                                              \
         int64_t clamped = 0;                                                                       \
         for (size_t i = 0; i < n; i += FF_BLOCK) {                                                 \
@@ -399,7 +408,7 @@ FF_DEFINE_QUANTIZE_BOUNDED(bf16)
     }                                                                                              \
     static int64_t quantize_##T(const void *x_, size_t outer, size_t channels, size_t inner,       \
                                 const double *scale, const double *zero_point, int qmin, int qmax, \
-                                uint8_t *codes)                                                     \
+                                uint8_t *codes)                                                    \
     {                                                                                              \
         const I *x = x_;                                                                           \
         struct parameters p;                                                                       \
@@ -639,15 +648,21 @@ FF_DEFINE_DEQUANTIZE_RUN(bf16)
 
 /* One scale for all, and both parameters exact in float32: the difference is exact, and rounding
  * its product with the scale once to float32 is what going through double does. */
-static void dequantize_float(const uint8_t *restrict codes, int32_t flip, size_t n, float scale,
-                             float zero_point, float *restrict out)
+struct float_scale {
+    int32_t flip;
+    float scale, zero_point;
+};
+FF_INLINE void dequantize_some(struct float_scale p, const uint8_t *restrict codes,
+                               float *restrict out, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        float x = ((float)integer_of(codes[i], flip) - zero_point) * scale;
+        float x = ((float)integer_of(codes[i], p.flip) - p.zero_point) * p.scale;
         x = x > FLT_MAX ? FLT_MAX : x;
         out[i] = x < -FLT_MAX ? -FLT_MAX : x;
     }
 }
+FF_DEFINE_STREAMED(dequantize_float, (struct float_scale p, ), (p, ), uint8_t, float,
+                   dequantize_some)
 
 FF_INLINE void dequantize_run_f32(const uint8_t *restrict codes, int32_t flip, size_t at, size_t n,
                                   const double *restrict scale, const double *restrict zero_point,
@@ -655,7 +670,8 @@ FF_INLINE void dequantize_run_f32(const uint8_t *restrict codes, int32_t flip, s
 {
     const float narrow = (float)clamp(scale[0], (double)FLT_MAX);
     if (each == 0 && narrow == scale[0] && zero_point[0] >= -0x1p22 && zero_point[0] <= 0x1p22) {
-        dequantize_float(codes + at, flip, n, narrow, (float)zero_point[0], (float *)out + at);
+        const struct float_scale p = {flip, narrow, (float)zero_point[0]};
+        dequantize_float(p, codes + at, (float *)out + at, n);
         return;
     }
     for (size_t i = 0; i < n; i++)
