@@ -757,13 +757,64 @@ static void unpack4(const uint8_t *restrict packed, uint8_t *restrict codes, int
     }
 }
 
+/* Eight codes are digits of a number of 64 bits: neighbours are put together, or taken apart, three
+ * times. x86-64 and AArch64 have the lowest byte first. */
+FF_INLINE uint64_t put_together(uint64_t x, int bits)
+{
+    const uint64_t by_8 = UINT64_C(0x00ff00ff00ff00ff), by_16 = UINT64_C(0x0000ffff0000ffff);
+    x &= UINT64_C(0x0101010101010101) * ((UINT64_C(1) << bits) - 1);
+    x = (x & by_8) | (x >> 8 & by_8) << bits;
+    x = (x & by_16) | (x >> 16 & by_16) << 2 * bits;
+    return (x & UINT32_MAX) | x >> 32 << 4 * bits;
+}
+
+FF_INLINE uint64_t take_apart(uint64_t x, int bits)
+{
+    const uint64_t one = 1, by_8 = UINT64_C(0x0001000100010001) * ((one << bits) - 1);
+    const uint64_t by_16 = UINT64_C(0x0000000100000001) * ((one << 2 * bits) - 1);
+    const uint64_t by_32 = (one << 4 * bits) - 1;
+    x = (x & by_32) | (x >> 4 * bits & by_32) << 32;
+    x = (x & by_16) | (x >> 2 * bits & by_16) << 16;
+    return (x & by_8) | (x >> bits & by_8) << 8;
+}
+
+/* Eights whose codes have 8 bytes there to be read or written at once; returns how many codes. What
+ * the last bytes of eight hold is of the next ones, which come later. */
+static size_t pack_eights(const uint8_t *codes, uint8_t *packed, int bits, int high_first, size_t n)
+{
+    size_t i = 0;
+    for (; i + 64 <= n; i += 8) {
+        uint64_t x;
+        memcpy(&x, codes + i, sizeof x);
+        x = put_together(high_first ? __builtin_bswap64(x) : x, bits);
+        x = high_first ? __builtin_bswap64(x << (64 - 8 * bits)) : x;
+        memcpy(packed + i / 8 * (size_t)bits, &x, sizeof x);
+    }
+    return i;
+}
+
+static size_t unpack_eights(const uint8_t *packed, uint8_t *codes, int bits, int high_first,
+                            size_t n)
+{
+    size_t i = 0;
+    for (; i + 64 <= n; i += 8) {
+        uint64_t x;
+        memcpy(&x, packed + i / 8 * (size_t)bits, sizeof x);
+        x = take_apart(high_first ? __builtin_bswap64(x) >> (64 - 8 * bits) : x, bits);
+        x = high_first ? __builtin_bswap64(x) : x;
+        memcpy(codes + i, &x, sizeof x);
+    }
+    return i;
+}
+
 static void pack(const uint8_t *codes, uint8_t *packed, int bits, int high_first, size_t n)
 {
     size_t i = 0;
     if (bits == 4) {
         pack4(codes, packed, high_first, n);
         i = n & ~(size_t)7;
-    }
+    } else if (bits < 8)
+        i = pack_eights(codes, packed, bits, high_first, n);
     for (; i < n; i += 8)
         pack_eight(codes + i, packed + i / 8 * (size_t)bits, bits, high_first,
                    n - i < 8 ? n - i : 8);
@@ -775,7 +826,8 @@ static void unpack(const uint8_t *packed, uint8_t *codes, int bits, int high_fir
     if (bits == 4) {
         unpack4(packed, codes, high_first, n);
         i = n & ~(size_t)7;
-    }
+    } else if (bits < 8)
+        i = unpack_eights(packed, codes, bits, high_first, n);
     for (; i < n; i += 8)
         unpack_eight(packed + i / 8 * (size_t)bits, codes + i, bits, high_first,
                      n - i < 8 ? n - i : 8);
