@@ -17,7 +17,7 @@ FF_INLINE uint32_t load_f16(const void *x, size_t i)
 /* --- decompose, compose ------------------------------------------------------------------------ */
 
 #define FF_FIELDS(CODE, EXPONENT, FRACTION)                                                        \
-    static void decompose_##CODE##_##EXPONENT##_##FRACTION(                                        \
+    FF_INLINE void split_##CODE##_##EXPONENT##_##FRACTION(                                         \
         struct ff_format f, const CODE##_t *restrict codes, uint8_t *restrict sign,                \
         EXPONENT##_t *restrict exponent, FRACTION##_t *restrict fraction, size_t n)                \
     {                                                                                              \
@@ -30,7 +30,32 @@ FF_INLINE uint32_t load_f16(const void *x, size_t i)
             fraction[i] = (FRACTION##_t)(codes[i] & fraction_mask);                                \
         }                                                                                          \
     }                                                                                              \
-    static int compose_##CODE##_##EXPONENT##_##FRACTION(                                           \
+    static void decompose_##CODE##_##EXPONENT##_##FRACTION(                                        \
+        struct ff_format f, const CODE##_t *codes, uint8_t *sign, EXPONENT##_t *exponent,          \
+        FRACTION##_t *fraction, size_t n)                                                          \
+    {                                                                                              \
+        size_t i = before_streaming(sign, 1, n, sizeof *exponent + sizeof *fraction);              \
+        if (!is_aligned(exponent + i) || !is_aligned(fraction + i))                                \
+            i = n;                                                                                 \
+        split_##CODE##_##EXPONENT##_##FRACTION(f, codes, sign, exponent, fraction, i);             \
+        if (i == n)                                                                                \
+            return;                                                                                \
+        for (; i + FF_STREAM <= n; i += FF_STREAM) {                                               \
+            _Alignas(64) uint8_t signs[FF_STREAM];                                                 \
+            _Alignas(64) EXPONENT##_t exponents[FF_STREAM];                                        \
+            _Alignas(64) FRACTION##_t fractions[FF_STREAM];                                        \
+            split_##CODE##_##EXPONENT##_##FRACTION(f, codes + i, signs, exponents, fractions,      \
+                                                   FF_STREAM);                                     \
+            prefetch_ahead(codes + i, sizeof(CODE##_t) * FF_STREAM);                               \
+            stream(sign + i, signs, sizeof signs);                                                 \
+            stream(exponent + i, exponents, sizeof exponents);                                     \
+            stream(fraction + i, fractions, sizeof fractions);                                     \
+        }                                                                                          \
+        end_of_stream();                                                                           \
+        split_##CODE##_##EXPONENT##_##FRACTION(f, codes + i, sign + i, exponent + i,               \
+                                               fraction + i, n - i);                               \
+    }                                                                                              \
+    FF_INLINE int join_##CODE##_##EXPONENT##_##FRACTION(                                           \
         struct ff_format f, const uint8_t *restrict sign, const EXPONENT##_t *restrict exponent,   \
         const FRACTION##_t *restrict fraction, CODE##_t *restrict codes, size_t n)                 \
     {                                                                                              \
@@ -45,8 +70,28 @@ FF_INLINE uint32_t load_f16(const void *x, size_t i)
             codes[i] = (CODE##_t)((sign[i] ? signs : 0) |                                          \
                                   ((CODE##_t)exponent[i] << f.fraction_bits) | fraction[i]);       \
         }                                                                                          \
-        return stray_sign > (f.sign != FF_UNSIGNED) || (uint64_t)stray_exponent >> f.exponent_bits ||                    \
+        return stray_sign > (f.sign != FF_UNSIGNED) ||                                             \
+               (uint64_t)stray_exponent >> f.exponent_bits ||                                      \
                (uint64_t)stray_fraction >> f.fraction_bits;                                        \
+    }                                                                                              \
+    static int compose_##CODE##_##EXPONENT##_##FRACTION(                                           \
+        struct ff_format f, const uint8_t *sign, const EXPONENT##_t *exponent,                     \
+        const FRACTION##_t *fraction, CODE##_t *codes, size_t n)                                   \
+    {                                                                                              \
+        size_t i = before_streaming(codes, sizeof *codes, n, 0);                                   \
+        int stray = join_##CODE##_##EXPONENT##_##FRACTION(f, sign, exponent, fraction, codes, i);  \
+        if (i == n)                                                                                \
+            return stray;                                                                          \
+        for (; i + FF_STREAM <= n; i += FF_STREAM) {                                               \
+            _Alignas(64) CODE##_t lines[FF_STREAM];                                                \
+            stray |= join_##CODE##_##EXPONENT##_##FRACTION(f, sign + i, exponent + i,              \
+                                                           fraction + i, lines, FF_STREAM);        \
+            prefetch_ahead(fraction + i, sizeof(FRACTION##_t) * FF_STREAM);                        \
+            stream(codes + i, lines, sizeof lines);                                                \
+        }                                                                                          \
+        end_of_stream();                                                                           \
+        return stray | join_##CODE##_##EXPONENT##_##FRACTION(f, sign + i, exponent + i,            \
+                                                             fraction + i, codes + i, n - i);      \
     }
 
 /* Every combination that some format has: a field is never wider than its code. */
@@ -114,18 +159,19 @@ FF_DEFINE_DECODE(f64, uint64_t, uint16, decoding64)
 FF_DEFINE_DECODE(f64, uint64_t, uint32, decoding64)
 FF_DEFINE_DECODE(f64, uint64_t, uint64, decoding64)
 
-FF_LOOP void decode_f32_fp16(const uint16_t *restrict codes, uint32_t *restrict values, size_t n)
+#ifndef FF_DECODE_F32_FP16
+#define FF_DECODE_F32_FP16(codes, values, n) 0
+#endif
+FF_INLINE void decode_some_fp16(const uint16_t *restrict codes, uint32_t *restrict values, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = FF_DECODE_F32_FP16(codes, values, n); i < n; i++)
         values[i] = decode_fp16(codes[i]);
 }
+FF_DEFINE_STREAMED(decode_f32_fp16, (), (), uint16_t, uint32_t, decode_some_fp16)
 
 /* bf16 is the upper half of binary32; tf32 its upper 19 bits. */
-FF_LOOP void decode_f32_bf16(const uint16_t *restrict codes, uint32_t *restrict values, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        values[i] = (uint32_t)codes[i] << 16;
-}
+#define FF_WIDEN_BF16(code) ((uint32_t)(code) << 16)
+FF_DEFINE_MAP(decode_f32_bf16, (), (), uint16_t, uint32_t, FF_WIDEN_BF16)
 
 FF_LOOP void decode_f32_tf32(const uint32_t *restrict codes, uint32_t *restrict values, size_t n)
 {
@@ -143,7 +189,8 @@ FF_LOOP void decode_f32_e8m0(const uint8_t *restrict codes, uint32_t *restrict v
     }
 }
 
-static void decode_f32(const struct ff_format *format, const void *codes, void *values, size_t n)
+static void decode_some_f32(const struct ff_format *format, const void *codes, void *values,
+                            size_t n)
 {
     const struct ff_format f = *format;
     const struct decoding32 d = decoding32_of(f);
@@ -163,7 +210,8 @@ static void decode_f32(const struct ff_format *format, const void *codes, void *
         }
 }
 
-static void decode_f64(const struct ff_format *format, const void *codes, void *values, size_t n)
+static void decode_some_f64(const struct ff_format *format, const void *codes, void *values,
+                            size_t n)
 {
     const struct ff_format f = *format;
     const struct decoding64 d = decoding64_of(f);
@@ -174,6 +222,27 @@ static void decode_f64(const struct ff_format *format, const void *codes, void *
     default: decode_f64_uint64(&d, codes, values, n);
     }
 }
+
+/* Many codes of a byte are looked up: the 256 there are have been decoded sooner. */
+enum { FF_LOOK_UP_FROM = 2048 };
+#define FF_LOOKED_UP(code) table[code]
+#define FF_DEFINE_DECODE_ALL(T, U)                                                                 \
+    FF_DEFINE_MAP(look_up_##T, (const U *restrict table, ), (table, ), uint8_t, U, FF_LOOKED_UP)   \
+    static void decode_##T(const struct ff_format *f, const void *codes, void *values, size_t n)   \
+    {                                                                                              \
+        if (code_bytes(*f) > 1 || n < FF_LOOK_UP_FROM) {                                           \
+            decode_some_##T(f, codes, values, n);                                                  \
+            return;                                                                                \
+        }                                                                                          \
+        uint8_t all[256];                                                                          \
+        U table[256];                                                                              \
+        for (int k = 0; k < 256; k++)                                                              \
+            all[k] = (uint8_t)k;                                                                   \
+        decode_some_##T(f, all, table, 256);                                                       \
+        look_up_##T(table, codes, values, n);                                                      \
+    }
+FF_DEFINE_DECODE_ALL(f32, uint32_t)
+FF_DEFINE_DECODE_ALL(f64, uint64_t)
 
 /* --- encode ------------------------------------------------------------------------------------ */
 
@@ -293,13 +362,13 @@ static int encode_carefully(struct ff_format f, const struct ff_rules *r, uint64
     return r->nan_is_error && any_nan(values, n);
 }
 
-/* A block by encode_fast. Returns the largest magnitude: codes mean nothing if that is not finite.
+/* A block by encode_fast or _near. Returns the largest magnitude: codes mean nothing if that is not finite.
  * The compiler is told how the format writes signs: one loop each. */
 #define FF_FAST_LOOP(name, CORE, PLAN, U, TELL)                                                    \
     FF_LOOP U name(const U *restrict values, U *restrict codes, size_t n, struct ff_format f,      \
                    const struct PLAN *restrict p)                                                  \
     {                                                                                              \
-        const struct PLAN hoisted = *p;                                                            \
+        struct PLAN hoisted = *p;                                                                  \
         U most = 0;                                                                                \
         TELL;                                                                                      \
         for (size_t i = 0; i < n; i++) {                                                           \
@@ -309,26 +378,43 @@ static int encode_carefully(struct ff_format f, const struct ff_rules *r, uint64
         }                                                                                          \
         return most;                                                                               \
     }
-#define FF_TELL(SIGN, NAN_PLACE) f.sign = SIGN, f.nan = NAN_PLACE
-#define FF_FAST_LOOPS(W, U)                                                                        \
-    FF_FAST_LOOP(fast##W##_unsigned, encode_fast##W, plan##W, U, FF_TELL(FF_UNSIGNED, 0))          \
-    FF_FAST_LOOP(fast##W##_signed, encode_fast##W, plan##W, U, FF_TELL(FF_SIGN_MAGNITUDE, 0))      \
-    FF_FAST_LOOP(fast##W##_fnuz, encode_fast##W, plan##W, U,                                       \
-                 FF_TELL(FF_SIGN_MAGNITUDE, FF_NAN_NEGATIVE_ZERO))                                 \
-    FF_FAST_LOOP(fast##W##_twos, encode_fast##W, plan##W, U, FF_TELL(FF_TWOS_COMPLEMENT, 0))       \
-    static U fast##W(const U *values, U *codes, size_t n, struct ff_format f,                      \
-                     const struct plan##W *p)                                                      \
+#define FF_TELL(SIGN, NAN_PLACE, IS_CAPPED)                                                        \
+    f.sign = SIGN, f.nan = NAN_PLACE, hoisted.is_capped = IS_CAPPED
+#define FF_FAST_LOOPS(name, CORE, W, U)                                                            \
+    FF_FAST_LOOP(name##_unsigned, CORE, plan##W, U, FF_TELL(FF_UNSIGNED, 0, 0))                    \
+    FF_FAST_LOOP(name##_signed, CORE, plan##W, U, FF_TELL(FF_SIGN_MAGNITUDE, 0, 0))                \
+    FF_FAST_LOOP(name##_capped, CORE, plan##W, U, FF_TELL(FF_SIGN_MAGNITUDE, 0, 1))                \
+    FF_FAST_LOOP(name##_fnuz, CORE, plan##W, U,                                                    \
+                 FF_TELL(FF_SIGN_MAGNITUDE, FF_NAN_NEGATIVE_ZERO, 0))                              \
+    FF_FAST_LOOP(name##_twos, CORE, plan##W, U, FF_TELL(FF_TWOS_COMPLEMENT, 0, 0))                 \
+    static U name(const U *values, U *codes, size_t n, struct ff_format f, const struct plan##W *p)\
     {                                                                                              \
+        if (p->is_capped)                                                                          \
+            return name##_capped(values, codes, n, f, p);                                          \
         if (f.sign == FF_UNSIGNED)                                                                 \
-            return fast##W##_unsigned(values, codes, n, f, p);                                     \
+            return name##_unsigned(values, codes, n, f, p);                                        \
         if (f.sign == FF_TWOS_COMPLEMENT)                                                          \
-            return fast##W##_twos(values, codes, n, f, p);                                         \
+            return name##_twos(values, codes, n, f, p);                                            \
         if (f.nan == FF_NAN_NEGATIVE_ZERO)                                                         \
-            return fast##W##_fnuz(values, codes, n, f, p);                                         \
-        return fast##W##_signed(values, codes, n, f, p);                                           \
+            return name##_fnuz(values, codes, n, f, p);                                            \
+        return name##_signed(values, codes, n, f, p);                                              \
     }
-FF_FAST_LOOPS(32, uint32_t)
-FF_FAST_LOOPS(64, uint64_t)
+FF_FAST_LOOPS(any_mode32, encode_fast32, 32, uint32_t)
+FF_FAST_LOOPS(any_mode64, encode_fast64, 64, uint64_t)
+FF_FAST_LOOPS(near32, encode_near32, 32, uint32_t)
+FF_FAST_LOOPS(near64, encode_near64, 64, uint64_t)
+
+static uint32_t fast32(const uint32_t *values, uint32_t *codes, size_t n, struct ff_format f,
+                       const struct plan32 *p)
+{
+    return p->is_near ? near32(values, codes, n, f, p) : any_mode32(values, codes, n, f, p);
+}
+
+static uint64_t fast64(const uint64_t *values, uint64_t *codes, size_t n, struct ff_format f,
+                       const struct plan64 *p)
+{
+    return p->is_near ? near64(values, codes, n, f, p) : any_mode64(values, codes, n, f, p);
+}
 
 /* E8M0 does not know 0 either: less one, its magnitude is the largest of all. */
 FF_LOOP uint32_t fast32_e8m0(const uint32_t *restrict values, uint32_t *restrict codes, size_t n,
@@ -434,49 +520,68 @@ FF_LOOP int encode_blocks_f32(struct ff_format f, const struct ff_rules *r, uint
     return 0;
 }
 
-#define FF_ENCODE_LOOP(T, CORE, CODE, FORMAT)                                                      \
-    for (size_t i = 0; i < n; i++)                                                                 \
-    ((CODE *)codes)[i] = (CODE)CORE(load_##T(values, i), FORMAT)
+/* The conversions that most ask for. */
+#define FF_F64_TO_FP16(x) ((uint16_t)encode64_inside(x, FP16))
+#define FF_F64_TO_BF16(x) ((uint16_t)encode64_inside(x, BF16))
+#define FF_F64_TO_FP32(x) ((uint32_t)encode64_inside(x, FP32))
+#define FF_F32_TO_BF16(x) ((uint16_t)encode32_alike(x, BF16))
+#define FF_F32_TO_TF32(x) encode32_alike(x, TF32)
+#define FF_F32_TO_FP32(x) encode32_alike(x, FP32)
+FF_DEFINE_MAP(f64_to_fp16, (), (), uint64_t, uint16_t, FF_F64_TO_FP16)
+FF_DEFINE_MAP(f64_to_bf16, (), (), uint64_t, uint16_t, FF_F64_TO_BF16)
+FF_DEFINE_MAP(f64_to_fp32, (), (), uint64_t, uint32_t, FF_F64_TO_FP32)
+FF_DEFINE_MAP(f32_to_bf16, (), (), uint32_t, uint16_t, FF_F32_TO_BF16)
+FF_DEFINE_MAP(f32_to_tf32, (), (), uint32_t, uint32_t, FF_F32_TO_TF32)
+FF_DEFINE_MAP(f32_to_fp32, (), (), uint32_t, uint32_t, FF_F32_TO_FP32)
 
 FF_LOOP int encode_f64(const struct ff_format *format, const struct ff_rules *r, uint64_t seed,
                       uint64_t start, const void *restrict values, void *restrict codes, size_t n)
 {
     const struct ff_format f = *format;
     if (r->is_default && is_format(f, FP16))
-        FF_ENCODE_LOOP(f64, encode64_inside, uint16_t, FP16);
+        f64_to_fp16(values, codes, n);
     else if (r->is_default && is_format(f, BF16))
-        FF_ENCODE_LOOP(f64, encode64_inside, uint16_t, BF16);
+        f64_to_bf16(values, codes, n);
     else if (r->is_default && is_format(f, FP32))
-        FF_ENCODE_LOOP(f64, encode64_inside, uint32_t, FP32);
+        f64_to_fp32(values, codes, n);
     else
         return encode_blocks_f64(f, r, seed, start, values, codes, n);
     return 0;
 }
 
 /* Widening by the CPU's own conversion: exact, and a NaN becomes quiet and keeps its payload. */
-static void widen_f32(const float *restrict values, double *restrict wide, size_t n)
+#define FF_WIDEN_FP32(x) ((double)(x))
+FF_DEFINE_MAP(widen_f32, (), (), float, double, FF_WIDEN_FP32)
+
+#ifdef FF_ENCODE_F32_FP16
+/* The slot and, for what it leaves, the usual way. */
+FF_INLINE void encode_some_fp16(const struct ff_rules *r, const float *values, uint16_t *codes,
+                                size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        wide[i] = (double)values[i];
+    const size_t whole = FF_ENCODE_F32_FP16(values, codes, n);
+    if (whole < n)
+        encode_blocks_f32(FP16, r, 0, 0, (const uint32_t *)values + whole,
+                          (uint8_t *)(codes + whole), n - whole);
 }
+FF_DEFINE_STREAMED(f32_to_fp16, (const struct ff_rules *r, ), (r, ), float, uint16_t,
+                   encode_some_fp16)
+#endif
 
 FF_LOOP int encode_f32(const struct ff_format *format, const struct ff_rules *r, uint64_t seed,
                       uint64_t start, const void *restrict values, void *restrict codes, size_t n)
 {
     const struct ff_format f = *format;
 #ifdef FF_ENCODE_F32_FP16
-    if (r->is_default && is_format(f, FP16)) {
-        const size_t whole = FF_ENCODE_F32_FP16(values, codes, n);
-        return encode_blocks_f32(f, r, seed, start, (const uint32_t *)values + whole,
-                                 (uint8_t *)codes + 2 * whole, n - whole);
-    }
+    if (r->is_default && is_format(f, FP16))
+        f32_to_fp16(r, values, codes, n);
+    else
 #endif
     if (r->is_default && is_format(f, BF16))
-        FF_ENCODE_LOOP(f32, encode32_alike, uint16_t, BF16);
+        f32_to_bf16(values, codes, n);
     else if (r->is_default && is_format(f, TF32))
-        FF_ENCODE_LOOP(f32, encode32_alike, uint32_t, TF32);
+        f32_to_tf32(values, codes, n);
     else if (r->is_default && is_format(f, FP32))
-        FF_ENCODE_LOOP(f32, encode32_alike, uint32_t, FP32);
+        f32_to_fp32(values, codes, n);
     else if (r->is_default && is_format(f, FP64))
         widen_f32(values, codes, n);
     else
@@ -508,7 +613,7 @@ FF_DEFINE_ENCODE_16(bf16)
 
 /* The codes of a block stay in the first-level cache between the two steps. */
 #define FF_DEFINE_ROUND_TO(T, U)                                                                   \
-    static int round_to_##T(const struct ff_format *format, const struct ff_rules *r,              \
+    static int round_in_steps_##T(const struct ff_format *format, const struct ff_rules *r,        \
                             uint64_t seed, uint64_t start, const void *restrict values,            \
                             void *restrict out, size_t n)                                          \
     {                                                                                              \
@@ -516,12 +621,98 @@ FF_DEFINE_ENCODE_16(bf16)
         FF_CHUNKS({                                                                                \
             if (encode_##T(format, r, seed, start + from, (const U *)values + from, codes, count)) \
                 return 1;                                                                          \
-            decode_##T(format, codes, (U *)out + from, count);                                     \
+            decode_some_##T(format, codes, (U *)out + from, count);                                \
         })                                                                                         \
         return 0;                                                                                  \
     }
 FF_DEFINE_ROUND_TO(f32, uint32_t)
 FF_DEFINE_ROUND_TO(f64, uint64_t)
+
+static int round_to_f64(const struct ff_format *format, const struct ff_rules *r, uint64_t seed,
+                        uint64_t start, const void *values, void *out, size_t n)
+{
+    return round_in_steps_f64(format, r, seed, start, values, out, n);
+}
+
+#define FF_ROUND_BF16(x) (encode32_alike(x, BF16) << 16)
+FF_DEFINE_MAP(round_bf16, (), (), uint32_t, uint32_t, FF_ROUND_BF16)
+
+/* Values that encode_near rounds need no code: what it adds is taken away again. */
+struct rounding32 {
+    uint32_t linear, beyond, magic, largest, overflow;
+};
+FF_INLINE uint32_t round_near32(uint32_t bits, struct rounding32 p)
+{
+    const uint32_t magnitude = bits & 0x7fffffff;
+    const uint32_t within =
+        (int32_t)magnitude < (int32_t)p.beyond ? magnitude : p.beyond;
+    const uint32_t exponent = within & 0x7f800000;
+    const uint32_t binade = (int32_t)exponent > (int32_t)p.linear ? exponent : p.linear;
+    const float magic = float_of_bits(binade + p.magic);
+    const uint32_t kept = bits_of_float(float_of_bits(within) + magic - magic);
+    return ((int32_t)kept > (int32_t)p.largest ? p.overflow : kept) | (bits & 0x80000000);
+}
+FF_INLINE void round_some_near(struct rounding32 p, const uint32_t *restrict values,
+                               uint32_t *restrict out, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        out[i] = round_near32(values[i], p);
+}
+FF_LOOP void round_chunk(const struct rounding32 *p, const uint32_t *values, uint32_t *out,
+                         size_t n, int past)
+{
+    const struct rounding32 hoisted = *p;
+    if (!past || n != FF_CHUNK || !is_aligned(out)) {
+        round_some_near(hoisted, values, out, n);
+        return;
+    }
+    for (size_t i = 0; i < FF_CHUNK; i += FF_STREAM) {
+        _Alignas(64) uint32_t lines[FF_STREAM];
+        round_some_near(hoisted, values + i, lines, FF_STREAM);
+        prefetch_ahead(values + i, sizeof lines);
+        stream(out + i, lines, sizeof lines);
+    }
+}
+FF_LOOP int all_finite32(const uint32_t *values, size_t n)
+{
+    uint32_t most = 0;
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t magnitude = values[i] & 0x7fffffff;
+        most = (int32_t)magnitude > (int32_t)most ? magnitude : most;
+    }
+    return most < 0x7f800000;
+}
+
+static int round_to_f32(const struct ff_format *format, const struct ff_rules *r, uint64_t seed,
+                        uint64_t start, const void *values_, void *out_, size_t n)
+{
+    const uint32_t *values = values_;
+    uint32_t *out = out_;
+    const struct ff_format f = *format;
+    struct plan32 p;
+    if (r->is_default && is_format(f, BF16)) {
+        round_bf16(values, out, n);
+        return 0;
+    }
+    if (!plan_for32(&p, f, r) || !f.has_zero || !p.is_near || !p.is_capped)
+        return round_in_steps_f32(format, r, seed, start, values, out, n);
+    struct rounding32 q = {p.linear, p.beyond, (uint32_t)p.drop << 23, 0, 0};
+    const struct decoding32 d = decoding32_of(f);
+    q.largest = decoding32_pattern(p.limit, d), q.overflow = decoding32_pattern(p.overflow, d);
+    const int past = is_streamed(n * sizeof *out);
+    int stray = 0;
+    for (size_t from = 0, count; from < n && !stray; from += count) {
+        const size_t room = FF_CHUNK - (past ? ((uintptr_t)(out + from) & 63) / sizeof *out : 0);
+        count = n - from < room ? n - from : room;
+        if (all_finite32(values + from, count))
+            round_chunk(&q, values + from, out + from, count, past);
+        else
+            stray = round_in_steps_f32(format, r, seed, start + from, values + from, out + from,
+                                       count);
+    }
+    end_of_stream();
+    return stray;
+}
 
 /* --- pack, unpack ------------------------------------------------------------------------------ */
 
@@ -566,13 +757,64 @@ static void unpack4(const uint8_t *restrict packed, uint8_t *restrict codes, int
     }
 }
 
+/* Eight codes are digits of a number of 64 bits: neighbours are put together, or taken apart, three
+ * times. x86-64 and AArch64 have the lowest byte first. */
+FF_INLINE uint64_t put_together(uint64_t x, int bits)
+{
+    const uint64_t by_8 = UINT64_C(0x00ff00ff00ff00ff), by_16 = UINT64_C(0x0000ffff0000ffff);
+    x &= UINT64_C(0x0101010101010101) * ((UINT64_C(1) << bits) - 1);
+    x = (x & by_8) | (x >> 8 & by_8) << bits;
+    x = (x & by_16) | (x >> 16 & by_16) << 2 * bits;
+    return (x & UINT32_MAX) | x >> 32 << 4 * bits;
+}
+
+FF_INLINE uint64_t take_apart(uint64_t x, int bits)
+{
+    const uint64_t one = 1, by_8 = UINT64_C(0x0001000100010001) * ((one << bits) - 1);
+    const uint64_t by_16 = UINT64_C(0x0000000100000001) * ((one << 2 * bits) - 1);
+    const uint64_t by_32 = (one << 4 * bits) - 1;
+    x = (x & by_32) | (x >> 4 * bits & by_32) << 32;
+    x = (x & by_16) | (x >> 2 * bits & by_16) << 16;
+    return (x & by_8) | (x >> bits & by_8) << 8;
+}
+
+/* Eights whose codes have 8 bytes there to be read or written at once; returns how many codes. What
+ * the last bytes of eight hold is of the next ones, which come later. */
+static size_t pack_eights(const uint8_t *codes, uint8_t *packed, int bits, int high_first, size_t n)
+{
+    size_t i = 0;
+    for (; i + 64 <= n; i += 8) {
+        uint64_t x;
+        memcpy(&x, codes + i, sizeof x);
+        x = put_together(high_first ? __builtin_bswap64(x) : x, bits);
+        x = high_first ? __builtin_bswap64(x << (64 - 8 * bits)) : x;
+        memcpy(packed + i / 8 * (size_t)bits, &x, sizeof x);
+    }
+    return i;
+}
+
+static size_t unpack_eights(const uint8_t *packed, uint8_t *codes, int bits, int high_first,
+                            size_t n)
+{
+    size_t i = 0;
+    for (; i + 64 <= n; i += 8) {
+        uint64_t x;
+        memcpy(&x, packed + i / 8 * (size_t)bits, sizeof x);
+        x = take_apart(high_first ? __builtin_bswap64(x) >> (64 - 8 * bits) : x, bits);
+        x = high_first ? __builtin_bswap64(x) : x;
+        memcpy(codes + i, &x, sizeof x);
+    }
+    return i;
+}
+
 static void pack(const uint8_t *codes, uint8_t *packed, int bits, int high_first, size_t n)
 {
     size_t i = 0;
     if (bits == 4) {
         pack4(codes, packed, high_first, n);
         i = n & ~(size_t)7;
-    }
+    } else if (bits < 8)
+        i = pack_eights(codes, packed, bits, high_first, n);
     for (; i < n; i += 8)
         pack_eight(codes + i, packed + i / 8 * (size_t)bits, bits, high_first,
                    n - i < 8 ? n - i : 8);
@@ -584,7 +826,8 @@ static void unpack(const uint8_t *packed, uint8_t *codes, int bits, int high_fir
     if (bits == 4) {
         unpack4(packed, codes, high_first, n);
         i = n & ~(size_t)7;
-    }
+    } else if (bits < 8)
+        i = unpack_eights(packed, codes, bits, high_first, n);
     for (; i < n; i += 8)
         unpack_eight(packed + i / 8 * (size_t)bits, codes + i, bits, high_first,
                      n - i < 8 ? n - i : 8);

@@ -167,8 +167,11 @@ FF_INLINE int is_exact_divisor(const struct ff_intervals *v, double scale)
             return;                                                                                \
         e->scale = wanted;                                                                         \
         edges_of##W(v, wanted, e->places);                                                         \
-        e->low = -1 - place##W(-v->low * wanted + 0.0); /* -low is above a value that is below */  \
-        e->high = place##W(v->high * wanted + 0.0);                                                \
+    }                                                                                              \
+    static void set_limits_##T(struct edges_##T *e, const struct ff_intervals *v)                  \
+    {                                                                                              \
+        e->low = -1 - place##W(-v->low * e->scale + 0.0); /* -low is above a value that is below */\
+        e->high = place##W(v->high * e->scale + 0.0);                                              \
     }                                                                                              \
     FF_LOOP int64_t place_values_##T(const S *restrict x, F factor, I low, I high,                 \
                                      I *restrict places, size_t n)                                 \
@@ -194,9 +197,11 @@ FF_INLINE int is_exact_divisor(const struct ff_intervals *v, double scale)
                                        uint8_t *codes)                                             \
     {                                                                                              \
         I places[FF_BLOCK];                                                                        \
+        set_limits_##T(e, v);                                                                      \
         int64_t clamped = place_values_##T(x, e->factor, e->low, e->high, places, n);              \
         if (clamped < 0 && e->factor != 1) { /* the quotient may have been too large */            \
             set_edges_##T(e, v, scale, 0);                                                         \
+            set_limits_##T(e, v);                                                                  \
             clamped = place_values_##T(x, e->factor, e->low, e->high, places, n);                  \
         }                                                                                          \
         if (clamped < 0)                                                                           \
@@ -207,8 +212,22 @@ FF_INLINE int is_exact_divisor(const struct ff_intervals *v, double scale)
             search##W(e->places, places, codes, n);                                                \
         return clamped;                                                                            \
     }                                                                                              \
-    /* The same for values that are finite and not clamped. */                                     \
-    FF_LOOP void bounded_block_##T(const S *restrict x, size_t n, const struct ff_intervals *v,    \
+    /* How many values are not between low and high. */                                            \
+    FF_LOOP int64_t count_outside_##T(const S *restrict x, size_t n, const struct ff_intervals *v, \
+                                      struct edges_##T *e)                                         \
+    {                                                                                              \
+        set_limits_##T(e, v);                                                                      \
+        const I low = e->low, high = e->high;                                                      \
+        const F factor = e->factor;                                                                \
+        I outside = 0;                                                                             \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            const I place = order_##T(x, i, factor);                                               \
+            outside += (place < low) | (place > high);                                             \
+        }                                                                                          \
+        return outside;                                                                            \
+    }                                                                                              \
+    /* Counts alone, of values that are known to be finite. */                                     \
+    FF_LOOP void finite_block_##T(const S *restrict x, size_t n, const struct ff_intervals *v,     \
                                    const struct edges_##T *restrict e, uint8_t *restrict index)    \
     {                                                                                              \
         I places[FF_BLOCK];                                                                        \
@@ -253,18 +272,19 @@ FF_INLINE int is_exact_divisor(const struct ff_intervals *v, double scale)
                                                  double *scale, uint8_t *codes_)                   \
     {                                                                                              \
         const struct scaling_plan plan = scaling_plan_of(s);                                       \
+        const size_t step = channels_at_once(inner, channels);                                     \
         struct edges_##T e = {.scale = -1};                                                        \
         uint8_t loose[FF_CHUNK]; /* of several blocks: short loops are slow */                     \
+        uint8_t bounded[FF_CHUNK];                                                                 \
         size_t start = 0, held = 0;                                                                \
         int64_t clamped = 0;                                                                       \
         for (size_t c = 0; c < channels; c++) {                                                    \
             const S *x = (const S *)x_ + c * inner;                                                \
-            const double amax = value_of_##T(amax_run_##T(x, inner, 0));                           \
-            if (!(amax <= DBL_MAX))                                                                \
+            const size_t some = channels - c < step ? channels - c : step;                         \
+            if (c % step == 0 &&                                                                   \
+                !scales_##T(x, some, inner, &plan, v->low, v->high, scale + c, bounded))           \
                 return -1;                                                                         \
-            scale[c] = scale_of(amax, &plan);                                                      \
             set_edges_##T(&e, v, scale[c], DIVIDES(v, scale[c]));                                  \
-            const int bounded = amax < v->high * scale[c] && -amax > v->low * scale[c];            \
             for (size_t i = 0; i < inner; i += FF_BLOCK) {                                         \
                 const size_t n = inner - i < FF_BLOCK ? inner - i : FF_BLOCK;                      \
                 if (held + n > FF_CHUNK) {                                                         \
@@ -272,12 +292,11 @@ FF_INLINE int is_exact_divisor(const struct ff_intervals *v, double scale)
                     start += held, held = 0;                                                       \
                 }                                                                                  \
                 if (c + 1 < channels)                                                              \
-                    prefetch(x + i, n * sizeof(S), inner * sizeof(S));                             \
+                    prefetch(x + i, n * sizeof(S), step * inner * sizeof(S));                      \
                 uint8_t *counts = packs ? loose + held : codes_ + start + held;                    \
-                if (bounded)                                                                       \
-                    bounded_block_##T(x + i, n, v, &e, counts);                                    \
-                else                                                                               \
-                    clamped += intervals_block_##T(x + i, n, scale[c], v, &e, counts);             \
+                finite_block_##T(x + i, n, v, &e, counts);                                         \
+                if (!bounded[c % step])                                                            \
+                    clamped += count_outside_##T(x + i, n, v, &e);                                 \
                 held += n;                                                                         \
             }                                                                                      \
         }                                                                                          \
@@ -397,7 +416,7 @@ static int64_t quantize_format_f64(const void *x_, size_t outer, size_t channels
         const I *x = x_;                                                                           \
         uint32_t narrow[FF_CHUNK];                                                                 \
         uint64_t wide[FF_CHUNK];                                                                   \
-        const int exact = divides_exactly(scale, channels, r);                                             \
+        const int exact = divides_exactly(scale, channels, r);                                     \
         const size_t n = outer * channels * inner;                                                 \
         int64_t clamped = 0;                                                                       \
         FF_CHUNKS({                                                                                \

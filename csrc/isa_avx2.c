@@ -20,6 +20,27 @@ static size_t encode_f32_fp16(const float *restrict values, uint16_t *restrict c
 }
 #define FF_ENCODE_F32_FP16 encode_f32_fp16
 
+/* VCVTPH2PS makes a signalling NaN quiet, so NaNs, found by magnitudes beyond Inf, are left to who
+ * asks: all from the first vector that has one. */
+FF_INLINE size_t decode_f32_fp16_fast(const uint16_t *restrict codes, uint32_t *restrict values,
+                                      size_t n)
+{
+    const __m128i magnitudes = _mm_set1_epi16(0x7fff), infinity = _mm_set1_epi16(0x7c00);
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+        __m128i nan = _mm_setzero_si128();
+        for (size_t k = i; k < i + 32; k += 8) {
+            const __m128i code = _mm_loadu_si128((const __m128i *)(codes + k));
+            nan = _mm_max_epi16(nan, _mm_and_si128(code, magnitudes));
+            _mm256_storeu_ps((float *)(values + k), _mm256_cvtph_ps(code));
+        }
+        if (_mm_movemask_epi8(_mm_cmpgt_epi16(nan, infinity)) != 0)
+            return i;
+    }
+    return i;
+}
+#define FF_DECODE_F32_FP16 decode_f32_fp16_fast
+
 /* Of 16 places or floats in two registers: VPERMD knows eight, and the fourth bit chooses. */
 FF_INLINE __m256i pick_8(__m256i low, __m256i high, __m256i at)
 {
@@ -29,28 +50,134 @@ FF_INLINE __m256i pick_8(__m256i low, __m256i high, __m256i at)
     return _mm256_castps_si256(_mm256_blendv_ps(first, second, _mm256_castsi256_ps(is_high)));
 }
 
-/* A search by halves among 15 places. */
-FF_INLINE __m256i count_8(__m256i low, __m256i high, __m256i middle, __m256i x)
+/* A search by halves among 15 places. Comparisons give -1, so all counts are negative: tables of four,
+ * which VPERMILPS picks from by the last two bits of such a count, are in the order 0, 3, 2, 1. */
+struct few_places {
+    __m256i middle;
+    __m256 lower, upper, third, low_fourth, high_fourth;
+};
+
+FF_INLINE __m256 four_twice(__m128 a, __m128 b, int is_even)
 {
-    __m256i at = _mm256_and_si256(_mm256_cmpgt_epi32(x, middle), _mm256_set1_epi32(8));
-    for (int step = 4; step != 0; step >>= 1) {
-        const __m256i next = _mm256_add_epi32(at, _mm256_set1_epi32(step - 1));
-        const __m256i above = _mm256_cmpgt_epi32(x, pick_8(low, high, next));
-        at = _mm256_add_epi32(at, _mm256_and_si256(above, _mm256_set1_epi32(step)));
-    }
-    return at;
+    const __m128 all = is_even ? _mm_shuffle_ps(a, b, _MM_SHUFFLE(2, 0, 2, 0))
+                               : _mm_shuffle_ps(a, b, _MM_SHUFFLE(1, 1, 1, 1));
+    return _mm256_set_m128(all, all);
 }
+
+FF_INLINE struct few_places few_places_of(const int32_t *places)
+{
+    const float *p = (const float *)(const void *)places;
+    const __m128 a = _mm_loadu_ps(p), b = _mm_loadu_ps(p + 4);
+    const __m128 c = _mm_loadu_ps(p + 8), d = _mm_loadu_ps(p + 12);
+    const __m256 thirds = _mm256_shuffle_ps(four_twice(a, d, 0), four_twice(c, b, 0),
+                                            _MM_SHUFFLE(2, 0, 2, 0));
+    return (struct few_places){
+        .middle = _mm256_set1_epi32(places[7]),
+        .lower = _mm256_broadcast_ss(p + 3),
+        .upper = _mm256_broadcast_ss(p + 11),
+        .third = thirds,
+        .low_fourth = _mm256_permute_ps(four_twice(a, b, 1), _MM_SHUFFLE(1, 2, 3, 0)),
+        .high_fourth = _mm256_permute_ps(four_twice(c, d, 1), _MM_SHUFFLE(1, 2, 3, 0)),
+    };
+}
+
+FF_INLINE __m256i above_8(__m256i x, __m256 places)
+{
+    return _mm256_cmpgt_epi32(x, _mm256_castps_si256(places));
+}
+
+/* Twice a count, and one more where x is above. */
+FF_INLINE __m256i and_above_8(__m256i at, __m256i x, __m256 places)
+{
+    return _mm256_add_epi32(_mm256_add_epi32(at, at), above_8(x, places));
+}
+
+FF_INLINE __m256i minus_count_8(struct few_places t, __m256i x)
+{
+    const __m256i half = _mm256_cmpgt_epi32(x, t.middle);
+    const __m256 choice = _mm256_castsi256_ps(half);
+    const __m256i quarter = and_above_8(half, x, _mm256_blendv_ps(t.lower, t.upper, choice));
+    const __m256i eighth = and_above_8(quarter, x, _mm256_permutevar_ps(t.third, quarter));
+    const __m256 low = _mm256_permutevar_ps(t.low_fourth, eighth);
+    const __m256 high = _mm256_permutevar_ps(t.high_fourth, eighth);
+    return and_above_8(eighth, x, _mm256_blendv_ps(low, high, choice));
+}
+
+FF_INLINE void store_counts_32(const __m256i minus[4], uint8_t *index)
+{
+    const __m256i words = _mm256_packs_epi16(_mm256_packs_epi32(minus[0], minus[1]),
+                                             _mm256_packs_epi32(minus[2], minus[3]));
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    _mm256_storeu_si256((__m256i *)index,
+                        _mm256_abs_epi8(_mm256_permutevar8x32_epi32(words, order)));
+}
+
+FF_INLINE __m256i order_8(const void *x, __m256 factor)
+{
+    const __m256i bits = _mm256_castps_si256(_mm256_mul_ps(_mm256_loadu_ps(x), factor));
+    return _mm256_xor_si256(bits, _mm256_srli_epi32(_mm256_srai_epi32(bits, 31), 1));
+}
+
 #define FF_COUNT_FEW_32                                                                            \
-    const __m256i low = _mm256_loadu_si256((const __m256i *)p);                                    \
-    const __m256i high = _mm256_loadu_si256((const __m256i *)(p + 8));                             \
-    const __m256i middle = _mm256_set1_epi32(p[7]);                                                \
-    for (; i + 8 <= n; i += 8) {                                                                   \
-        const __m256i at =                                                                         \
-            count_8(low, high, middle, _mm256_loadu_si256((const __m256i *)(x + i)));              \
-        const __m128i words =                                                                      \
-            _mm_packs_epi32(_mm256_castsi256_si128(at), _mm256_extracti128_si256(at, 1));          \
-        _mm_storel_epi64((__m128i *)(index + i), _mm_packus_epi16(words, words));                  \
+    const struct few_places t = few_places_of(p);                                                  \
+    for (; i + 32 <= n; i += 32) {                                                                 \
+        __m256i minus[4];                                                                          \
+        for (size_t k = 0; k < 4; k++)                                                             \
+            minus[k] = minus_count_8(t, _mm256_loadu_si256((const __m256i *)(x + i + 8 * k)));     \
+        store_counts_32(minus, index + i);                                                         \
     }
+
+/* From values to counts without a buffer between. */
+#define FF_COUNT_BOUNDED_f32                                                                       \
+    const struct few_places t = few_places_of(e->places);                                          \
+    const __m256 factor = _mm256_set1_ps(e->factor);                                               \
+    for (; i + 32 <= n; i += 32) {                                                                 \
+        __m256i minus[4];                                                                          \
+        for (size_t k = 0; k < 4; k++)                                                             \
+            minus[k] = minus_count_8(t, order_8(x + i + 8 * k, factor));                           \
+        store_counts_32(minus, index + i);                                                         \
+    }
+/* The places of a channel's thresholds, as edges32 has them, without its buffers. Beyond 2^-900 no
+ * product is a subnormal double, so those that are spaced stay in order. */
+#define FF_FEW_EDGES_32                                                                            \
+    if (v->n <= FF_FEW && v->is_spaced && scale > 0x1p-900) {                                      \
+        for (int k = 0; k < 16; k += 8)                                                            \
+            _mm256_storeu_si256((__m256i *)(edges + k), few_edges(v, k, scale));                   \
+        return;                                                                                    \
+    }
+FF_INLINE __m256i lower_4(const struct ff_intervals *v, int k, __m256d t, __m128 near)
+{
+    const __m256d back = _mm256_cvtps_pd(near);
+    const __m256i above = _mm256_castpd_si256(_mm256_cmp_pd(back, t, _CMP_GT_OQ));
+    const __m256i equal = _mm256_and_si256(
+        _mm256_castpd_si256(_mm256_cmp_pd(back, t, _CMP_EQ_OQ)),
+        _mm256_loadu_si256((const __m256i *)(v->takes_equal + k)));
+    const __m256i zero = _mm256_and_si256(
+        _mm256_castpd_si256(_mm256_cmp_pd(t, _mm256_setzero_pd(), _CMP_EQ_OQ)),
+        _mm256_loadu_si256((const __m256i *)(v->takes_zero + k)));
+    return _mm256_sub_epi64(_mm256_add_epi64(equal, _mm256_and_si256(equal, zero)), above);
+}
+FF_INLINE __m256i few_edges(const struct ff_intervals *v, int k, double scale)
+{
+    const __m256d factor = _mm256_set1_pd(scale), zero = _mm256_setzero_pd();
+    const __m256d t0 = _mm256_add_pd(_mm256_mul_pd(_mm256_loadu_pd(v->threshold + k), factor), zero);
+    const __m256d t1 =
+        _mm256_add_pd(_mm256_mul_pd(_mm256_loadu_pd(v->threshold + k + 4), factor), zero);
+    const __m128 near0 = _mm256_cvtpd_ps(t0), near1 = _mm256_cvtpd_ps(t1);
+    const __m256 lower0 = _mm256_castsi256_ps(lower_4(v, k, t0, near0));
+    const __m256 lower1 = _mm256_castsi256_ps(lower_4(v, k + 4, t1, near1));
+    const __m256i lower = _mm256_permute4x64_epi64(
+        _mm256_castps_si256(_mm256_shuffle_ps(lower0, lower1, _MM_SHUFFLE(2, 0, 2, 0))),
+        _MM_SHUFFLE(3, 1, 2, 0));
+    const __m256i bits = _mm256_castps_si256(_mm256_set_m128(near1, near0));
+    const __m256i flip = _mm256_srli_epi32(_mm256_srai_epi32(bits, 31), 1);
+    const __m256i place = _mm256_sub_epi32(_mm256_xor_si256(bits, flip), lower);
+    const __m256i index = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
+                                           _mm256_set1_epi32(k));
+    const __m256i is_used = _mm256_cmpgt_epi32(_mm256_set1_epi32(v->n), index);
+    return _mm256_blendv_epi8(_mm256_set1_epi32(INT32_MAX), place, is_used);
+}
+
 #define FF_LOOK_UP_16                                                                              \
     const __m256i low = _mm256_castps_si256(_mm256_loadu_ps(t));                                   \
     const __m256i high = _mm256_castps_si256(_mm256_loadu_ps(t + 8));                              \

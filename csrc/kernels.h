@@ -6,6 +6,9 @@
 
 #include <float.h>
 #include <string.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 enum { FF_TYPES = FF_BF16 + 1 };
 

@@ -4,8 +4,9 @@
  * for as many values as it likes and returns how many. */
 
 /* Elements worked on at a time where a step needs a buffer or a retry, quantising and converting. */
-enum { FF_BLOCK = 256, FF_CHUNK = 2048 };
+enum { FF_BLOCK = 256, FF_CHUNK = 512 };
 
+#include "stream.h"
 #include "convert.inc.h"
 #include "quantize.inc.h"
 #include "elements.inc.h"

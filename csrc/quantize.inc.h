@@ -293,7 +293,7 @@ FF_INLINE int not_finite64(uint64_t bits)
 #define FF_DEFINE_QUANTIZE_EXACTLY(T, NOT_FINITE, AS_DOUBLE)                                       \
     FF_INLINE int64_t quantize_exactly_##T(const void *restrict x, size_t n,                       \
                                            const struct parameters *restrict p, size_t each,       \
-                                           uint8_t *restrict codes)                                 \
+                                           uint8_t *restrict codes)                                \
     {                                                                                              \
         int64_t clamped = 0;                                                                       \
         int bad = 0;                                                                               \
@@ -305,7 +305,7 @@ FF_INLINE int not_finite64(uint64_t bits)
             clamped += (q < qmin) | (q > qmax);                                                    \
             q = q < qmin ? qmin : q;                                                               \
             q = q > qmax ? qmax : q;                                                               \
-            codes[i] = (uint8_t)(int32_t)(q == q ? q : 0);                                          \
+            codes[i] = (uint8_t)(int32_t)(q == q ? q : 0);                                         \
         }                                                                                          \
         return bad ? -1 : clamped;                                                                 \
     }
@@ -316,37 +316,46 @@ FF_INLINE int not_finite64(uint64_t bits)
 #define FF_DEFINE_QUANTIZE_FAST(T)                                                                 \
     FF_INLINE int64_t quantize_block_##T(const void *restrict x, size_t n,                         \
                                          const struct parameters *restrict p, size_t each,         \
-                                         uint8_t *restrict codes)                                   \
+                                         uint8_t *restrict codes)                                  \
     {                                                                                              \
         if (!p->all_fast)                                                                          \
             return quantize_exactly_##T(x, n, p, each, codes);                                     \
         const float shift = 12582912.0f; /* 1.5 * 2^23 */                                          \
-        int32_t clamped = 0, near = 0, bad = 0;                                                    \
+        const uint32_t origin = bits_of_float(shift);                                              \
+        const int32_t qmin = p->qmin, qmax = p->qmax;                                              \
+        uint32_t wide[FF_BLOCK];                                                                   \
+        int32_t within = 0, near = 0, most = 0;                                                    \
         for (size_t i = 0; i < n; i++) {                                                           \
             const size_t c = each ? i : 0;                                                         \
             const uint32_t bits = load_##T(x, i);                                                  \
-            bad |= not_finite32(bits);                                                             \
+            const int32_t magnitude = (int32_t)(bits & 0x7fffffff);                                \
+            most = magnitude > most ? magnitude : most;                                            \
             float t = float_of_bits(bits) * p->reciprocal[c];                                      \
             t = t < p->low[c] ? p->low[c] : t;                                                     \
             t = t > p->high[c] ? p->high[c] : t;                                                   \
             const float s = t + shift;                                                             \
             const float away = t - (s - shift);                                                    \
-            near |= float_of_bits(bits_of_float(away) & 0x7fffffff) > p->guard[c];                 \
-            int32_t q = (int32_t)(bits_of_float(s) - bits_of_float(shift)) + p->zero[c];           \
-            clamped += (q < p->qmin) | (q > p->qmax);                                              \
-            q = q < p->qmin ? p->qmin : q;                                                         \
-            q = q > p->qmax ? p->qmax : q;                                                         \
-            codes[i] = (uint8_t)q;                                                                  \
+            const int32_t size = (int32_t)(bits_of_float(away) & 0x7fffffff);                      \
+            const int32_t beyond = each ? size - (int32_t)bits_of_float(p->guard[c]) : size;       \
+            near = beyond > near ? beyond : near;                                                  \
+            const int32_t q = (int32_t)(bits_of_float(s) + ((uint32_t)p->zero[c] - origin));       \
+            int32_t code = q < qmin ? qmin : q;                                                    \
+            code = code > qmax ? qmax : code;                                                      \
+            within += q == code;                                                                   \
+            wide[i] = (uint32_t)code;                                                              \
         }                                                                                          \
-        if (bad)                                                                                   \
+        narrow32_8(wide, codes, n);                                                                \
+        const int64_t clamped = (int64_t)n - within;                                               \
+        if (most >= 0x7f800000)                                                                    \
             return -1;                                                                             \
-        return near ? quantize_exactly_##T(x, n, p, each, codes) : clamped;                        \
+        const int in_doubt = near > (each ? 0 : (int32_t)bits_of_float(p->guard[0]));              \
+        return in_doubt ? quantize_exactly_##T(x, n, p, each, codes) : clamped;                    \
     }
 
 /* The same for values that are finite and not clamped, which the caller knows of them all. */
 #define FF_DEFINE_QUANTIZE_BOUNDED(T)                                                              \
-    FF_LOOP int bounded_loop_##T(const void *restrict x, size_t n, float reciprocal, float guard,  \
-                                 uint32_t *restrict wide)                                          \
+    FF_INLINE int bounded_loop_##T(const void *restrict x, size_t n, float reciprocal, float guard,\
+                                   uint32_t *restrict wide)                                        \
     {                                                                                              \
         const float shift = 12582912.0f;                                                           \
         int32_t near = 0;                                                                          \
@@ -385,7 +394,7 @@ FF_DEFINE_QUANTIZE_BOUNDED(bf16)
 
 #define FF_DEFINE_QUANTIZE(T, I)                                                                   \
     static int64_t quantize_run_##T(const I *x, size_t n, const struct parameters *p,              \
-                                    uint8_t *codes)                                                 \
+                                    uint8_t *codes)                                                \
     {                                                                                              \
         int64_t clamped = 0;                                                                       \
         for (size_t i = 0; i < n; i += FF_BLOCK) {                                                 \
@@ -399,7 +408,7 @@ FF_DEFINE_QUANTIZE_BOUNDED(bf16)
     }                                                                                              \
     static int64_t quantize_##T(const void *x_, size_t outer, size_t channels, size_t inner,       \
                                 const double *scale, const double *zero_point, int qmin, int qmax, \
-                                uint8_t *codes)                                                     \
+                                uint8_t *codes)                                                    \
     {                                                                                              \
         const I *x = x_;                                                                           \
         struct parameters p;                                                                       \
@@ -433,46 +442,163 @@ FF_INLINE void prefetch(const void *x, size_t n, size_t inner)
         __builtin_prefetch((const char *)x + ahead + k);
 }
 
-/* Scale and codes of every channel while its values are in the cache, and the next ones on their
- * way there. */
+/* Runs CALL with `count` for n, a constant for the usual lengths of blocks: loops of so few elements
+ * take longer to start than to run. */
+#define FF_SHORT(n, CALL)                                                                          \
+    do {                                                                                           \
+        if ((n) == 32) {                                                                           \
+            const size_t count = 32;                                                               \
+            CALL;                                                                                  \
+        } else if ((n) == 64) {                                                                    \
+            const size_t count = 64;                                                               \
+            CALL;                                                                                  \
+        } else {                                                                                   \
+            const size_t count = n;                                                                \
+            CALL;                                                                                  \
+        }                                                                                          \
+    } while (0)
+
+/* Writes the scales of some channels, FF_CHUNK at most; returns 0 if a value is NaN or Inf. In steps,
+ * so that no channel waits for another's division. bounded: whether no value can be clamped. */
+#define FF_DEFINE_SCALES(T, I)                                                                     \
+    FF_LOOP void amaxes_##T(const I *x, size_t channels, size_t inner, double *amax)               \
+    {                                                                                              \
+        for (size_t c = 0; c < channels; c++) {                                                    \
+            I most;                                                                                \
+            FF_SHORT(inner, most = amax_run_##T(x + c * inner, count, 0));                         \
+            amax[c] = value_of_##T(most);                                                          \
+        }                                                                                          \
+    }                                                                                              \
+    static int scales_##T(const I *x, size_t channels, size_t inner, const struct scaling_plan *p, \
+                          double low, double high, double *scale, uint8_t *bounded)                \
+    {                                                                                              \
+        double amax[FF_CHUNK];                                                                     \
+        int is_finite = 1;                                                                         \
+        amaxes_##T(x, channels, inner, amax);                                                      \
+        for (size_t c = 0; c < channels; c++)                                                      \
+            is_finite &= amax[c] <= DBL_MAX;                                                       \
+        if (!is_finite)                                                                            \
+            return 0;                                                                              \
+        for (size_t c = 0; c < channels; c++)                                                      \
+            scale[c] = scale_of(amax[c], p);                                                       \
+        for (size_t c = 0; c < channels; c++)                                                      \
+            bounded[c] = amax[c] < high * scale[c] && -amax[c] > low * scale[c];                   \
+        return 1;                                                                                  \
+    }
+FF_DEFINE_SCALES(f64, int64_t)
+FF_DEFINE_SCALES(f32, int32_t)
+FF_DEFINE_SCALES(f16, int16_t)
+FF_DEFINE_SCALES(bf16, int16_t)
+
+/* How many channels are looked at together: as many as fill a chunk, or one. */
+FF_INLINE size_t channels_at_once(size_t inner, size_t channels)
+{
+    const size_t most = inner == 0 ? FF_CHUNK : FF_CHUNK / inner;
+    return most < 1 ? 1 : most < channels ? most : channels;
+}
+
+/* What changes from channel to channel where there is no zero point. */                        
+FF_INLINE void set_scale(struct parameters *p, const double *scale)
+{
+    p->scale = scale;
+    p->all_fast = *scale >= 0x1p-126 && *scale <= 0x1p126;
+    p->reciprocal[0] = (float)(1 / *scale);
+}
+
+/* Codes of channels that fit a chunk; of those where float32 is in doubt, once more. */
+#define FF_DEFINE_QUANTIZE_CHANNELS(T, I)                                                          \
+    FF_LOOP int64_t quantize_channels_##T(const I *x, size_t channels, size_t inner,               \
+                                          struct parameters *p, const double *scale,               \
+                                          const uint8_t *bounded, uint8_t *codes)                  \
+    {                                                                                              \
+        uint32_t wide[FF_CHUNK];                                                                   \
+        uint8_t again[FF_CHUNK];                                                                   \
+        int64_t clamped = 0;                                                                       \
+        int any = 0;                                                                               \
+        wide[0] = 0; /* of no channels, compilers cannot tell that narrowing reads none */         \
+        for (size_t c = 0; c < channels; c++) {                                                    \
+            const size_t at = c * inner;                                                           \
+            int near;                                                                              \
+            set_scale(p, scale + c);                                                               \
+            FF_SHORT(inner, near = bounded_loop_##T(x + at, count, p->reciprocal[0], p->guard[0],  \
+                                                    wide + at));                                   \
+            again[c] = (uint8_t)(near | !p->all_fast | !bounded[c]);                               \
+            any |= again[c];                                                                       \
+        }                                                                                          \
+        narrow32_8(wide, codes, channels * inner);                                                 \
+        for (size_t c = 0; any && c < channels; c++) {                                             \
+            if (!again[c])                                                                         \
+                continue;                                                                          \
+            set_scale(p, scale + c);                                                               \
+            clamped += quantize_run_##T(x + c * inner, inner, p, codes + c * inner);               \
+        }                                                                                          \
+        return clamped;                                                                            \
+    }
+FF_DEFINE_QUANTIZE_CHANNELS(f32, int32_t)
+FF_DEFINE_QUANTIZE_CHANNELS(f16, int16_t)
+FF_DEFINE_QUANTIZE_CHANNELS(bf16, int16_t)
+static int64_t quantize_channels_f64(const int64_t *x, size_t channels, size_t inner,
+                                     struct parameters *p, const double *scale,
+                                     const uint8_t *bounded, uint8_t *codes)
+{
+    int64_t clamped = 0;
+    (void)bounded;
+    for (size_t c = 0; c < channels; c++) {
+        set_scale(p, scale + c);
+        clamped += quantize_run_f64(x + c * inner, inner, p, codes + c * inner);
+    }
+    return clamped;
+}
+
+/* Scales and codes while values are in the cache, and the next ones on their way there. */
 #define FF_DEFINE_QUANTIZE_ABSMAX(T, I)                                                            \
+    static int64_t quantize_long_##T(const I *x, size_t n, const struct parameters *p, int bounded,\
+                                     size_t ahead, int packs, uint8_t *codes_)                     \
+    {                                                                                              \
+        uint8_t loose[FF_BLOCK];                                                                   \
+        int64_t clamped = 0;                                                                       \
+        for (size_t i = 0; i < n; i += FF_BLOCK) {                                                 \
+            const size_t count = n - i < FF_BLOCK ? n - i : FF_BLOCK;                              \
+            uint8_t *const codes = packs ? loose : codes_ + i;                                     \
+            if (ahead)                                                                             \
+                prefetch(x + i, count * sizeof(I), ahead * sizeof(I));                             \
+            if (bounded)                                                                           \
+                quantize_bounded_##T(x + i, count, p, codes);                                      \
+            else                                                                                   \
+                clamped += quantize_block_##T(x + i, count, p, 0, codes);                          \
+            if (packs)                                                                             \
+                pack4(loose, codes_ + i / 2, 0, count);                                            \
+        }                                                                                          \
+        return clamped;                                                                            \
+    }                                                                                              \
     static int64_t quantize_absmax_##T(const void *x_, size_t channels, size_t inner,              \
                                        const struct ff_scaling *s, int qmax, int packs,            \
-                                       double *scale, uint8_t *codes_)                             \
+                                       double *scale, uint8_t *codes)                              \
     {                                                                                              \
         const struct scaling_plan plan = scaling_plan_of(s);                                       \
-        const double zero = 0;                                                                     \
-        uint8_t loose[FF_CHUNK]; /* of several channels: short loops are slow */                   \
-        size_t start = 0, held = 0;                                                                \
+        const double zero = 0, one = 1, high = qmax + 0.25; /* rounded scales may exceed qmax */   \
+        const size_t step = channels_at_once(inner, channels);                                     \
+        uint8_t bounded[FF_CHUNK], loose[FF_CHUNK];                                                \
         struct parameters p;                                                                       \
         int64_t clamped = 0;                                                                       \
-        for (size_t c = 0; c < channels; c++) {                                                    \
-            const I *x = (const I *)x_ + c * inner;                                                \
-            const double amax = value_of_##T(amax_run_##T(x, inner, 0));                           \
-            if (!(amax <= DBL_MAX))                                                                \
+        prepare(&p, &one, &zero, 1, -qmax, qmax);                                                  \
+        for (size_t c = 0; c < channels; c += step) {                                              \
+            const I *const x = (const I *)x_ + c * inner;                                          \
+            const size_t some = channels - c < step ? channels - c : step, n = some * inner;       \
+            uint8_t *const to = codes + c * inner / (packs ? 2 : 1);                               \
+            if (!scales_##T(x, some, inner, &plan, -high, high, scale + c, bounded))               \
                 return -1;                                                                         \
-            scale[c] = scale_of(amax, &plan);                                                      \
-            prepare(&p, scale + c, &zero, 1, -qmax, qmax);                                         \
-            /* Else the scale, having been rounded, may make the largest value the next code. */   \
-            const int bounded = amax < (qmax + 0.25) * scale[c];                                   \
-            for (size_t i = 0; i < inner; i += FF_BLOCK) {                                         \
-                const size_t n = inner - i < FF_BLOCK ? inner - i : FF_BLOCK;                      \
-                if (packs && held + n > FF_CHUNK) {                                                \
-                    pack4(loose, codes_ + start / 2, 0, held);                                     \
-                    start += held, held = 0;                                                       \
-                }                                                                                  \
-                uint8_t *codes = packs ? loose + held : codes_ + c * inner + i;                    \
-                held += n;                                                                         \
-                if (c + 1 < channels)                                                              \
-                    prefetch(x + i, n * sizeof(I), inner * sizeof(I));                             \
-                if (bounded)                                                                       \
-                    quantize_bounded_##T(x + i, n, &p, codes);                                     \
-                else                                                                               \
-                    clamped += quantize_block_##T(x + i, n, &p, 0, codes);                         \
+            if (n > FF_CHUNK) {                                                                    \
+                set_scale(&p, scale + c);                                                          \
+                clamped += quantize_long_##T(x, n, &p, *bounded, c + 1 < channels ? inner : 0,     \
+                                             packs, to);                                           \
+                continue;                                                                          \
             }                                                                                      \
+            clamped += quantize_channels_##T(x, some, inner, &p, scale + c, bounded,               \
+                                             packs ? loose : to);                                  \
+            if (packs)                                                                             \
+                pack4(loose, to, 0, n);                                                            \
         }                                                                                          \
-        if (packs)                                                                                 \
-            pack4(loose, codes_ + start / 2, 0, held);                                             \
         return clamped;                                                                            \
     }
 FF_DEFINE_QUANTIZE_ABSMAX(f64, int64_t)
@@ -522,15 +648,21 @@ FF_DEFINE_DEQUANTIZE_RUN(bf16)
 
 /* One scale for all, and both parameters exact in float32: the difference is exact, and rounding
  * its product with the scale once to float32 is what going through double does. */
-static void dequantize_float(const uint8_t *restrict codes, int32_t flip, size_t n, float scale,
-                             float zero_point, float *restrict out)
+struct float_scale {
+    int32_t flip;
+    float scale, zero_point;
+};
+FF_INLINE void dequantize_some(struct float_scale p, const uint8_t *restrict codes,
+                               float *restrict out, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        float x = ((float)integer_of(codes[i], flip) - zero_point) * scale;
+        float x = ((float)integer_of(codes[i], p.flip) - p.zero_point) * p.scale;
         x = x > FLT_MAX ? FLT_MAX : x;
         out[i] = x < -FLT_MAX ? -FLT_MAX : x;
     }
 }
+FF_DEFINE_STREAMED(dequantize_float, (struct float_scale p, ), (p, ), uint8_t, float,
+                   dequantize_some)
 
 FF_INLINE void dequantize_run_f32(const uint8_t *restrict codes, int32_t flip, size_t at, size_t n,
                                   const double *restrict scale, const double *restrict zero_point,
@@ -538,7 +670,8 @@ FF_INLINE void dequantize_run_f32(const uint8_t *restrict codes, int32_t flip, s
 {
     const float narrow = (float)clamp(scale[0], (double)FLT_MAX);
     if (each == 0 && narrow == scale[0] && zero_point[0] >= -0x1p22 && zero_point[0] <= 0x1p22) {
-        dequantize_float(codes + at, flip, n, narrow, (float)zero_point[0], (float *)out + at);
+        const struct float_scale p = {flip, narrow, (float)zero_point[0]};
+        dequantize_float(p, codes + at, (float *)out + at, n);
         return;
     }
     for (size_t i = 0; i < n; i++)

@@ -204,21 +204,24 @@ FF_INLINE uint64_t encode_any(uint64_t bits, struct any_plan p, int stochastic, 
     return magnitude > infinity ? nan : code;
 }
 
-/* What encode_fast needs to know of a format and its rules, in the width of its pattern. Pairs by
- * sign are kept as the positive one and what differs, so that a mask chooses.
+/* What encode_fast and encode_near need to know of a format and its rules, in the width of their
+ * pattern. Pairs by sign are kept as the positive one and what differs, so that a mask chooses.
  *
  *   drop        low bits of the wide magnitude that f does not keep
  *   linear      pattern of the power of two below which f's values are equally spaced; 0 where the
  *               pattern's own are spaced so as well
  *   scale       turns such a value into its wide magnitude
  *   rebias      what the patterns of larger values exceed theirs by
+ *   is_near     whether encode_near has it; beyond: pattern of a power of two above all of f's
+ *   is_capped   whether what overflows becomes the magnitude `overflow`, which none exceeds that
+ *               does not, and its sign
  *   sign, plus  a negative code is (magnitude ^ sign) + plus, in the low bits */
 #define FF_DEFINE_PLAN(name, U, F)                                                                 \
     struct name {                                                                                  \
         U add, add_differs, odd_add, linear, rebias, limit, limit_differs;                         \
-        U overflow, overflow_differs, sign, plus, code_mask;                                       \
+        U overflow, overflow_differs, sign, plus, code_mask, beyond;                               \
         F scale;                                                                                   \
-        int drop;                                                                                  \
+        int drop, is_near, is_capped;                                                                       \
     }
 FF_DEFINE_PLAN(plan32, uint32_t, float);
 FF_DEFINE_PLAN(plan64, uint64_t, double);
@@ -232,23 +235,19 @@ FF_DEFINE_PLAN(plan64, uint64_t, double);
  *   BIG     the pattern of 2^M: a smaller float added to it has its integer part, to nearest, in
  *           the low bits of the sum.
  *
+ * encode_near is for rounding to nearest even alone: the addition of `magic`, whose last place is
+ * f's spacing at the value, does it. magic's fraction is 0, so ties go to even magnitudes.
+ *
  * Masks rather than conditions: compilers make one instruction of them. */
-#define FF_DEFINE_ENCODE_FAST(name, plan, U, I, F, M, BIG, to_bits, of_bits)                       \
-    FF_INLINE U name##_magnitude(U wide, U negative, struct plan p)                                \
+#define FF_DEFINE_ENCODE_FAST(W, plan, U, I, F, M, BIG, to_bits, of_bits)                          \
+    FF_INLINE U encode_fast##W##_magnitude(U wide, U negative, struct plan p)                      \
     {                                                                                              \
         const U odd = (U)((I)(wide << ((int)(8 * sizeof(U)) - 1 - p.drop)) >>                      \
                           (8 * sizeof(U) - 1));                                                    \
         return (wide + (p.add ^ (negative & p.add_differs)) + (odd & p.odd_add)) >> p.drop;        \
     }                                                                                              \
-    FF_INLINE U name(U bits, struct ff_format f, struct plan p)                                    \
+    FF_INLINE U with_sign##W(U rounded, U negative, struct ff_format f, struct plan p)             \
     {                                                                                              \
-        const U magnitude = bits & (~(U)0 >> 1), negative = (U)((I)bits >> (8 * sizeof(U) - 1));   \
-        const F t = of_bits(magnitude) * p.scale, s = t + of_bits(BIG);                            \
-        const U lost = to_bits(t - (s - of_bits(BIG)));                                            \
-        const U near = (to_bits(s) - (BIG) + (U)((I)lost >> (8 * sizeof(U) - 1))) |                \
-                       (lost < 1 ? lost : 1);                                                      \
-        const U wide = magnitude < p.linear ? near : magnitude - p.rebias;                         \
-        const U rounded = name##_magnitude(wide, negative, p);                                     \
         U code = rounded;                                                                          \
         if (f.sign == FF_TWOS_COMPLEMENT)                                                          \
             code = ((rounded ^ (negative & p.sign)) + (negative & p.plus)) & p.code_mask;          \
@@ -256,13 +255,35 @@ FF_DEFINE_PLAN(plan64, uint64_t, double);
             code = rounded ? rounded | (negative & p.sign) : 0;                                    \
         else if (f.sign == FF_SIGN_MAGNITUDE)                                                      \
             code = rounded | (negative & p.sign);                                                  \
+        if (p.is_capped)                                                                           \
+            return ((I)rounded < (I)p.overflow ? rounded : p.overflow) | (negative & p.sign);      \
         const U limit = p.limit ^ (negative & p.limit_differs);                                    \
         return (I)rounded > (I)limit ? p.overflow ^ (negative & p.overflow_differs) : code;        \
+    }                                                                                              \
+    FF_INLINE U encode_fast##W(U bits, struct ff_format f, struct plan p)                          \
+    {                                                                                              \
+        const U magnitude = bits & (~(U)0 >> 1), negative = (U)((I)bits >> (8 * sizeof(U) - 1));   \
+        const F t = of_bits(magnitude) * p.scale, s = t + of_bits(BIG);                            \
+        const U lost = to_bits(t - (s - of_bits(BIG)));                                            \
+        const U near = (to_bits(s) - (BIG) + (U)((I)lost >> (8 * sizeof(U) - 1))) |                \
+                       (lost < 1 ? lost : 1);                                                      \
+        const U wide = magnitude < p.linear ? near : magnitude - p.rebias;                         \
+        return with_sign##W(encode_fast##W##_magnitude(wide, negative, p), negative, f, p);        \
+    }                                                                                              \
+    FF_INLINE U encode_near##W(U bits, struct ff_format f, struct plan p)                          \
+    {                                                                                              \
+        const U magnitude = bits & (~(U)0 >> 1), negative = (U)((I)bits >> (8 * sizeof(U) - 1));   \
+        const U within = (I)magnitude < (I)p.beyond ? magnitude : p.beyond;                        \
+        const U exponent = within & ~(U)0 << (M);                                                  \
+        const U binade = (I)exponent > (I)p.linear ? exponent : p.linear;                          \
+        const U magic = binade + ((U)p.drop << (M));                                               \
+        const U sum = to_bits(of_bits(within) + of_bits(magic));                                   \
+        return with_sign##W(sum - magic + ((binade - p.linear) >> p.drop), negative, f, p);        \
     }
-FF_DEFINE_ENCODE_FAST(encode_fast32, plan32, uint32_t, int32_t, float, 23, UINT32_C(0x4B000000),
+FF_DEFINE_ENCODE_FAST(32, plan32, uint32_t, int32_t, float, 23, UINT32_C(0x4B000000),
                       bits_of_float, float_of_bits)
-FF_DEFINE_ENCODE_FAST(encode_fast64, plan64, uint64_t, int64_t, double, 52,
-                      UINT64_C(0x4330000000000000), bits_of_double, double_of_bits)
+FF_DEFINE_ENCODE_FAST(64, plan64, uint64_t, int64_t, double, 52, UINT64_C(0x4330000000000000),
+                      bits_of_double, double_of_bits)
 
 /* The same for E8M0, for values other than 0: its magnitudes start at 2^-127, in the middle of
  * binary32's subnormals. */
@@ -300,6 +321,13 @@ FF_INLINE uint32_t encode_fast_e8m0(uint32_t bits, struct plan32 p)
         p->sign = f.sign == FF_TWOS_COMPLEMENT ? p->code_mask : (U)sign_bit(f);                    \
         p->plus = f.sign == FF_TWOS_COMPLEMENT;                                                    \
         p->scale = alike ? 0 : (F)power_of_two(up);                                                \
+        /* One more than the last exponent field: int8's -128 has the first fraction beyond it. */ \
+        const int beyond = (int)(magnitude_mask(f) >> f.fraction_bits) + 2 - f.bias;               \
+        p->is_near = r->rounding == FF_NEAREST_EVEN && linear > -(TOP) && beyond + drop <= (TOP); \
+        p->is_capped = f.sign == FF_SIGN_MAGNITUDE && f.nan != FF_NAN_NEGATIVE_ZERO &&             \
+                       r->limit[0] == r->limit[1] && r->overflow[1] == (r->overflow[0] ^ p->sign) && \
+                       r->overflow[0] - (uint64_t)r->limit[0] <= 1;                                \
+        p->beyond = (U)(p->is_near ? beyond + (WIDE).bias : 0) << (M);                             \
         return 1;                                                                                  \
     }
 FF_DEFINE_PLAN_FOR(plan_for32, plan32, uint32_t, float, 23, FP32, 127)
@@ -310,12 +338,10 @@ FF_DEFINE_PLAN_FOR(plan_for64, plan64, uint64_t, double, 52, FP64, 1023)
 FF_INLINE uint32_t encode32_alike(uint32_t bits, struct ff_format f)
 {
     const int drop = 23 - f.fraction_bits;
-    const uint32_t magnitude = bits & 0x7fffffff, half = (1u << drop) >> 1;
-    const uint32_t odd = (magnitude >> drop) & (half != 0);
-    const uint32_t rounded = (magnitude + (half - (half != 0)) + odd) >> drop;
-    const uint32_t nan = (magnitude >> drop) | (1u << (f.fraction_bits - 1));
-    const uint32_t code = magnitude > 0x7f800000 ? nan : rounded;
-    return code | ((bits >> 31) << (8 + f.fraction_bits));
+    const uint32_t half = (1u << drop) >> 1, kept = bits >> drop, odd = kept & (half != 0);
+    const uint32_t rounded = (bits + (half - (half != 0)) + odd) >> drop; /* no NaN: the sign stays */
+    const uint32_t nan = kept | (1u << (f.fraction_bits - 1));
+    return (int32_t)(bits & 0x7fffffff) > 0x7f800000 ? nan : rounded;
 }
 
 /* The code of a binary64 pattern by the default rules, for an IEEE format whose binades lie well
@@ -405,9 +431,16 @@ FF_DEFINE_DECODING(decoding32, uint32_t, float, 23, 8, UINT32_C(0x4B000000), bit
 FF_DEFINE_DECODING(decoding64, uint64_t, double, 52, 11, UINT64_C(0x4330000000000000),
                    bits_of_double, double_of_bits)
 
+/* The same for fp16, with less work. A subnormal one becomes the fraction of 2^-14, which is then
+ * taken away. */
 FF_INLINE uint32_t decode_fp16(uint32_t code)
 {
-    return decoding32_pattern(code, decoding32_of(FP16));
+    const uint32_t magnitude = (code & 0x7fff) << 13, bias = 112u << 23, binade = 1u << 23;
+    const float small = float_of_bits(magnitude + bias + binade) - 0x1p-14f;
+    uint32_t wide = magnitude + bias;
+    wide = (int32_t)magnitude < (int32_t)binade ? bits_of_float(small) : wide;
+    wide = (int32_t)magnitude >= 31 << 23 ? magnitude | 0x7f800000 : wide;
+    return wide | (code & 0x8000) << 16;
 }
 
 /* rint, ties to even, for any finite or infinite x: beyond 2^52 every double is an integer. */

@@ -71,7 +71,7 @@ TEXTS = {
         ),
         "the least integer is a normal": ("(one << m) - !twos;", "(one << m) - 1;"),
         "fp64 to fp16 keeps half a bit": ("power_of_two(52 - m)", "power_of_two(51 - m)"),
-        "fp32 to bf16 has no ties": ("(magnitude >> drop) & (half != 0)", "(half != 0)"),
+        "fp32 to bf16 has no ties": ("kept & (half != 0)", "(half != 0)"),
     },
     "convert.inc.h": {
         "the tail of nibbles is not packed": (
@@ -101,7 +101,7 @@ TEXTS = {
     },
     "quantize.inc.h": {
         "the guard band is too narrow": ("bound * 0x1p-22", "bound * 0x1p-25"),
-        "a rounded scale is trusted": ("(qmax + 0.25) * scale[c]", "(qmax + 1) * scale[c]"),
+        "a rounded scale is trusted": ("high = qmax + 0.25;", "high = qmax + 1;"),
         "a scale underflows to 0": ("code += code == 0;", "code += 0;"),
         "a spread beyond double is halved once": ("(levels / 2.0)", "levels"),
         "a zero point is -0": (": zero) + 0.0;", ": zero);"),
@@ -111,10 +111,7 @@ TEXTS = {
         "a far zero point is a float": ("zero_point[0] <= 0x1p22", "zero_point[0] <= 0x1p40"),
         "values go beyond the largest": ("x = x > largest ? largest : x;", ""),
         "the ends count as clamped": ("(q < qmin) | (q > qmax)", "(q <= qmin) | (q > qmax)"),
-        "the ends count as clamped, fast": (
-            "(q < p->qmin) | (q > p->qmax)",
-            "(q < p->qmin) | (q >= p->qmax)",
-        ),
+        "no value counts as clamped, fast": ("within += q == code;", "within += 1;"),
     },
     "elements.inc.h": {
         "thresholds are rounded up": ("- ((double)near > t);", "- ((double)near < t);"),
@@ -140,8 +137,18 @@ TEXTS = {
             "values + i), _MM_FROUND_TO_ZERO)",
         ),
         "the third bit chooses": ("_mm256_slli_epi32(at, 28)", "_mm256_slli_epi32(at, 29)"),
-        "the middle place is off by one": ("_mm256_set1_epi32(p[7])", "_mm256_set1_epi32(p[6])"),
-        "a search starts at its second step": ("int step = 4; step", "int step = 2; step"),
+        "the middle place is off by one": (
+            "_mm256_set1_epi32(places[7])",
+            "_mm256_set1_epi32(places[6])",
+        ),
+        "places are in counting order": (
+            "four_twice(c, d, 1), _MM_SHUFFLE(1, 2, 3, 0)",
+            "four_twice(c, d, 1), _MM_SHUFFLE(3, 2, 1, 0)",
+        ),
+        "VCVTPH2PS decodes NaNs": (
+            "_mm_cmpgt_epi16(nan, infinity)",
+            "_mm_cmpgt_epi16(infinity, infinity)",
+        ),
         "nibbles change places": (
             "_mm_unpacklo_epi8(first, second)",
             "_mm_unpacklo_epi8(second, first)",

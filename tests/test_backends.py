@@ -555,6 +555,40 @@ def test_long_arrays_equal_the_reference(level, dtype):
         assert_equal_bits(level, lambda scheme=scheme: results(ff.quantize(x, scheme)))
 
 
+#: What makes arrays of bits, or of fp32 values, into others, and the dtypes of those.
+STREAMED = {
+    "encode fp16": (lambda x, out: ff.encode(x.view("f4"), "fp16", out=out[0]), ["u2"]),
+    "encode bf16": (lambda x, out: ff.encode(x.view("f4"), "bf16", out=out[0]), ["u2"]),
+    "round to fp16": (lambda x, out: ff.round_to(x.view("f4"), "fp16", out=out[0]), ["f4"]),
+    "round to bf16": (lambda x, out: ff.round_to(x.view("f4"), "bf16", out=out[0]), ["f4"]),
+    "decode fp16": (lambda x, out: ff.decode(x.astype("u2"), "fp16", out=out[0]), ["f4"]),
+    "decode bf16": (lambda x, out: ff.decode(x.astype("u2"), "bf16", out=out[0]), ["f4"]),
+    "decode e4m3": (lambda x, out: ff.decode(x.astype("u1"), "fp8_e4m3fn", out=out[0]), ["f4"]),
+    "decompose": (lambda x, out: ff.decompose(x, "fp32", out=tuple(out)), ["u1", "u1", "u4"]),
+    "compose": (lambda x, out: ff.compose(ff.decompose(x, "fp32"), out=out[0]), ["u4"]),
+}
+
+
+@pytest.mark.parametrize("offset", [0, 1, 4])
+@pytest.mark.parametrize("name", STREAMED)
+def test_results_that_caches_do_not_keep_are_those_of_pieces(level, name, offset):
+    """They go to memory by whole lines: none is left out, and nothing is touched around them."""
+    operation, dtypes = STREAMED[name]
+    n, piece = 2**22 + 77, 2**16
+    bits = np.random.default_rng(5).integers(0, 2**32, n, dtype=np.uint32)
+    rooms = [np.full((n + 64) * np.dtype(d).itemsize, 0xA5, np.uint8).view(d) for d in dtypes]
+    apart = [np.empty(n, dtype) for dtype in dtypes]
+    with ff.use_backend(level):
+        operation(bits, [room[offset : offset + n] for room in rooms])
+        for start in range(0, n, piece):
+            part = slice(start, start + piece)
+            operation(bits[part], [array[part] for array in apart])
+    for room, array in zip(rooms, apart, strict=True):
+        assert room[offset : offset + n].tobytes() == array.tobytes()
+        around = np.concatenate((room[:offset], room[offset + n :]))
+        assert set(around.view(np.uint8).tolist()) == {0xA5}
+
+
 def test_results_do_not_depend_on_the_length_of_the_array(level):
     """Vector bodies and scalar tails agree: every prefix has the bits of the whole."""
     rng = np.random.default_rng(3)
