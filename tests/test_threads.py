@@ -139,7 +139,7 @@ def test_a_value_that_has_no_code_is_found_in_any_part():
         ff.encode(x, FP8, nan="error")
 
 
-@pytest.mark.parametrize("name", OPERATIONS.keys() - {"absmax {'bits': 4}"})
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name != "absmax {'bits': 4}"])
 def test_large_arrays_are_shared_out(name, monkeypatch):
     shared, seen = threads._shared, []
     monkeypatch.setattr(threads, "_shared", lambda *args: seen.append(args) or shared(*args))
