@@ -41,6 +41,7 @@ ORDER = (
     "rounding_chain",
     "backends.reference",
     "backends.native",
+    "backends.threads",
     "backends",
     "streaming",
     "arrays",
@@ -152,7 +153,16 @@ LOADED = "import sys, floatfmt; print(*sys.modules)"
 #: What rounding and quantising arrays takes; all else comes when it is asked for.
 AT_IMPORT = {
     *("formats", "rounding", "exact", "elements", "interop", "backends", "backends.reference"),
-    *("backends.native", "streaming", "arrays", "fields", "packing", "codebooks", "schemes"),
+    *(
+        "backends.native",
+        "backends.threads",
+        "streaming",
+        "arrays",
+        "fields",
+        "packing",
+        "codebooks",
+        "schemes",
+    ),
     *("groups", "codes", "quantized", "quantizing", "quantize"),
 }
 

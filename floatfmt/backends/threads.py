@@ -12,10 +12,9 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -24,6 +23,9 @@ from ..formats import Format
 from ..rounding import Rules
 from .native import Native
 from .reference import Float64, Stream
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 __all__ = ["Threaded", "thread_count", "use_threads"]
 
@@ -115,6 +117,8 @@ def use_threads(count: int) -> Iterator[None]:
 @functools.cache
 def _pool(process: int, helpers: int) -> ThreadPoolExecutor:
     """Return threads of this process: those of a parent do not come along in a fork."""
+    from concurrent.futures import ThreadPoolExecutor  # takes milliseconds to import
+
     return ThreadPoolExecutor(helpers, "floatfmt", _chosen.set, (1,))  # parts are not cut again
 
 
