@@ -8,13 +8,14 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from floatfmt.backends import available_backends
+from floatfmt.backends import available_backends, thread_count
 from floatfmt.bench import inputs, rounding, run, tables
 from floatfmt.bench.cases import (
     ACCEPTANCE,
     ACCEPTANCE_SIZE,
     CASES,
     CURVE_CASES,
+    OUT_ACCEPTANCE,
     README_CASES,
     ROUNDING_ACCEPTANCE,
     ROUNDING_SIZE,
@@ -61,6 +62,7 @@ class Preset:
     sweeps: tuple[Sweep, ...]
     targets: tuple[Target, ...] = ()
     grid: bool = False
+    threads: int = 1
     file: Path | None = None
 
     def tasks(self, options: argparse.Namespace) -> tuple[run.Measurable, ...]:
@@ -80,6 +82,8 @@ def of(targets: tuple[Target, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(target.case for target in targets))
 
 
+#: As many as everyone takes without being told.
+USUAL_THREADS = 0
 IN_CACHES, COLD_SIZES = 2**20, (2**10, 2**16, 2**20)
 FASTEST = available_backends()[-1]
 USUAL = Preset(
@@ -102,10 +106,17 @@ PRESETS = {
         ),
     ),
     "acceptance": Preset(
-        "the wanted ratios beside those measured",
-        10.0,
-        (Sweep((ACCEPTANCE_SIZE,), of(ACCEPTANCE)),),
+        "the wanted ratios beside those measured: new arrays, everyone's usual threads",
+        8.0,
+        (Sweep((ACCEPTANCE_SIZE,), of(ACCEPTANCE), backend=FASTEST),),
         targets=ACCEPTANCE,
+        threads=USUAL_THREADS,
+    ),
+    "acceptance-out": Preset(
+        "the same for existing arrays and one thread",
+        5.0,
+        (Sweep((ROUNDING_SIZE, ACCEPTANCE_SIZE), of(OUT_ACCEPTANCE), backend=FASTEST),),
+        targets=OUT_ACCEPTANCE,
     ),
     "rounding": Preset(
         "every format in every mode, and what is wanted of them",
@@ -158,6 +169,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--cold", action="store_true", help="each call finds none of its data in the caches"
     )
+    parser.add_argument("--threads", type=int, metavar="N", help="of everyone; 1 by default")
     parser.add_argument("--json", type=Path, metavar="FILE", help="instead of one in results/")
     parser.add_argument("--list", action="store_true", help="name the cases and do no more")
     return parser
@@ -187,6 +199,7 @@ def main() -> int:
             preset.tasks(options),
             budget_s=options.budget or preset.budget_s,
             clock="thread CPU" if options.cpu_time else "wall",
+            threads=options.threads or preset.threads or thread_count(),
             progress=show_progress,
         )
     except (DisagreementError, ValueError) as error:

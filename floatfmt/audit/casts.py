@@ -25,7 +25,7 @@ __all__ = [
     "as_cast",
     "gfloat_format",
     "is_nan",
-    "on_one_torch_thread",
+    "on_torch_threads",
 ]
 
 #: Takes an array of the source's values, 1-d, and returns values or codes of the target.
@@ -295,12 +295,12 @@ def _torch_cast(source: Format, target: Format, options: dict[str, str]) -> Func
 
 
 @contextmanager
-def on_one_torch_thread() -> Iterator[None]:
-    """Keep torch from sharing a call's work among threads."""
+def on_torch_threads(count: int) -> Iterator[None]:
+    """Let torch share a call's work among so many threads."""
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
@@ -383,7 +383,7 @@ WITNESSES = {
     for witness in (
         Witness("numpy", "numpy", _numpy_cast),
         Witness("ml_dtypes", "ml_dtypes", _ml_dtypes_cast),
-        Witness("torch", "torch", _torch_cast, on_one_torch_thread),
+        Witness("torch", "torch", _torch_cast, partial(on_torch_threads, 1)),
         Witness("gfloat", "gfloat", _gfloat_cast),
         Witness("f16c", "", _f16c_cast),
         Witness("floatfmt", "", _floatfmt_cast),

@@ -674,12 +674,33 @@ _ROWS = (
 )
 CASES = {row.name: row for row in _ROWS}
 
-#: What is wanted at 2^26 fp32 values on one thread, into new arrays and into existing ones.
-ACCEPTANCE = (
-    Target("absmax-int8", "torch article", 10.0),
-    Target("absmax-int8", "torch fused", 1.2),
-    Target("decompose-fp32", "numpy", 2.5),
-    Target("encode-fp32-fp16", "numpy", 6.0),
+#: What is wanted at 2^26 fp32 values, into new arrays, everyone on as many threads as they take
+#: without being told.
+ACCEPTANCE = tuple(
+    Target(case, contender, ratio, ("new",))
+    for case, contender, ratio in (
+        ("absmax-int8", "torch article", 12.0),
+        ("absmax-int8", "torch fused", 1.6),
+        ("zeropoint-int8", "torch article", 14.0),
+        ("absmax-int8-rows", "torch given", 18.0),
+        ("absmax-int8-rows", "bitsandbytes", 30.0),
+        ("nf4", "bitsandbytes", 60.0),
+        ("encode-fp32-fp16", "numpy", 9.0),
+        ("decompose-fp32", "numpy", 4.0),
+    )
+)
+#: What is wanted at 2^20 and 2^26 fp32 values, into existing arrays, on one thread.
+OUT_ACCEPTANCE = tuple(
+    Target(case, contender, ratio, ("out",))
+    for case, contender, ratio in (
+        ("encode-fp32-fp16", "torch", 0.95),
+        ("encode-fp32-bf16", "torch", 0.95),
+        ("decode-fp16-fp32", "torch", 0.95),
+        ("decode-bf16-fp32", "torch", 0.95),
+        ("encode-fp32-fp8_e4m3fn", "torch", 2.5),
+        ("encode-fp32-fp8_e4m3fn", "ml_dtypes", 35.0),
+        ("quantize-int8", "onnxruntime", 0.95),
+    )
 )
 ACCEPTANCE_SIZE = 2**26
 

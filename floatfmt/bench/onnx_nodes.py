@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
-__all__ = ["ELEMENTS", "bound", "session"]
+__all__ = ["ELEMENTS", "bound", "on_threads", "session"]
 
 #: TensorProto.DataType, by the names of formats.
 ELEMENTS = {
@@ -17,13 +19,26 @@ ELEMENTS = {
 OPSET, IR_VERSION, INTEGER_ATTRIBUTE = 21, 10, 2
 
 
+_threads: ContextVar[int] = ContextVar("threads", default=1)
+
+
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """Give sessions that are opened in the ``with`` block so many threads."""
+    token = _threads.set(count)
+    try:
+        yield
+    finally:
+        _threads.reset(token)
+
+
 def session(
     operator: str,
     inputs: Mapping[str, str],
     outputs: Mapping[str, str],
     attributes: Mapping[str, int | None] | None = None,
 ) -> Any:
-    """Return an InferenceSession of one node that computes on one thread.
+    """Return an InferenceSession of one node, on as many threads as `on_threads` says.
 
     Parameters
     ----------
@@ -37,7 +52,7 @@ def session(
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = _threads.get()
     model = _model(operator, inputs, outputs, attributes or {})
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 

@@ -11,9 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
-from ..audit.casts import on_one_torch_thread
+from ..audit.casts import on_torch_threads
+from . import onnx_nodes
 
-__all__ = ["PEERS", "Peer", "installed", "missing", "on_one_thread"]
+__all__ = ["PEERS", "Peer", "installed", "missing", "on_threads"]
+
+
+def _as_it_is(count: int) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +29,12 @@ class Peer:
     ----------
     name : str
         The module to import, and the distribution it comes in.
-    on_one_thread : function
-        Gives a context in which the library computes on one thread.
+    on_threads : function
+        Gives a context in which the library computes on so many threads, if it can.
     """
 
     name: str
-    on_one_thread: Callable[[], AbstractContextManager[None]] = nullcontext
+    on_threads: Callable[[int], AbstractContextManager[None]] = _as_it_is
 
     @property
     def installed(self) -> bool:
@@ -43,11 +48,11 @@ class Peer:
 
 
 @contextmanager
-def _on_one_apytypes_thread() -> Iterator[None]:
+def _on_apytypes_threads(count: int) -> Iterator[None]:
     import apytypes
 
     before = apytypes.n_threads()
-    apytypes.reset_thread_pool(1)
+    apytypes.reset_thread_pool(count)
     try:
         yield
     finally:
@@ -57,14 +62,14 @@ def _on_one_apytypes_thread() -> Iterator[None]:
 PEERS = (
     Peer("numpy"),  # its element-wise loops and casts run on the caller's thread
     Peer("ml_dtypes"),  # likewise
-    Peer("torch", on_one_torch_thread),
+    Peer("torch", on_torch_threads),
     Peer("gfloat"),  # computes with the arrays it is given: NumPy's here
     # Its kernels call the OpenMP runtime that torch has loaded, and so keep to torch's threads.
-    Peer("bitsandbytes", on_one_torch_thread),
-    Peer("torchao", on_one_torch_thread),  # computes with torch's operations
-    Peer("onnxruntime"),  # `onnx_nodes.session` asks for one thread
+    Peer("bitsandbytes", on_torch_threads),
+    Peer("torchao", on_torch_threads),  # computes with torch's operations
+    Peer("onnxruntime", onnx_nodes.on_threads),
     Peer("numkong"),  # its casts run on the caller's thread
-    Peer("apytypes", _on_one_apytypes_thread),
+    Peer("apytypes", _on_apytypes_threads),
     Peer("pychop"),  # computes with NumPy here
 )
 
@@ -80,10 +85,10 @@ def missing() -> tuple[str, ...]:
 
 
 @contextmanager
-def on_one_thread() -> Iterator[None]:
-    """Keep every installed peer to one thread inside the ``with`` block."""
+def on_threads(count: int) -> Iterator[None]:
+    """Let every installed peer use so many threads inside the ``with`` block."""
     with ExitStack() as stack:
         for peer in PEERS:
             if peer.installed:
-                stack.enter_context(peer.on_one_thread())
+                stack.enter_context(peer.on_threads(count))
         yield

@@ -156,12 +156,15 @@ class Report:
         In the order they were measured.
     clock : str
         What a time is, a key of `run.CLOCKS`.
+    threads : int
+        How many every library used, where it can.
     """
 
     environment: dict[str, Any]
     budget_s: float
     results: tuple[Result, ...]
     clock: str = "wall"
+    threads: int = 1
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -173,7 +176,7 @@ class Report:
         return {
             "schema": SCHEMA_VERSION,
             **self.environment,
-            "threads": 1,
+            "threads": self.threads,
             "clock": self.clock,
             "sizes": list(self.sizes),
             "budget_s": self.budget_s,

@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
+from ..backends import use_threads
 from ..timing import Timing, copying, interleaved
 from . import machine, peers
 from .cases import CASES, LEAST, Case, expanded
@@ -129,8 +130,9 @@ def run(
     clock: str = "wall",
     progress: Progress = lambda doing, done, total: None,
     strict: bool = True,
+    threads: int = 1,
 ) -> Report:
-    """Measure tasks, every library on one thread.
+    """Measure tasks, every library on as many threads.
 
     Parameters
     ----------
@@ -145,19 +147,25 @@ def run(
     strict : bool
         Whether a library that fails or disagrees stops the run; else it is left out of that result,
         which says why.
+    threads : int
+        How many, where a library can.
 
     Raises
     ------
+    ValueError
+        Several threads are to be timed by the time of one.
     DisagreementError
         A contender's result is not what it has to be; nothing more was timed.
     """
     results: list[Result] = []
     environment = machine.environment()
-    with peers.on_one_thread():
+    if threads > 1 and clock != "wall":
+        raise ValueError(f"{threads} threads are timed by wall time, not by {clock} time")
+    with peers.on_threads(threads), use_threads(threads):
         for done, task in enumerate(tasks):
             progress(str(task), done, len(tasks))
             results += task.measured(budget_s=budget_s, clock=CLOCKS[clock], strict=strict)
-    return Report(environment, budget_s, tuple(results), clock)
+    return Report(environment, budget_s, tuple(results), clock, threads)
 
 
 def measure(

@@ -166,7 +166,7 @@ def environment_lines(environment: dict[str, Any]) -> Iterable[str]:
         f"{', '.join(software['backends'])}), Python {software['python']}, {versions}"
     )
     pages = "; torch asks for huge pages" if software["torch_huge_pages"] else ""
-    yield f"{environment['date']}, commit {environment['commit'] or 'unknown'}, one thread{pages}"
+    yield f"{environment['date']}, commit {environment['commit'] or 'unknown'}{pages}"
 
 
 def print_report(report: Report, to: Console, *, targets: Sequence[Target] = ()) -> None:
@@ -176,7 +176,8 @@ def print_report(report: Report, to: Console, *, targets: Sequence[Target] = ())
     """
     for line in environment_lines(report.environment):
         show(to, line)
-    show(to, f"times are {report.clock} time")
+    threads = "one thread" if report.threads == 1 else f"{report.threads} threads where they help"
+    show(to, f"times are {report.clock} time, {threads}")
     for size in dict.fromkeys(result.size for result in report.results):
         _print_grid({r.case: r for r in report.results if r.size == size and in_grid(r)}, to)
     for result in report.results:
