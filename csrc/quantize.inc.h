@@ -378,6 +378,52 @@ FF_INLINE int not_finite64(uint64_t bits)
         else                                                                                       \
             narrow32_8(wide, codes, n);                                                            \
     }
+/* A block of which perhaps nothing is clamped, and no value is near a tie: what the loop that clamps
+ * does with two thirds of its operations. Extremes of s tell afterwards; NaN is beyond both. A shift
+ * by an odd zero point rounds ties the other way, but they are all in doubt. */
+enum { FF_IN_DOUBT = 1, FF_CLAMPED = 2 };
+/* Blocks that are clamped without trying, after one that had to be. */
+enum { FF_CLAMPED_BLOCKS = 15 };
+#define FF_DEFINE_QUANTIZE_WITHIN(T)                                                               \
+    FF_INLINE int within_loop_##T(const void *restrict x, size_t n,                                \
+                                  const struct parameters *restrict p, uint32_t *restrict wide)    \
+    {                                                                                              \
+        const float shift = 12582912.0f + (float)p->zero[0], reciprocal = p->reciprocal[0];        \
+        const int32_t limit = (int32_t)bits_of_float(p->guard[0]);                                 \
+        int32_t near = 0, least = INT32_MAX, most = INT32_MIN;                                     \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            const float t = float_of_bits(load_##T(x, i)) * reciprocal;                            \
+            const float s = t + shift;                                                             \
+            const int32_t away = (int32_t)(bits_of_float(t - (s - shift)) & 0x7fffffff);           \
+            const int32_t place = (int32_t)bits_of_float(s);                                       \
+            near = away > near ? away : near;                                                      \
+            least = place < least ? place : least;                                                 \
+            most = place > most ? place : most;                                                    \
+            wide[i] = (uint32_t)place;                                                             \
+        }                                                                                          \
+        const int32_t origin = (int32_t)bits_of_float(12582912.0f);                                \
+        const int clamped = least < origin + p->qmin || most > origin + p->qmax;                   \
+        return clamped ? FF_CLAMPED : near > limit ? FF_IN_DOUBT : 0;                              \
+    }                                                                                              \
+    FF_INLINE int64_t quantize_block_if_within_##T(const void *restrict x, size_t n,               \
+                                                   const struct parameters *restrict p,            \
+                                                   uint8_t *restrict codes, size_t *careful)       \
+    {                                                                                              \
+        uint32_t wide[FF_BLOCK];                                                                   \
+        if (*careful > 0 || !p->all_fast) {                                                        \
+            *careful -= *careful > 0;                                                              \
+            return quantize_block_##T(x, n, p, 0, codes);                                          \
+        }                                                                                          \
+        const int found = within_loop_##T(x, n, p, wide);                                          \
+        if (found == FF_CLAMPED) {                                                                 \
+            *careful = FF_CLAMPED_BLOCKS;                                                          \
+            return quantize_block_##T(x, n, p, 0, codes);                                          \
+        }                                                                                          \
+        if (found == FF_IN_DOUBT)                                                                  \
+            return quantize_exactly_##T(x, n, p, 0, codes);                                        \
+        narrow32_8(wide, codes, n);                                                                \
+        return 0;                                                                                  \
+    }
 #define FF_DOUBLE_OF_32(bits) ((double)float_of_bits(bits))
 FF_DEFINE_QUANTIZE_EXACTLY(f64, not_finite64, double_of_bits)
 FF_DEFINE_QUANTIZE_EXACTLY(f32, not_finite32, FF_DOUBLE_OF_32)
@@ -389,21 +435,35 @@ FF_DEFINE_QUANTIZE_FAST(bf16)
 FF_DEFINE_QUANTIZE_BOUNDED(f32)
 FF_DEFINE_QUANTIZE_BOUNDED(f16)
 FF_DEFINE_QUANTIZE_BOUNDED(bf16)
+FF_DEFINE_QUANTIZE_WITHIN(f32)
+FF_DEFINE_QUANTIZE_WITHIN(f16)
+FF_DEFINE_QUANTIZE_WITHIN(bf16)
 #define quantize_block_f64 quantize_exactly_f64
 #define quantize_bounded_f64(x, n, p, codes) ((void)quantize_exactly_f64(x, n, p, 0, codes))
+#define quantize_block_if_within_f64(x, n, p, codes, careful)                                      \
+    ((void)(careful), quantize_exactly_f64(x, n, p, 0, codes))
 
 #define FF_DEFINE_QUANTIZE(T, I)                                                                   \
     static int64_t quantize_run_##T(const I *x, size_t n, const struct parameters *p,              \
                                     uint8_t *codes)                                                \
     {                                                                                              \
+        const int streams = is_streamed(n) && is_aligned(codes);                                   \
         int64_t clamped = 0;                                                                       \
+        size_t careful = 0;                                                                        \
         for (size_t i = 0; i < n; i += FF_BLOCK) {                                                 \
+            _Alignas(64) uint8_t lines[FF_BLOCK];                                                  \
             const size_t count = n - i < FF_BLOCK ? n - i : FF_BLOCK;                              \
-            const int64_t more = quantize_block_##T(x + i, count, p, 0, codes + i);                \
+            uint8_t *to = streams && count == FF_BLOCK ? lines : codes + i;                        \
+            if (to == lines)                                                                       \
+                prefetch_ahead(x + i, sizeof lines * sizeof *x);                                   \
+            const int64_t more = quantize_block_if_within_##T(x + i, count, p, to, &careful);      \
             if (more < 0)                                                                          \
                 return -1;                                                                         \
             clamped += more;                                                                       \
+            if (to == lines)                                                                       \
+                stream(codes + i, lines, FF_BLOCK);                                                \
         }                                                                                          \
+        end_of_stream();                                                                           \
         return clamped;                                                                            \
     }                                                                                              \
     static int64_t quantize_##T(const void *x_, size_t outer, size_t channels, size_t inner,       \
@@ -553,22 +613,28 @@ static int64_t quantize_channels_f64(const int64_t *x, size_t channels, size_t i
 /* Scales and codes while values are in the cache, and the next ones on their way there. */
 #define FF_DEFINE_QUANTIZE_ABSMAX(T, I)                                                            \
     static int64_t quantize_long_##T(const I *x, size_t n, const struct parameters *p, int bounded,\
-                                     size_t ahead, int packs, uint8_t *codes_)                     \
+                                     size_t ahead, int packs, uint8_t *codes)                      \
     {                                                                                              \
-        uint8_t loose[FF_BLOCK];                                                                   \
+        _Alignas(64) uint8_t lines[FF_BLOCK];                                                      \
+        const int streams = !packs && !ahead && is_streamed(n) && is_aligned(codes);               \
         int64_t clamped = 0;                                                                       \
         for (size_t i = 0; i < n; i += FF_BLOCK) {                                                 \
             const size_t count = n - i < FF_BLOCK ? n - i : FF_BLOCK;                              \
-            uint8_t *const codes = packs ? loose : codes_ + i;                                     \
+            uint8_t *const to = packs || (streams && count == FF_BLOCK) ? lines : codes + i;       \
             if (ahead)                                                                             \
                 prefetch(x + i, count * sizeof(I), ahead * sizeof(I));                             \
+            else if (streams)                                                                      \
+                prefetch_ahead(x + i, count * sizeof(I));                                          \
             if (bounded)                                                                           \
-                quantize_bounded_##T(x + i, count, p, codes);                                      \
+                quantize_bounded_##T(x + i, count, p, to);                                         \
             else                                                                                   \
-                clamped += quantize_block_##T(x + i, count, p, 0, codes);                          \
+                clamped += quantize_block_##T(x + i, count, p, 0, to);                             \
             if (packs)                                                                             \
-                pack4(loose, codes_ + i / 2, 0, count);                                            \
+                pack4(lines, codes + i / 2, 0, count);                                             \
+            else if (to == lines)                                                                  \
+                stream(codes + i, lines, sizeof lines);                                            \
         }                                                                                          \
+        end_of_stream();                                                                           \
         return clamped;                                                                            \
     }                                                                                              \
     static int64_t quantize_absmax_##T(const void *x_, size_t channels, size_t inner,              \

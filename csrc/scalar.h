@@ -323,7 +323,9 @@ FF_INLINE uint32_t encode_fast_e8m0(uint32_t bits, struct plan32 p)
         p->scale = alike ? 0 : (F)power_of_two(up);                                                \
         /* One more than the last exponent field: int8's -128 has the first fraction beyond it. */ \
         const int beyond = (int)(magnitude_mask(f) >> f.fraction_bits) + 2 - f.bias;               \
-        p->is_near = r->rounding == FF_NEAREST_EVEN && linear > -(TOP) && beyond + drop <= (TOP); \
+        /* Without a fraction it is the exponent field that is even or odd. */                     \
+        p->is_near = r->rounding == FF_NEAREST_EVEN && linear > -(TOP) + 1 &&                      \
+                     f.fraction_bits > 0 && beyond + drop <= (TOP);                                \
         p->is_capped = f.sign == FF_SIGN_MAGNITUDE && f.nan != FF_NAN_NEGATIVE_ZERO &&             \
                        r->limit[0] == r->limit[1] && r->overflow[1] == (r->overflow[0] ^ p->sign) && \
                        r->overflow[0] - (uint64_t)r->limit[0] <= 1;                                \

@@ -26,7 +26,10 @@ CONVERSIONS = (
     "code or random or round_to or packing or compose or fit or boundary or long or length or f16c"
     " or inf_and"
 )
-QUANTISERS = "scheme or given or power or tie or bits or scales or far or long or extremes"
+QUANTISERS = (
+    "scheme or given or power or tie or bits or scales or far or long or extremes or products"
+    " or layers"
+)
 ELEMENTS = (
     "entry or tiny or not_finite or threshold or intervals or scaled_formats or scales_and_codes"
     " or packed or length"
@@ -112,6 +115,11 @@ TEXTS = {
         "values go beyond the largest": ("x = x > largest ? largest : x;", ""),
         "the ends count as clamped": ("(q < qmin) | (q > qmax)", "(q <= qmin) | (q > qmax)"),
         "no value counts as clamped, fast": ("within += q == code;", "within += 1;"),
+        "clamping below is missed": ("least < origin + p->qmin || ", ""),
+        "clamping above is missed": ("|| most > origin + p->qmax;", ";"),
+        "a near tie is trusted": ("FF_CLAMPED : near > limit", "FF_CLAMPED : near > limit + 99999"),
+        "an odd input has a pair": ("FF_PANEL + n] = 0;", "FF_PANEL + n] = 1;"),
+        "a part of the sums is written": ("+= found[o][row];", "= found[o][row];"),
     },
     "elements.inc.h": {
         "thresholds are rounded up": ("- ((double)near > t);", "- ((double)near < t);"),

@@ -304,7 +304,7 @@ def test_native_levels_need_no_memory_beside_the_result(level, shape, axis):
         ff.round_to(x, "bf16", out=values)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    assert peak < 200_000  # scales and zero points of 2,048 channels; the array has 16 MiB
+    assert peak < 400_000  # numbers for 2,048 channels, of each thread; the array has 16 MiB
 
 
 def test_ties_go_to_the_even_code(backend):
