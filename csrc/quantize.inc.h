@@ -848,12 +848,9 @@ static void int8_product(const int16_t *x, size_t rows, int is_paneled, const in
         for (size_t start = 0; start < inputs; start += FF_PANEL) {
             const size_t n = inputs - start < FF_PANEL ? inputs - start : FF_PANEL;
             const size_t some = outputs - o < FF_TILE_W ? outputs - o : FF_TILE_W;
-            for (size_t k = 0; k < some; k++) {
+            for (size_t k = 0; k < some; k++)
                 for (size_t i = 0; i < n; i++)
                     wide[k * FF_PANEL + i] = w[(o + k) * inputs + start + i];
-                if (n < FF_PANEL)
-                    wide[k * FF_PANEL + n] = 0; /* the other of an odd one's pair */
-            }
             add_products(x + start * FF_TILE_X, rows, inputs, wide, some, n, sums + o, stride);
         }
 }

@@ -118,7 +118,6 @@ TEXTS = {
         "clamping below is missed": ("least < origin + p->qmin || ", ""),
         "clamping above is missed": ("|| most > origin + p->qmax;", ";"),
         "a near tie is trusted": ("FF_CLAMPED : near > limit", "FF_CLAMPED : near > limit + 99999"),
-        "an odd input has a pair": ("FF_PANEL + n] = 0;", "FF_PANEL + n] = 1;"),
         "a part of the sums is written": ("+= found[o][row];", "= found[o][row];"),
     },
     "elements.inc.h": {

@@ -402,6 +402,19 @@ def test_packed_codes_dequantise_as_the_reference_has_it(
     assert_equal_bits(level, run)
 
 
+@pytest.mark.parametrize("outlier", [-1e3, -128.6, 127.6, 1e3])
+@pytest.mark.parametrize("zero_point", [0, 3])
+def test_one_value_beyond_one_end_of_a_given_scale_is_clamped(level, outlier, zero_point):
+    x = np.zeros(5000, np.float32)
+    x[700] = outlier
+
+    def run():
+        q = ff.quantize(x, scale=1.0, zero_point=zero_point)
+        return q.codes, np.array(q.saturated)
+
+    assert_equal_bits(level, run)
+
+
 @given(st.integers(0, 2**32), st.integers(0, 40), st.integers(0, 20), st.integers(0, 2100))
 def test_products_of_int8_equal_the_reference(level, seed, rows, outputs, inputs):
     rng = np.random.default_rng(seed)

@@ -791,7 +791,7 @@ def test_bench_json_has_everything_under_a_schema(run):
 
 
 def test_bench_shows_the_backend_that_was_chosen(run, monkeypatch):
-    monkeypatch.setenv("FLOATFMT_BACKEND", "reference")
+    monkeypatch.setattr(ff.backends, "_wanted", "reference")
     measured = json.loads(run("bench", "--json")[1])
     ours = {r["contender"] for one in measured["report"]["results"] for r in one["rows"]}
     assert {name for name in ours if "floatfmt" in name} == {"floatfmt reference"}
