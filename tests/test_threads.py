@@ -148,6 +148,17 @@ def test_large_arrays_are_shared_out(name, monkeypatch):
     assert seen
 
 
+def test_a_few_long_rows_are_shared_out_too(monkeypatch):
+    seen = []
+    whole = threads.Native.quantize_absmax
+    monkeypatch.setattr(
+        threads.Native, "quantize_absmax", lambda *a: seen.append(a[1].shape) or whole(*a)
+    )
+    with ff.use_threads(2):
+        ff.absmax(values(0, (4, 1000)), axis=0)
+    assert seen == [(1, 1, 1000)] * 4
+
+
 def test_the_work_is_done_by_several_threads(monkeypatch):
     barrier, seen = threading.Barrier(2, timeout=60), []
     whole = threads.Native.encode

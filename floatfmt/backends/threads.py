@@ -34,7 +34,7 @@ T = TypeVar("T")
 LEAST = 1 << 21
 #: More parts than threads, for one may be kept from its core.
 PARTS_A_THREAD = 2
-#: Parts begin at multiples of so many elements: whole cache lines and whole packed bytes.
+#: Parts of a row begin at multiples of so many elements: whole cache lines and packed bytes.
 GRAIN = 64
 
 _chosen: ContextVar[int | None] = ContextVar("floatfmt_threads", default=None)
@@ -122,9 +122,9 @@ def _pool(process: int, helpers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(helpers, "floatfmt", _chosen.set, (1,))  # parts are not cut again
 
 
-def _shared(work: Callable[[slice], T], size: int, count: int) -> list[T]:
+def _shared(work: Callable[[slice], T], size: int, count: int, grain: int = GRAIN) -> list[T]:
     """Return what `work` returns for parts of `size` elements, in their order, by some threads."""
-    step = -(-size // (count * PARTS_A_THREAD * GRAIN)) * GRAIN
+    step = -(-size // (count * PARTS_A_THREAD * grain)) * grain
     starts = range(0, size, step)
     found: list[Any] = [None] * len(starts)
     waiting = deque(enumerate(starts))
@@ -159,6 +159,10 @@ def _count(size: int) -> int:
 def _long_axis(shape: tuple[int, ...]) -> int:
     """Return the first axis along which an array in C order can be cut into such arrays."""
     return next((axis for axis, length in enumerate(shape) if length > 1), 0)
+
+
+def _grain(axis: int) -> int:
+    return GRAIN if axis == 2 else 1
 
 
 class Threaded(Native):
@@ -318,7 +322,7 @@ class Threaded(Native):
             return self._one_scale(x, how, elements, codes.reshape(x.shape))
         rows = codes.reshape(channels, -1)
         found = _shared(
-            lambda p: whole(x[:, p], how, elements, packs, rows[p].reshape(-1)), channels, count
+            lambda p: whole(x[:, p], how, elements, packs, rows[p].reshape(-1)), channels, count, 1
         )
         clamped = [part for _, part in found]
         return np.concatenate([scale for scale, _ in found]), _sum(clamped)
@@ -392,7 +396,9 @@ class Threaded(Native):
         if (count := _count(out.size)) == 1 or channels == 1:
             return whole(packed, scale, table, out)
         rows = packed.reshape(channels, -1)
-        _shared(lambda p: whole(rows[p].reshape(-1), scale[p], table, out[:, p]), channels, count)
+        _shared(
+            lambda p: whole(rows[p].reshape(-1), scale[p], table, out[:, p]), channels, count, 1
+        )
         return None
 
 
@@ -420,13 +426,16 @@ def _by_channels(
         own = [array[p] for array in parameters] if axis == 1 else parameters
         return work(*(array[at] for array in arrays), *own)
 
-    return _sum(_shared(part, shape[axis], count))
+    return _sum(_shared(part, shape[axis], count, _grain(axis)))
 
 
 def _cut(work: Callable[[np.ndarray], T], x: np.ndarray, count: int) -> tuple[list[T], int]:
     """Return what `work` finds in parts of a 3-D array, and the axis that they follow."""
     axis = _long_axis(x.shape)
-    return _shared(lambda p: work(x[(slice(None),) * axis + (p,)]), x.shape[axis], count), axis
+    found = _shared(
+        lambda p: work(x[(slice(None),) * axis + (p,)]), x.shape[axis], count, _grain(axis)
+    )
+    return found, axis
 
 
 def _merged(found: Sequence[Float64], axis: int, extreme: np.ufunc) -> Float64:
