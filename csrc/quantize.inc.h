@@ -557,7 +557,7 @@ FF_INLINE size_t channels_at_once(size_t inner, size_t channels)
     return most < 1 ? 1 : most < channels ? most : channels;
 }
 
-/* What changes from channel to channel where there is no zero point. */                        
+/* What changes from channel to channel where there is no zero point. */
 FF_INLINE void set_scale(struct parameters *p, const double *scale)
 {
     p->scale = scale;

@@ -212,7 +212,8 @@ def _given_or_range(plan: Plan, groups: Groups, backend: Backend, _: bool) -> Wo
             low, high = backend.minmax(x)
             if not _all_finite(low, high):
                 return low, None, -1
-            scale, zeros = _of_range(plan, backend, low, high)
+            with backend.float_environment():
+                scale, zeros = _of_range(plan, backend, low, high)
         else:
             assert given[1] is not None
             scale, zeros = given[0].reshape(-1), given[1].reshape(-1)

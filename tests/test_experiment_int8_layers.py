@@ -425,3 +425,16 @@ def test_something_else_than_a_model_is_refused():
         on_meta = torch.nn.Sequential(torch.nn.Linear(2, 2))
     with pytest.raises(TypeError, match="0 is on meta; int8 layers run on the CPU"):
         quantize_model(on_meta)
+
+
+@EVERY_SCHEME
+def test_what_has_no_code_is_named_by_its_place_in_what_was_given(scheme):
+    if not LAYER_SCHEMES[scheme].multiplies:
+        return
+    layer = layer_of(activations(0, 3, 4), scheme)
+    x = torch.zeros(2, 3, 4)
+    x[1, 1, 2] = torch.nan
+    with pytest.raises(ValueError, match=r"input\[1, 1, 2\] is nan"):
+        layer(x)
+    with pytest.raises(ValueError, match=r"input\[0, 0\] is 1e\+300; that is beyond fp32"):
+        layer(torch.full((1, 4), 1e300, dtype=torch.float64))

@@ -594,3 +594,13 @@ def test_values_in_any_order_of_memory_have_the_codes_of_those_in_c_order(option
         out = np.empty_like(expected.packed, order="F")
         assert ff.quantize(same, **options, out=out).packed is out
         assert (out == expected.packed).all()
+
+
+@pytest.mark.parametrize("shape", [(1,), (64,), (8, 8)])
+def test_scales_that_were_not_found_are_not_converted(shape):
+    """A warning is an error here."""
+    x = np.full(shape, np.nan, np.float32)
+    for _ in range(20):
+        np.full(8, 1e300)  # what new scales may find in their memory
+        with pytest.raises(ValueError, match="is nan"):
+            ff.absmax(x, axis=0 if len(shape) > 1 else None)

@@ -193,6 +193,66 @@ def test_an_interrupted_caller_leaves_nobody_at_work(monkeypatch):
     assert not running
 
 
+def test_threads_that_cannot_be_had_are_done_without(monkeypatch):
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threads, "_pool", (0, 0, None))
+    x = values(0, 5000)
+    with ff.use_threads(1):
+        alone = flattened(ff.encode(x, FP8))
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with ff.use_threads(4):
+        assert flattened(ff.encode(x, FP8)) == alone
+
+
+def test_what_fails_in_a_helper_is_raised_when_all_have_stopped(monkeypatch):
+    running = []
+
+    def encode(self, x, how, codes, random=None):
+        running.append(True)
+        try:
+            if threading.current_thread() is not threading.main_thread():
+                raise MemoryError("not here")
+            ended.wait(0.2)
+        finally:
+            running.pop()
+        return True
+
+    ended = threading.Event()
+    monkeypatch.setattr(threads.Native, "encode", encode)
+    with ff.use_threads(3), pytest.raises(MemoryError, match="not here"):
+        ff.encode(values(0, 1000), FP8)
+    assert not running
+
+
+def test_no_more_threads_are_started_than_there_is_work_for(monkeypatch):
+    monkeypatch.setattr(threads, "_pool", (0, 0, None))
+    before = threading.active_count()
+    with ff.use_threads(10**9):
+        ff.absmax(values(0, (3, 1000)), axis=0)
+    assert threading.active_count() - before <= 2
+
+
+@pytest.mark.parametrize("scheme", ["absmax", "zeropoint"])
+def test_subnormals_are_not_flushed_where_parts_are_put_together(scheme):
+    x = np.full(1000, 1e-310)
+    x[0] = 2e-310
+    before = torch.is_flush_denormal() if hasattr(torch, "is_flush_denormal") else False
+    found = []
+    assert torch.set_flush_denormal(True)
+    try:
+        for count in (1, 3):
+            with ff.use_threads(count):
+                found.append(flattened(ff.quantize(x, scheme)))
+                found.append(flattened(ff.quantize(x, "zeropoint", include_zero=True)))
+    finally:
+        torch.set_flush_denormal(before)
+    found.append(flattened(ff.quantize(x, scheme)))
+    assert found[0] == found[2] == found[4]
+    assert found[1] == found[3] == flattened(ff.quantize(x, "zeropoint", include_zero=True))
+
+
 def test_callers_on_many_threads_get_what_one_gets():
     x = values(0, (64, 100))
     with ff.use_threads(1):

@@ -438,6 +438,8 @@ class Native:
                 from_buffer(_DOUBLES, scale),
                 from_buffer(_BYTES, codes),
             )
+            if clamped < 0:  # a value is not finite, and nothing has been written
+                return scale, None, clamped
             if channels == 1 and scale.item() >= least_normal:  # no environment changes its cast
                 return scale.astype(scale_dtype), None, clamped
             return cast(scale, scale_dtype), None, clamped

@@ -10,6 +10,7 @@ import functools
 import math
 import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,7 +26,7 @@ from .native import Native
 from .reference import Float64, Stream
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import ThreadPoolExecutor
 
 __all__ = ["Threaded", "thread_count", "use_threads"]
 
@@ -59,7 +60,7 @@ def thread_count() -> int:
 def _checked(wanted: Any, origin: str) -> int:
     try:
         count = int(wanted) if isinstance(wanted, str) else wanted.__index__()
-    except (AttributeError, ValueError):
+    except (AttributeError, TypeError, ValueError):
         count = 0
     if count < 1 or isinstance(wanted, bool):
         raise ValueError(f"{origin}: {wanted!r} is no number of threads; it takes 1 or more")
@@ -114,12 +115,85 @@ def use_threads(count: int) -> Iterator[None]:
         _chosen.reset(token)
 
 
-@functools.cache
-def _pool(process: int, helpers: int) -> ThreadPoolExecutor:
-    """Return threads of this process: those of a parent do not come along in a fork."""
-    from concurrent.futures import ThreadPoolExecutor  # takes milliseconds to import
+#: The process, how many threads, and they: a parent's do not come along in a fork.
+_pool: tuple[int, int, ThreadPoolExecutor | None] = (0, 0, None)
 
-    return ThreadPoolExecutor(helpers, "floatfmt", _chosen.set, (1,))  # parts are not cut again
+
+def _threads(count: int) -> ThreadPoolExecutor:
+    """Return at least so many threads of this process, which wait for work."""
+    global _pool
+    process, size, pool = _pool
+    if pool is None or process != os.getpid() or size < count:
+        from concurrent.futures import ThreadPoolExecutor  # takes milliseconds to import
+
+        pool = ThreadPoolExecutor(count, "floatfmt", _chosen.set, (1,))  # parts are not cut again
+        _pool = os.getpid(), count, pool
+    return pool
+
+
+class _Shared:
+    """Parts that a caller and helpers take in turn, until none is left or one has failed."""
+
+    def __init__(self, take: Callable[[int], None], parts: int) -> None:
+        self._take, self._waiting = take, deque(range(parts))
+        self._lock, self._idle = threading.Lock(), threading.Event()
+        self._helpers, self._is_open = 0, True
+        self._errors: list[BaseException] = []
+
+    def run(self, helpers: int) -> None:
+        """Do all parts, with so many helpers at most; raise what the first to fail did."""
+        token = _chosen.set(1)
+        try:
+            with suppress(RuntimeError):  # no thread is to be had: those that are there will do
+                for _ in range(helpers):
+                    _threads(helpers).submit(self._help)
+            self._take_all()
+        finally:
+            _chosen.reset(token)
+            self._close()
+        if self._errors:
+            raise self._errors[0]
+
+    def _take_all(self) -> None:
+        while True:
+            try:
+                part = self._waiting.popleft()
+            except IndexError:
+                return
+            self._take(part)
+
+    def _help(self) -> None:
+        with self._lock:
+            if not self._is_open:  # the caller did not wait
+                return
+            self._helpers += 1
+        try:
+            self._take_all()
+        except BaseException as error:  # raised again by the caller
+            self._errors.append(error)
+            self._waiting.clear()
+        finally:
+            with self._lock:
+                self._helpers -= 1
+                if not self._helpers:
+                    self._idle.set()
+
+    def _close(self) -> None:
+        """Let no helper begin, and wait for those that have: they write into the caller's memory."""
+        interrupted: KeyboardInterrupt | None = None
+        while True:
+            try:
+                with self._lock:
+                    self._is_open = False
+                    self._waiting.clear()
+                    if not self._helpers:
+                        break
+                    self._idle.clear()
+                self._idle.wait()
+            except KeyboardInterrupt as error:
+                interrupted = error
+        if interrupted:
+            raise interrupted
 
 
 def _shared(work: Callable[[slice], T], size: int, count: int, grain: int = GRAIN) -> list[T]:
@@ -127,33 +201,18 @@ def _shared(work: Callable[[slice], T], size: int, count: int, grain: int = GRAI
     step = -(-size // (count * PARTS_A_THREAD * grain)) * grain
     starts = range(0, size, step)
     found: list[Any] = [None] * len(starts)
-    waiting = deque(enumerate(starts))
 
-    def take() -> None:
-        while True:
-            try:
-                number, start = waiting.popleft()
-            except IndexError:
-                return
-            found[number] = work(slice(start, min(start + step, size)))
+    def take(part: int) -> None:
+        start = starts[part]
+        found[part] = work(slice(start, min(start + step, size)))
 
-    helpers: list[Future[None]] = []
-    with suppress(RuntimeError):  # the interpreter is going down, or there are no threads to be had
-        helpers += [_pool(os.getpid(), count - 1).submit(take) for _ in range(count - 1)]
-    token = _chosen.set(1)
-    try:
-        take()
-    finally:
-        _chosen.reset(token)
-        waiting.clear()  # after Ctrl-C too: nobody writes into the caller's memory any more
-        for helper in helpers:
-            if not helper.cancel():
-                helper.result()
+    _Shared(take, len(starts)).run(min(count, len(starts)) - 1)
     return found
 
 
 def _count(size: int) -> int:
-    return 1 if size < LEAST else thread_count()
+    """Return how many threads are worth telling of an array of so many elements."""
+    return 1 if size < LEAST else min(thread_count(), 4 * size // LEAST)
 
 
 def _long_axis(shape: tuple[int, ...]) -> int:
@@ -259,14 +318,16 @@ class Threaded(Native):
         if (count := _count(x.size)) == 1:
             return super().amax(x)
         found, axis = _cut(super().amax, x, count)
-        return _merged(found, axis, np.maximum)
+        with self.float_environment():
+            return _merged(found, axis, np.maximum)
 
     def minmax(self, x: np.ndarray) -> tuple[Float64, Float64]:
         if (count := _count(x.size)) == 1:
             return super().minmax(x)
         found, axis = _cut(super().minmax, x, count)
         low, high = zip(*found, strict=True)
-        return _merged(low, axis, np.minimum), _merged(high, axis, np.maximum)
+        with self.float_environment():
+            return _merged(low, axis, np.minimum), _merged(high, axis, np.maximum)
 
     def quantize(
         self,

@@ -169,17 +169,17 @@ class Int8Linear(torch.nn.Module):
         rows, outliers = given.numpy(), None
         with current_backend().float_environment():
             if self.scheme.has_outliers:
-                rows, outliers = self._without_outliers(given)
-            out = self._product(rows, outliers)
+                rows, outliers = self._without_outliers(given, x)
+            out = self._product(rows, outliers, x)
         return torch.from_numpy(out.reshape(*shape[:-1], self.outputs)).to(x.dtype)
 
-    def _without_outliers(self, rows: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    def _without_outliers(self, rows: Any, x: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the rows with zeros for outliers, and what these contribute in float64."""
         if not len(rows):
             return rows.numpy(), None
         largest = rows.abs().amax(0)
         if not torch.isfinite(largest).all():
-            self._refuse(rows.numpy())
+            self._refuse(x)
         columns = (largest >= self.threshold).nonzero()[:, 0]
         self.outlier_columns += len(columns)
         self.seen_columns += self.inputs
@@ -195,13 +195,13 @@ class Int8Linear(torch.nn.Module):
         inner[:, columns] = 0
         return inner.numpy(), product.contiguous().numpy()
 
-    def _product(self, rows: np.ndarray, outliers: np.ndarray | None) -> np.ndarray:
+    def _product(self, rows: np.ndarray, outliers: np.ndarray | None, x: Any) -> np.ndarray:
         codes = np.empty(rows.shape, np.int8)
         scale, clamped = current_backend().quantize_absmax(
             rows[np.newaxis], ROWS, 127, False, codes.view(np.uint8)[np.newaxis]
         )
         if clamped < 0:
-            self._refuse(rows)
+            self._refuse(x)
         # `self.codes` and the like are looked for in three places, which takes microseconds.
         tensors: Any = self._buffers
         bias = self._parameters.get("bias")
@@ -214,9 +214,14 @@ class Int8Linear(torch.nn.Module):
         int8_linear(codes, scale, outliers, layer, out)
         return out
 
-    def _refuse(self, rows: np.ndarray) -> None:
-        position, value = interop.first_where(rows, lambda v: ~np.isfinite(v), "input")
-        raise ValueError(f"{self.name or 'an int8 layer'}: {position} is {value}; int8 has no code")
+    def _refuse(self, x: Any) -> None:
+        """Say which of the activations, which were made fp32, has no code."""
+        with np.errstate(over="ignore"):
+            position, value = interop.first_where(
+                x.detach().double().numpy(), lambda v: ~np.isfinite(v.astype(np.float32)), "input"
+            )
+        why = "that is beyond fp32" if math.isfinite(value) else "int8 has no code"
+        raise ValueError(f"{self.name or 'an int8 layer'}: {position} is {value}; {why}")
 
 
 def int8_layers(model: Any) -> dict[str, Int8Linear]:

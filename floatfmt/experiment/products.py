@@ -38,6 +38,8 @@ class Layer8(NamedTuple):
     bias: np.ndarray | None
 
 
+_PROCESS = os.getpid()
+
 #: Of codes (rows, inputs), the scales of rows, what else is added, and the layer, into fp32.
 Way: TypeAlias = Callable[[np.ndarray, np.ndarray, "np.ndarray | None", Layer8, np.ndarray], None]
 
@@ -148,7 +150,8 @@ def by_kernel(
 def _team(products: int) -> Team:
     """Return torch's threads: others would have to share the cores with them, which spin."""
     threads = torch.get_num_threads()
-    if threads == 1 or products < TEAM_PRODUCTS:
+    # The OpenMP runtime does not survive a fork: in a child it waits for its parent's threads.
+    if threads == 1 or products < TEAM_PRODUCTS or os.getpid() != _PROCESS:
         return ALONE
     return Team(_gomp_parallel(), threads)
 
