@@ -179,7 +179,7 @@ class _Shared:
                     self._idle.set()
 
     def _close(self) -> None:
-        """Let no helper begin, and wait for those that have: they write into the caller's memory."""
+        """Let no helper begin, and wait for those that have: they write into what is returned."""
         interrupted: KeyboardInterrupt | None = None
         while True:
             try:
