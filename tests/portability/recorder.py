@@ -144,7 +144,7 @@ def _shaped(name: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return arguments as the reference takes them; the kernel sees memory alone."""
     if name in FLAT:
         return tuple(a.reshape(-1) if isinstance(a, np.ndarray) else a for a in args)
-    if name == "quantize_absmax" and args[-1].size == args[0].size:  # not packed
+    if name.startswith("quantize") and args[-1].size == args[0].size:  # not packed
         return (*args[:-1], args[-1].reshape(args[0].shape))
     return args
 
