@@ -584,7 +584,7 @@ STREAMED = {
 
 @pytest.mark.parametrize("offset", [0, 1, 4])
 @pytest.mark.parametrize("name", STREAMED)
-def test_results_that_caches_do_not_keep_are_those_of_pieces(level, name, offset):
+def test_long_arrays_written_past_the_caches_are_those_of_pieces(level, name, offset):
     """They go to memory by whole lines: none is left out, and nothing is touched around them."""
     operation, dtypes = STREAMED[name]
     n, piece = 2**22 + 77, 2**16
