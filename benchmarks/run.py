@@ -152,6 +152,13 @@ def size(text: str) -> int:
     return int(base) ** int(power) if caret else int(text)
 
 
+def count(text: str) -> int:
+    """Return a number of threads."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of threads; it takes 1 or more")
+    return int(text)
+
+
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     presets = parser.add_mutually_exclusive_group()
@@ -169,7 +176,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--cold", action="store_true", help="each call finds none of its data in the caches"
     )
-    parser.add_argument("--threads", type=int, metavar="N", help="of everyone; 1 by default")
+    parser.add_argument("--threads", type=count, metavar="N", help="of everyone; 1 by default")
     parser.add_argument("--json", type=Path, metavar="FILE", help="instead of one in results/")
     parser.add_argument("--list", action="store_true", help="name the cases and do no more")
     return parser

@@ -75,7 +75,8 @@ static int16_t *widened(const struct ff_kernels *kernels, const int8_t *x, size_
                         size_t inputs)
 {
     const int is_paneled = rows >= MANY_ROWS;
-    const size_t height = is_paneled ? (rows + FF_PANEL_ROWS - 1) / FF_PANEL_ROWS * FF_PANEL_ROWS : rows;
+    const size_t panels = (rows + FF_PANEL_ROWS - 1) / FF_PANEL_ROWS;
+    const size_t height = is_paneled ? panels * FF_PANEL_ROWS : rows;
     const size_t size = height * (inputs + inputs % 2) * sizeof(int16_t);
     int16_t *wide = aligned_alloc(64, (size / 64 + 1) * 64);
     if (wide != NULL)

@@ -10,10 +10,12 @@ FF_INLINE __m256i pair_of_codes(const int16_t *w)
 }
 
 /* Not inlined: with the callers' variables about, GCC 12 keeps sums in memory, half as fast. */
-__attribute__((noinline)) static void multiply_tile_256(const int16_t *restrict x, const int16_t *restrict w, size_t stride,
-                              size_t pairs, int32_t sums[4][16])
+__attribute__((noinline)) static void
+multiply_tile_256(const int16_t *restrict x, const int16_t *restrict w, size_t stride, size_t pairs,
+                  int32_t sums[4][16])
 {
-    __m256i a0 = _mm256_setzero_si256(), a1 = a0, b0 = a0, b1 = a0, c0 = a0, c1 = a0, d0 = a0, d1 = a0;
+    __m256i a0 = _mm256_setzero_si256(), a1 = a0, b0 = a0, b1 = a0;
+    __m256i c0 = a0, c1 = a0, d0 = a0, d1 = a0;
     for (size_t i = 0; i < pairs; i++, x += 32, w += 2) {
         const __m256i x0 = _mm256_loadu_si256((const __m256i *)x);
         const __m256i x1 = _mm256_loadu_si256((const __m256i *)(x + 16));
