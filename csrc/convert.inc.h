@@ -740,10 +740,15 @@ FF_INLINE void unpack_eight(const uint8_t *packed, uint8_t *codes, int bits, int
             (uint8_t)(all >> (high_first ? 64 - bits * ((int)k + 1) : bits * (int)k) & mask);
 }
 
+#ifndef FF_PACK4
+#define FF_PACK4
+#endif
 static void pack4(const uint8_t *restrict codes, uint8_t *restrict packed, int high_first, size_t n)
 {
     const int even = high_first ? 4 : 0, odd = 4 - even;
-    for (size_t i = 0; i < n / 2; i++)
+    size_t i = 0;
+    FF_PACK4;
+    for (; i < n / 2; i++)
         packed[i] = (uint8_t)((codes[2 * i] & 15) << even | (codes[2 * i + 1] & 15) << odd);
 }
 

@@ -243,6 +243,60 @@ FF_INLINE int is_exact_divisor(const struct ff_intervals *v, double scale)
         else                                                                                       \
             search##W(e->places, places, index + i, rest);                                         \
     }                                                                                              \
+    /* Counts of channels, FF_BLOCK values at most each; returns how many are clamped. */          \
+    static int64_t count_channels_##T(const S *x, size_t channels, size_t inner,                   \
+                                      const struct ff_intervals *v, const struct cells *cells,     \
+                                      const double *scale, const uint8_t *extent,                  \
+                                      struct edges_##T *e, uint8_t *counts)                        \
+    {                                                                                              \
+        uint8_t known[FF_CHUNK];                                                                   \
+        int64_t clamped = 0;                                                                       \
+        if (FF_BY_CELLS_##T(cells, x, channels, inner, scale, extent, counts, known))              \
+            return 0;                                                                              \
+        for (size_t c = 0; c < channels; c++) {                                                    \
+            const S *const values = x + c * inner;                                                 \
+            if (known[c] && extent[c] == FF_BOUNDED)                                               \
+                continue;                                                                          \
+            set_edges_##T(e, v, scale[c], DIVIDES(v, scale[c]));                                   \
+            if (!known[c])                                                                         \
+                finite_block_##T(values, inner, v, e, counts + c * inner);                         \
+            if (extent[c] != FF_BOUNDED)                                                           \
+                clamped += count_outside_##T(values, inner, v, e);                                 \
+        }                                                                                          \
+        return clamped;                                                                            \
+    }                                                                                              \
+    /* Codes by scales, which follow from the values if there is a plan. */                        \
+    static int64_t quantize_channels_of_##T(const S *values, size_t channels, size_t inner,        \
+                                            const struct scaling_plan *plan, double times,         \
+                                            const struct ff_intervals *v, int packs,               \
+                                            double *scale, uint8_t *codes)                         \
+    {                                                                                              \
+        const struct cells cells = cells_of(v);                                                    \
+        const size_t step = channels_at_once(inner, channels);                                     \
+        struct edges_##T e = {.scale = -1};                                                        \
+        double amax[FF_CHUNK], divisor[FF_CHUNK];                                                  \
+        uint8_t loose[FF_CHUNK], extent[FF_CHUNK];                                                 \
+        int64_t clamped = 0;                                                                       \
+        for (size_t c = 0; c < channels; c += step) {                                              \
+            const S *const x = values + c * inner;                                                 \
+            const size_t some = channels - c < step ? channels - c : step, n = some * inner;       \
+            if (!scales_##T(x, some, inner, plan, amax, scale + c))                                \
+                return -1;                                                                         \
+            for (size_t k = 0; k < some; k++)                                                      \
+                divisor[k] = scale[c + k] * times;                                                 \
+            set_extents(amax, divisor, some, v->low, v->high, extent);                             \
+            const size_t most = some > 1 ? n : FF_BLOCK;                                           \
+            for (size_t i = 0; i < n; i += most) {                                                 \
+                const size_t count = n - i < most ? n - i : most, start = c * inner + i;           \
+                if (c + some < channels)                                                           \
+                    prefetch(x + i, count * sizeof(S), n * sizeof(S));                             \
+                clamped += count_channels_##T(x + i, some, count / some, v, &cells, divisor,       \
+                                              extent, &e, packs ? loose : codes + start);          \
+                store_counts(v, packs, loose, codes, start, count);                                \
+            }                                                                                      \
+        }                                                                                          \
+        return clamped;                                                                            \
+    }                                                                                              \
     static int64_t quantize_intervals_##T(const void *x_, size_t outer, size_t channels,           \
                                           size_t inner, const double *scale,                       \
                                           const struct ff_intervals *v, uint8_t *codes)            \
@@ -250,6 +304,9 @@ FF_INLINE int is_exact_divisor(const struct ff_intervals *v, double scale)
         const S *x = x_;                                                                           \
         struct edges_##T e = {.scale = -1};                                                        \
         int64_t clamped = 0;                                                                       \
+        if (outer == 1) /* without a plan, no scale is written */                                  \
+            return quantize_channels_of_##T(x, channels, inner, NULL, 1, v, 0, (double *)scale,    \
+                                            codes);                                                \
         for (size_t c = 0; c < channels; c++) {                                                    \
             set_edges_##T(&e, v, scale[c], DIVIDES(v, scale[c]));                                  \
             for (size_t o = 0; o < outer; o++)                                                     \
@@ -266,47 +323,39 @@ FF_INLINE int is_exact_divisor(const struct ff_intervals *v, double scale)
         name_codes(v, codes, outer * channels * inner);                                            \
         return clamped;                                                                            \
     }                                                                                              \
-    static int64_t quantize_intervals_absmax_##T(const void *x_, size_t channels, size_t inner,    \
+    static int64_t quantize_intervals_absmax_##T(const void *x, size_t channels, size_t inner,     \
                                                  const struct ff_scaling *s,                       \
                                                  const struct ff_intervals *v, int packs,          \
-                                                 double *scale, uint8_t *codes_)                   \
+                                                 double *scale, uint8_t *codes)                    \
     {                                                                                              \
         const struct scaling_plan plan = scaling_plan_of(s);                                       \
-        const size_t step = channels_at_once(inner, channels);                                     \
-        struct edges_##T e = {.scale = -1};                                                        \
-        uint8_t loose[FF_CHUNK]; /* of several blocks: short loops are slow */                     \
-        uint8_t bounded[FF_CHUNK];                                                                 \
-        size_t start = 0, held = 0;                                                                \
-        int64_t clamped = 0;                                                                       \
-        for (size_t c = 0; c < channels; c++) {                                                    \
-            const S *x = (const S *)x_ + c * inner;                                                \
-            const size_t some = channels - c < step ? channels - c : step;                         \
-            if (c % step == 0 &&                                                                   \
-                !scales_##T(x, some, inner, &plan, v->low, v->high, scale + c, bounded))           \
-                return -1;                                                                         \
-            set_edges_##T(&e, v, scale[c], DIVIDES(v, scale[c]));                                  \
-            for (size_t i = 0; i < inner; i += FF_BLOCK) {                                         \
-                const size_t n = inner - i < FF_BLOCK ? inner - i : FF_BLOCK;                      \
-                if (held + n > FF_CHUNK) {                                                         \
-                    store_counts(v, packs, loose, codes_, start, held);                            \
-                    start += held, held = 0;                                                       \
-                }                                                                                  \
-                if (c + 1 < channels)                                                              \
-                    prefetch(x + i, n * sizeof(S), step * inner * sizeof(S));                      \
-                uint8_t *counts = packs ? loose + held : codes_ + start + held;                    \
-                finite_block_##T(x + i, n, v, &e, counts);                                         \
-                if (!bounded[c % step])                                                            \
-                    clamped += count_outside_##T(x + i, n, v, &e);                                 \
-                held += n;                                                                         \
-            }                                                                                      \
-        }                                                                                          \
-        store_counts(v, packs, loose, codes_, start, held);                                        \
-        return clamped;                                                                            \
+        return quantize_channels_of_##T(x, channels, inner, &plan, s->times, v, packs, scale,      \
+                                        codes);                                                    \
     }
 #define FF_NEVER(v, scale) 0
 #ifndef FF_COUNT_BOUNDED_f32
 #define FF_COUNT_BOUNDED_f32
 #endif
+#ifdef FF_HAS_CELLS
+#include "cells_256.h"
+#define FF_BY_CELLS_f32(cells, x, channels, inner, scale, extent, counts, known)                   \
+    count_by_cells(cells, (const float *)(const void *)(x), channels, inner, scale, extent,        \
+                   counts, known)
+#else
+struct cells {
+    int none;
+};
+FF_INLINE struct cells cells_of(const struct ff_intervals *v)
+{
+    (void)v;
+    return (struct cells){0};
+}
+#define FF_BY_CELLS_f32 FF_BY_CELLS_f64
+#endif
+#define FF_BY_CELLS_f64(cells, x, channels, inner, scale, extent, counts, known)                   \
+    ((void)cells, memset(known, 0, channels), 0)
+#define FF_BY_CELLS_f16 FF_BY_CELLS_f64
+#define FF_BY_CELLS_bf16 FF_BY_CELLS_f64
 #define FF_COUNT_BOUNDED_f64
 #define FF_COUNT_BOUNDED_f16
 #define FF_COUNT_BOUNDED_bf16

@@ -103,6 +103,7 @@ struct ff_scaling {
     double largest;          /* what the largest magnitude becomes: a normal double */
     int32_t power_rule;      /* an enum ff_power_rule, or -1: amax / largest, as ff_absmax_scale */
     int32_t fraction_bits;   /* as for ff_power_scale */
+    double times;            /* codes are of x / (scale * times); 1 for ff_quantize_absmax */
 };
 
 /* Returns 1 if this build has the level and this machine can run it, else 0. */

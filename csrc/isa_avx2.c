@@ -120,12 +120,6 @@ FF_INLINE void store_counts_32(const __m256i minus[4], uint8_t *index)
                         _mm256_abs_epi8(_mm256_permutevar8x32_epi32(words, order)));
 }
 
-FF_INLINE __m256i order_8(const void *x, __m256 factor)
-{
-    const __m256i bits = _mm256_castps_si256(_mm256_mul_ps(_mm256_loadu_ps(x), factor));
-    return _mm256_xor_si256(bits, _mm256_srli_epi32(_mm256_srai_epi32(bits, 31), 1));
-}
-
 #define FF_COUNT_FEW_32                                                                            \
     const struct few_places t = few_places_of(p);                                                  \
     for (; i + 32 <= n; i += 32) {                                                                 \
@@ -135,16 +129,7 @@ FF_INLINE __m256i order_8(const void *x, __m256 factor)
         store_counts_32(minus, index + i);                                                         \
     }
 
-/* From values to counts without a buffer between. */
-#define FF_COUNT_BOUNDED_f32                                                                       \
-    const struct few_places t = few_places_of(e->places);                                          \
-    const __m256 factor = _mm256_set1_ps(e->factor);                                               \
-    for (; i + 32 <= n; i += 32) {                                                                 \
-        __m256i minus[4];                                                                          \
-        for (size_t k = 0; k < 4; k++)                                                             \
-            minus[k] = minus_count_8(t, order_8(x + i + 8 * k, factor));                           \
-        store_counts_32(minus, index + i);                                                         \
-    }
+
 /* The places of a channel's thresholds, as edges32 has them, without its buffers. Beyond 2^-900 no
  * product is a subnormal double, so those that are spaced stay in order. */
 #define FF_FEW_EDGES_32                                                                            \
@@ -186,6 +171,23 @@ FF_INLINE __m256i few_edges(const struct ff_intervals *v, int k, double scale)
     return _mm256_blendv_epi8(_mm256_set1_epi32(INT32_MAX), place, is_used);
 }
 
+/* A sum of products is one code and sixteen times its neighbour: VPMADDUBSW. */
+#define FF_PACK4                                                                                   \
+    const __m256i low_bits = _mm256_set1_epi8(15);                                                 \
+    const __m256i weights = _mm256_set1_epi16((int16_t)(256 << odd | 1 << even));                  \
+    for (; i + 32 <= n / 2; i += 32)                                                               \
+        pack4_64(codes + 2 * i, packed + i, low_bits, weights)
+FF_INLINE void pack4_64(const uint8_t *codes, uint8_t *packed, __m256i low_bits, __m256i weights)
+{
+    const __m256i first = _mm256_loadu_si256((const __m256i *)codes);
+    const __m256i second = _mm256_loadu_si256((const __m256i *)(codes + 32));
+    const __m256i both =
+        _mm256_packus_epi16(_mm256_maddubs_epi16(_mm256_and_si256(first, low_bits), weights),
+                            _mm256_maddubs_epi16(_mm256_and_si256(second, low_bits), weights));
+    _mm256_storeu_si256((__m256i *)packed,
+                        _mm256_permute4x64_epi64(both, _MM_SHUFFLE(3, 1, 2, 0)));
+}
+
 #define FF_LOOK_UP_16                                                                              \
     const __m256i low = _mm256_castps_si256(_mm256_loadu_ps(t));                                   \
     const __m256i high = _mm256_castps_si256(_mm256_loadu_ps(t + 8));                              \
@@ -208,6 +210,7 @@ FF_INLINE __m256i few_edges(const struct ff_intervals *v, int k, double scale)
         _mm256_storeu_ps(out + i, _mm256_castsi256_ps(left));                                      \
         _mm256_storeu_ps(out + i + 8, _mm256_castsi256_ps(right));                                 \
     }
+#define FF_HAS_CELLS
 #define FF_TABLE ff_kernels_avx2
 #include "kernels.inc.h"
 

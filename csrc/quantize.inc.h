@@ -136,6 +136,15 @@ static struct scale_plan scale_plan_of(struct ff_format f)
     };
 }
 
+/* The code of numerator / divisor, rounded up. */
+FF_INLINE uint64_t subnormal_scale(double numerator, double divisor, const struct scale_plan *p)
+{
+    const double steps = numerator * p->steps[0] * p->steps[1] / divisor;
+    const uint64_t whole = (uint64_t)steps;
+    const uint64_t code = whole + (steps > (double)whole);
+    return code + (code == 0); /* the division itself went below double */
+}
+
 /* Rounds numerator / divisor, of which quotient is the double: to nearest if normal in the format,
  * up if subnormal or it has no fraction, to the largest finite value beyond. */
 FF_INLINE double round_scale(double numerator, double quotient, double divisor,
@@ -146,21 +155,9 @@ FF_INLINE double round_scale(double numerator, double quotient, double divisor,
         return (double)narrow;
     const double finite = quotient < DBL_MAX ? quotient : DBL_MAX;
     uint64_t code = encode_any(bits_of_double(finite), p->encoding, 0, 0);
-    if (code < p->first_normal) {
-        const double steps = numerator * p->steps[0] * p->steps[1] / divisor;
-        const uint64_t whole = (uint64_t)steps;
-        code = whole + (steps > (double)whole);
-        code += code == 0; /* the division itself went below double */
-    }
+    if (code < p->first_normal)
+        code = subnormal_scale(numerator, divisor, p);
     return double_of_bits(decoding64_pattern(code, p->decoding));
-}
-
-static void absmax_scale(const struct ff_format *f, const double *amax, double largest,
-                         double *scale, size_t n)
-{
-    const struct scale_plan p = scale_plan_of(*f);
-    for (size_t i = 0; i < n; i++)
-        scale[i] = amax[i] == 0 ? 1 : round_scale(amax[i], amax[i] / largest, largest, &p);
 }
 
 /* What carries into the exponent of amax: any fraction at all; half a place of the elements or more;
@@ -183,13 +180,18 @@ FF_INLINE double power_scale_of(double amax, uint64_t carry, int64_t top)
     return amax == 0 ? 1 : double_of_bits((uint64_t)(clamped + 1023) << 52);
 }
 
+FF_LOOP void power_scales(const double *restrict amax, size_t n, uint64_t carry, int64_t top,
+                          double *restrict scale)
+{
+    for (size_t i = 0; i < n; i++)
+        scale[i] = power_scale_of(amax[i], carry, top);
+}
+
 static void power_scale(enum ff_power_rule rule, double largest, int fraction_bits,
                         const double *amax, double *scale, size_t n)
 {
-    const uint64_t carry = power_carry(rule, largest, fraction_bits);
-    const int64_t top = (int64_t)(bits_of_double(largest) >> 52);
-    for (size_t i = 0; i < n; i++)
-        scale[i] = power_scale_of(amax[i], carry, top);
+    power_scales(amax, n, power_carry(rule, largest, fraction_bits),
+                 (int64_t)(bits_of_double(largest) >> 52), scale);
 }
 
 /* An ff_scaling, ready for use. */
@@ -215,11 +217,54 @@ static struct scaling_plan scaling_plan_of(const struct ff_scaling *s)
     };
 }
 
-FF_INLINE double scale_of(double amax, const struct scaling_plan *p)
+/* The usual case: returns 0 unless every scale is a normal float32 or that of zeros. */
+FF_LOOP int float_scales(const double *restrict amax, size_t n, double largest,
+                         double *restrict scale)
+{
+    int64_t usual = -1;
+    for (size_t i = 0; i < n; i++) {
+        const double narrow = (double)(float)(amax[i] / largest);
+        const int64_t is_normal = -(int64_t)((narrow >= (double)FLT_MIN) & (narrow <= (double)FLT_MAX));
+        const int64_t is_zero = -(int64_t)(amax[i] == 0);
+        usual &= is_normal | is_zero;
+        scale[i] = amax[i] == 0 ? 1 : narrow;
+    }
+    return usual != 0;
+}
+
+/* round_scale, step by step for all: n <= FF_CHUNK. */
+FF_LOOP void any_scales(const double *restrict amax, size_t n, double largest,
+                        const struct scale_plan *restrict p, double *restrict scale)
+{
+    uint64_t quotients[FF_CHUNK], codes[FF_CHUNK];
+    quotients[0] = 0; /* of none, compilers cannot tell that nothing is read */
+    for (size_t i = 0; i < n; i++) {
+        const double quotient = amax[i] / largest;
+        quotients[i] = bits_of_double(quotient < DBL_MAX ? quotient : DBL_MAX);
+    }
+    encode_any_block(&p->encoding, quotients, codes, n);
+    for (size_t i = 0; i < n; i++)
+        if (codes[i] < p->first_normal)
+            codes[i] = subnormal_scale(amax[i], largest, p);
+    for (size_t i = 0; i < n; i++)
+        scale[i] = amax[i] == 0 ? 1 : double_of_bits(decoding64_pattern(codes[i], p->decoding));
+}
+
+/* n <= FF_CHUNK. */
+static void scales_of(const double *amax, size_t n, const struct scaling_plan *p, double *scale)
 {
     if (p->is_power)
-        return power_scale_of(amax, p->carry, p->top);
-    return amax == 0 ? 1 : round_scale(amax, amax / p->largest, p->largest, &p->rounding);
+        power_scales(amax, n, p->carry, p->top, scale);
+    else if (!p->rounding.is_fp32 || !float_scales(amax, n, p->largest, scale))
+        any_scales(amax, n, p->largest, &p->rounding, scale);
+}
+
+static void absmax_scale(const struct ff_format *f, const double *amax, double largest,
+                         double *scale, size_t n)
+{
+    const struct scaling_plan p = {.rounding = scale_plan_of(*f), .largest = largest};
+    for (size_t i = 0; i < n; i += FF_CHUNK)
+        scales_of(amax + i, n - i < FF_CHUNK ? n - i : FF_CHUNK, &p, scale + i);
 }
 
 static void zeropoint_parameters(const struct ff_format *f, const double *low, const double *high,
@@ -518,8 +563,20 @@ FF_INLINE void prefetch(const void *x, size_t n, size_t inner)
         }                                                                                          \
     } while (0)
 
-/* Writes the scales of some channels, FF_CHUNK at most; returns 0 if a value is NaN or Inf. In steps,
- * so that no channel waits for another's division. bounded: whether no value can be clamped. */
+/* How large a channel's values are, times the scale: none is clamped, or beyond 16 times the ends. */
+enum { FF_FAR, FF_NEARLY_BOUNDED, FF_BOUNDED };
+FF_INLINE void set_extents(const double *restrict amax, const double *restrict scale, size_t n,
+                           double low, double high, uint8_t *restrict extent)
+{
+    for (size_t i = 0; i < n; i++) {
+        const int is_bounded = (amax[i] < high * scale[i]) & (-amax[i] > low * scale[i]);
+        const int is_nearly = (amax[i] < 16 * high * scale[i]) & (-amax[i] > 16 * low * scale[i]);
+        extent[i] = (uint8_t)(is_bounded + (is_bounded | is_nearly));
+    }
+}
+
+/* Writes the largest magnitudes of some channels, FF_CHUNK at most, and their scales if there is a
+ * plan; returns 0 if a value is NaN or Inf. In steps, so that no channel waits for another's division. */
 #define FF_DEFINE_SCALES(T, I)                                                                     \
     FF_LOOP void amaxes_##T(const I *x, size_t channels, size_t inner, double *amax)               \
     {                                                                                              \
@@ -530,20 +587,15 @@ FF_INLINE void prefetch(const void *x, size_t n, size_t inner)
         }                                                                                          \
     }                                                                                              \
     static int scales_##T(const I *x, size_t channels, size_t inner, const struct scaling_plan *p, \
-                          double low, double high, double *scale, uint8_t *bounded)                \
+                          double *restrict amax, double *restrict scale)                           \
     {                                                                                              \
-        double amax[FF_CHUNK];                                                                     \
         int is_finite = 1;                                                                         \
         amaxes_##T(x, channels, inner, amax);                                                      \
         for (size_t c = 0; c < channels; c++)                                                      \
             is_finite &= amax[c] <= DBL_MAX;                                                       \
-        if (!is_finite)                                                                            \
-            return 0;                                                                              \
-        for (size_t c = 0; c < channels; c++)                                                      \
-            scale[c] = scale_of(amax[c], p);                                                       \
-        for (size_t c = 0; c < channels; c++)                                                      \
-            bounded[c] = amax[c] < high * scale[c] && -amax[c] > low * scale[c];                   \
-        return 1;                                                                                  \
+        if (is_finite && p != NULL)                                                                \
+            scales_of(amax, channels, p, scale);                                                   \
+        return is_finite;                                                                          \
     }
 FF_DEFINE_SCALES(f64, int64_t)
 FF_DEFINE_SCALES(f32, int32_t)
@@ -569,7 +621,7 @@ FF_INLINE void set_scale(struct parameters *p, const double *scale)
 #define FF_DEFINE_QUANTIZE_CHANNELS(T, I)                                                          \
     FF_LOOP int64_t quantize_channels_##T(const I *x, size_t channels, size_t inner,               \
                                           struct parameters *p, const double *scale,               \
-                                          const uint8_t *bounded, uint8_t *codes)                  \
+                                          const uint8_t *extent, uint8_t *codes)                   \
     {                                                                                              \
         uint32_t wide[FF_CHUNK];                                                                   \
         uint8_t again[FF_CHUNK];                                                                   \
@@ -582,7 +634,7 @@ FF_INLINE void set_scale(struct parameters *p, const double *scale)
             set_scale(p, scale + c);                                                               \
             FF_SHORT(inner, near = bounded_loop_##T(x + at, count, p->reciprocal[0], p->guard[0],  \
                                                     wide + at));                                   \
-            again[c] = (uint8_t)(near | !p->all_fast | !bounded[c]);                               \
+            again[c] = (uint8_t)(near | !p->all_fast | (extent[c] != FF_BOUNDED));                 \
             any |= again[c];                                                                       \
         }                                                                                          \
         narrow32_8(wide, codes, channels * inner);                                                 \
@@ -599,10 +651,10 @@ FF_DEFINE_QUANTIZE_CHANNELS(f16, int16_t)
 FF_DEFINE_QUANTIZE_CHANNELS(bf16, int16_t)
 static int64_t quantize_channels_f64(const int64_t *x, size_t channels, size_t inner,
                                      struct parameters *p, const double *scale,
-                                     const uint8_t *bounded, uint8_t *codes)
+                                     const uint8_t *extent, uint8_t *codes)
 {
     int64_t clamped = 0;
-    (void)bounded;
+    (void)extent;
     for (size_t c = 0; c < channels; c++) {
         set_scale(p, scale + c);
         clamped += quantize_run_f64(x + c * inner, inner, p, codes + c * inner);
@@ -644,7 +696,8 @@ static int64_t quantize_channels_f64(const int64_t *x, size_t channels, size_t i
         const struct scaling_plan plan = scaling_plan_of(s);                                       \
         const double zero = 0, one = 1, high = qmax + 0.25; /* rounded scales may exceed qmax */   \
         const size_t step = channels_at_once(inner, channels);                                     \
-        uint8_t bounded[FF_CHUNK], loose[FF_CHUNK];                                                \
+        double amax[FF_CHUNK];                                                                     \
+        uint8_t extent[FF_CHUNK], loose[FF_CHUNK];                                                 \
         struct parameters p;                                                                       \
         int64_t clamped = 0;                                                                       \
         prepare(&p, &one, &zero, 1, -qmax, qmax);                                                  \
@@ -652,15 +705,17 @@ static int64_t quantize_channels_f64(const int64_t *x, size_t channels, size_t i
             const I *const x = (const I *)x_ + c * inner;                                          \
             const size_t some = channels - c < step ? channels - c : step, n = some * inner;       \
             uint8_t *const to = codes + c * inner / (packs ? 2 : 1);                               \
-            if (!scales_##T(x, some, inner, &plan, -high, high, scale + c, bounded))               \
+            if (!scales_##T(x, some, inner, &plan, amax, scale + c))                               \
                 return -1;                                                                         \
+            set_extents(amax, scale + c, some, -high, high, extent);                               \
             if (n > FF_CHUNK) {                                                                    \
                 set_scale(&p, scale + c);                                                          \
-                clamped += quantize_long_##T(x, n, &p, *bounded, c + 1 < channels ? inner : 0,     \
+                clamped += quantize_long_##T(x, n, &p, *extent == FF_BOUNDED,                      \
+                                             c + 1 < channels ? inner : 0,                         \
                                              packs, to);                                           \
                 continue;                                                                          \
             }                                                                                      \
-            clamped += quantize_channels_##T(x, some, inner, &p, scale + c, bounded,               \
+            clamped += quantize_channels_##T(x, some, inner, &p, scale + c, extent,                \
                                              packs ? loose : to);                                  \
             if (packs)                                                                             \
                 pack4(loose, to, 0, n);                                                            \

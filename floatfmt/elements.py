@@ -156,12 +156,15 @@ class Scaling(NamedTuple):
         Of `schemes.POWER_RULES`, for a power of two; else it is amax / largest, rounded.
     fraction_bits : int
         The elements', for the rule "even".
+    times : float
+        What a scale is multiplied by before values are divided: the tensor's scale, or 1.
     """
 
     format: Format
     largest: float
     power_rule: str | None = None
     fraction_bits: int = 0
+    times: float = 1.0
 
 
 #: What is above a threshold besides greater values; the C kernel knows the same numbers.

@@ -254,18 +254,19 @@ def _fused_elements(plan: Plan) -> int | Intervals | None:
     A pass finds scales and codes, so every piece has to hold whole groups.
     """
     is_usual = plan.clip is None and plan.nonfinite == "error"
-    if not is_usual or plan.scheme.spread != "amax" or plan.scheme.two_level:
+    if not is_usual or plan.scheme.spread != "amax":
         return None
     if isinstance(plan.elements, Integers):
-        return plan.elements.qmax
+        return None if plan.scheme.two_level else plan.elements.qmax
     fits = is_compared(plan.elements) and plan.source.name != "fp64"
     return intervals(plan.elements) if fits else None
 
 
 def _scaling(plan: Plan, tensor_scale: float | None = None) -> Scaling:
     """Return how scales follow from largest magnitudes."""
-    largest = plan.largest * (1.0 if tensor_scale is None else tensor_scale)
-    return Scaling(plan.scale_format, largest, plan.power_rule, _fraction_bits(plan.elements))
+    times = 1.0 if tensor_scale is None else tensor_scale
+    bits = _fraction_bits(plan.elements)
+    return Scaling(plan.scale_format, plan.largest * times, plan.power_rule, bits, times)
 
 
 def _report_not_finite(values: np.ndarray) -> NoReturn:

@@ -105,7 +105,7 @@ TEXTS = {
     "quantize.inc.h": {
         "the guard band is too narrow": ("bound * 0x1p-22", "bound * 0x1p-25"),
         "a rounded scale is trusted": ("high = qmax + 0.25;", "high = qmax + 1;"),
-        "a scale underflows to 0": ("code += code == 0;", "code += 0;"),
+        "a scale underflows to 0": ("code + (code == 0);", "code;"),
         "a spread beyond double is halved once": ("(levels / 2.0)", "levels"),
         "a zero point is -0": (": zero) + 0.0;", ": zero);"),
         "a column's high follows its low": ("place > high[i] ? place", "place > low[i] ? place"),
@@ -138,7 +138,22 @@ TEXTS = {
         "the last search step is left out": ("step != 0; step >>= 1)", "step > 1; step >>= 1)"),
         "a value below all counts": ("least <= -1 - INFINITY_PLACE", "least < -1 - INFINITY_PLACE"),
     },
+    "cells_256.h": {
+        "no value is in doubt": (
+            "_mm256_or_si256(*doubt, _mm256_cmpeq_epi16",
+            "_mm256_and_si256(*doubt, _mm256_cmpeq_epi16",
+        ),
+        "a threshold may lie at a tie": ("off > -0.45 && off < 0.45", "off > -0.51 && off < 0.51"),
+        "a cell holds what it likes": ("held[cell] == 2", "held[cell] == 3"),
+        "the last cell counts all below": ("is_missing && is_last", "0 * is_missing"),
+        "any scale has a reciprocal": ("& (held == scale[k])", ""),
+        "16 values are 32": (
+            "_mm256_packs_epi16(last, last), order",
+            "_mm256_packs_epi16(last, last), _mm256_setzero_si256()",
+        ),
+    },
     "isa_avx2.c": {
+        "codes are packed the other way": ("256 << odd | 1 << even", "256 << even | 1 << odd"),
         "VCVTPS2PH truncates": (
             "values + i), _MM_FROUND_TO_NEAREST_INT)",
             "values + i), _MM_FROUND_TO_ZERO)",
@@ -192,6 +207,7 @@ MUTATIONS = {
     **dict(rows("convert.inc.h", CONVERSIONS)),
     **dict(rows("quantize.inc.h", QUANTISERS)),
     **dict(rows("elements.inc.h", ELEMENTS)),
+    **dict(rows("cells_256.h", ELEMENTS, "avx2")),
     **dict(rows("isa_avx2.c", f"{CONVERSIONS} or {ELEMENTS}", "avx2")),
     **dict(rows("isa_avx512.c", f"{CONVERSIONS} or {ELEMENTS}", "avx512")),
     "the caller's environment is worked in": Mutation(

@@ -348,6 +348,41 @@ def test_scales_and_codes_in_one_pass_equal_the_reference(level, dtype, how, ele
     assert_equal_bits(level, lambda: run(False))
 
 
+@given(
+    *(st.sampled_from(SCALINGS), st.sampled_from(CODEBOOKS), st.sampled_from([16, 48, 64, 256])),
+    *(st.sampled_from([0.0, 0.02, 1.0]), st.sampled_from([1.0, 1 / 3, 2.0**-20])),
+    *(st.integers(-115, 100), st.integers(0, 2**32)),
+)
+def test_values_beside_scaled_thresholds_have_the_codes_of_the_reference(
+    level, how, elements, inner, share, times, exponent, seed
+):
+    """Whole blocks that a quick look cannot decide, and some values in blocks that it can."""
+    rng, parts = np.random.default_rng(seed), intervals(elements)
+    largest = max(map(abs, limits(elements))) * times
+    how = how._replace(largest=largest, times=times)
+    x = (rng.uniform(-largest, largest, (1, 9, inner)) * 2.0**exponent).astype(np.float32)
+    x[..., 0] = largest * 2.0**exponent  # what the scale follows from
+    with ff.use_backend("reference"), current_backend().float_environment():
+        unused = np.empty(x.shape, np.uint8)
+        scale, _ = current_backend().quantize_absmax(x, how, parts, False, unused)
+    edges = rng.choice(parts.thresholds, x.shape) * (scale * times)[:, None]
+    beside = (edges.astype(np.float32).view(np.int32) + rng.integers(-2, 3, x.shape)).astype(
+        np.int32
+    )
+    beside = beside.view(np.float32)
+    is_beside = (rng.random(x.shape) < share) & (np.abs(beside) <= x[..., :1])
+    x = np.where(is_beside, beside, x)
+
+    def run():
+        codes = np.zeros(x.shape, np.uint8), np.zeros(x.shape, np.uint8)
+        with current_backend().float_environment():
+            found, clamped = current_backend().quantize_absmax(x, how, parts, False, codes[0])
+            given = current_backend().quantize_intervals(x, found * times, parts, codes[1])
+        return np.array(clamped), np.array(given), found, *codes
+
+    assert_equal_bits(level, run)
+
+
 @pytest.mark.parametrize("exponent", range(-149, -118))
 def test_tiny_powers_of_two_divide_as_the_reference_has_it(level, exponent):
     """Scales that are rounded up to a power of two whose reciprocal may be beyond fp32."""

@@ -586,6 +586,7 @@ def _c_scaling(how: Scaling) -> Any:
         "largest": how.largest,
         "power_rule": -1 if how.power_rule is None else _POWER_RULES[how.power_rule],
         "fraction_bits": how.fraction_bits,
+        "times": how.times,
     }
     return ffi.new("struct ff_scaling *", fields)
 

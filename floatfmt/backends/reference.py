@@ -549,7 +549,7 @@ def quantize_absmax(
     scale = scales(most, how)
     loose = np.empty(x.shape, np.uint8) if packs else codes
     if isinstance(elements, Intervals):
-        clamped = quantize_intervals(x, scale, elements, loose)
+        clamped = quantize_intervals(x, scale * how.times, elements, loose)
     else:
         signed = loose.view(np.int8)
         clamped = quantize(x, scale, np.zeros_like(scale), -elements, elements, signed)
