@@ -61,15 +61,19 @@ FF_INLINE __m256i cell_table(const void *bytes)
     return _mm256_broadcastsi128_si256(_mm_load_si128(bytes));
 }
 
-FF_INLINE __m256i integers_16(const float *x, __m256 factor)
+FF_INLINE __m256 eight_f32(const int32_t *x) { return _mm256_loadu_ps((const float *)x); }
+FF_INLINE __m256 eight_f16(const int16_t *x)
 {
-    const __m256i first = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x), factor));
-    const __m256i second = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8), factor));
-    return _mm256_packs_epi32(first, second);
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)x));
+}
+FF_INLINE __m256 eight_bf16(const int16_t *x)
+{
+    const __m256i bits = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)x));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(bits, 16));
 }
 
 /* Indices with the upper bit set give 0: a table of low bytes and one of high ones. */
-FF_INLINE __m256i count_in_cells_16(const struct cells *c, __m256i u, __m256i *doubt)
+FF_INLINE __m256i count_16(const struct cells *c, __m256i u, __m256i *doubt)
 {
     const __m256i even = _mm256_or_si256(_mm256_srli_epi16(u, FF_CELL_BITS),
                                          _mm256_set1_epi16(INT16_MIN));
@@ -85,53 +89,65 @@ FF_INLINE __m256i count_in_cells_16(const struct cells *c, __m256i u, __m256i *d
     return count;
 }
 
-/* Writes how many thresholds times scale each of n values exceeds. Returns whether that is so of
- * them all. */
-FF_INLINE int count_in_cells(const struct cells *c, const float *restrict x, size_t n, float factor,
-                             uint8_t *restrict counts)
-{
-    const __m256 factors = _mm256_set1_ps(factor);
-    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    __m256i doubt = _mm256_setzero_si256();
-    size_t i = 0;
-    for (; i + 32 <= n; i += 32) {
-        const __m256i first = count_in_cells_16(c, integers_16(x + i, factors), &doubt);
-        const __m256i second = count_in_cells_16(c, integers_16(x + i + 16, factors), &doubt);
-        const __m256i bytes = _mm256_packs_epi16(first, second);
-        _mm256_storeu_si256((__m256i *)(counts + i), _mm256_permutevar8x32_epi32(bytes, order));
+#define FF_DEFINE_CELLS(T, I)                                                                      \
+    FF_INLINE __m256i integers_##T(const I *x, __m256 factor)                                      \
+    {                                                                                              \
+        return _mm256_packs_epi32(_mm256_cvtps_epi32(_mm256_mul_ps(eight_##T(x), factor)),         \
+                                  _mm256_cvtps_epi32(_mm256_mul_ps(eight_##T(x + 8), factor)));    \
+    }                                                                                              \
+    /* Writes how many thresholds times scale each of n values exceeds. Returns whether that is so \
+     * of them all. */                                                                             \
+    FF_INLINE int count_in_cells_##T(const struct cells *c, const I *restrict x, size_t n,         \
+                                     float factor, uint8_t *restrict counts)                       \
+    {                                                                                              \
+        const __m256 factors = _mm256_set1_ps(factor);                                             \
+        const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);                           \
+        __m256i doubt = _mm256_setzero_si256();                                                    \
+        size_t i = 0;                                                                              \
+        for (; i + 32 <= n; i += 32) {                                                             \
+            const __m256i first = count_16(c, integers_##T(x + i, factors), &doubt);               \
+            const __m256i second = count_16(c, integers_##T(x + i + 16, factors), &doubt);         \
+            const __m256i bytes = _mm256_packs_epi16(first, second);                               \
+            _mm256_storeu_si256((__m256i *)(counts + i),                                           \
+                                _mm256_permutevar8x32_epi32(bytes, order));                        \
+        }                                                                                          \
+        if (i < n) {                                                                               \
+            const __m256i last = count_16(c, integers_##T(x + i, factors), &doubt);                \
+            const __m256i bytes = _mm256_packs_epi16(last, last);                                  \
+            _mm_storeu_si128((__m128i *)(counts + i),                                              \
+                             _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(bytes, order)));   \
+        }                                                                                          \
+        return _mm256_testz_si256(doubt, doubt);                                                   \
+    }                                                                                              \
+    /* The counts of channels, FF_CHUNK at most, and of each whether they are known. Returns whether\
+     * all are, and bounded. */                                                                    \
+    FF_LOOP int count_by_cells_##T(const struct cells *c, const I *restrict x, size_t channels,    \
+                                   size_t inner, const double *restrict scale,                     \
+                                   const uint8_t *restrict extent, uint8_t *restrict counts,       \
+                                   uint8_t *restrict known)                                        \
+    {                                                                                              \
+        float factor[FF_CHUNK];                                                                    \
+        int all = 1;                                                                               \
+        if (c->unit == 0 || inner % 16 != 0) {                                                     \
+            memset(known, 0, channels);                                                            \
+            return 0;                                                                              \
+        }                                                                                          \
+        for (size_t k = 0; k < channels; k++) {                                                    \
+            const double up = scale[k] < 0x1p-90 ? 0x1p-90 : scale[k];                             \
+            const double held = up > 0x1p90 ? 0x1p90 : up;                                         \
+            factor[k] = (float)(c->unit / held);                                                   \
+            known[k] = (extent[k] != FF_FAR) & (held == scale[k]);                                 \
+        }                                                                                          \
+        for (size_t k = 0; k < channels; k++) {                                                    \
+            const I *const values = x + k * inner;                                                 \
+            int sure;                                                                              \
+            FF_SHORT(inner, sure = count_in_cells_##T(c, values, count, factor[k],                 \
+                                                      counts + k * inner));                        \
+            known[k] &= (uint8_t)sure;                                                             \
+            all &= known[k] & (extent[k] == FF_BOUNDED);                                           \
+        }                                                                                          \
+        return all;                                                                                \
     }
-    if (i < n) {
-        const __m256i last = count_in_cells_16(c, integers_16(x + i, factors), &doubt);
-        const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(last, last), order);
-        _mm_storeu_si128((__m128i *)(counts + i), _mm256_castsi256_si128(bytes));
-    }
-    return _mm256_testz_si256(doubt, doubt);
-}
-
-/* The counts of channels, FF_CHUNK at most, and of each whether they are known. Returns whether all
- * are, and bounded. */
-FF_LOOP int count_by_cells(const struct cells *c, const float *restrict x, size_t channels,
-                           size_t inner, const double *restrict scale,
-                           const uint8_t *restrict extent, uint8_t *restrict counts,
-                           uint8_t *restrict known)
-{
-    float factor[FF_CHUNK];
-    if (c->unit == 0 || inner % 16 != 0) {
-        memset(known, 0, channels);
-        return 0;
-    }
-    for (size_t k = 0; k < channels; k++) {
-        const double held = scale[k] < 0x1p-90 ? 0x1p-90 : scale[k] > 0x1p90 ? 0x1p90 : scale[k];
-        factor[k] = (float)(c->unit / held);
-        known[k] = (extent[k] != FF_FAR) & (held == scale[k]);
-    }
-    int all = 1;
-    for (size_t k = 0; k < channels; k++) {
-        int sure;
-        FF_SHORT(inner, sure = count_in_cells(c, x + k * inner, count, factor[k],
-                                              counts + k * inner));
-        known[k] &= (uint8_t)sure;
-        all &= known[k] & (extent[k] == FF_BOUNDED);
-    }
-    return all;
-}
+FF_DEFINE_CELLS(f32, int32_t)
+FF_DEFINE_CELLS(f16, int16_t)
+FF_DEFINE_CELLS(bf16, int16_t)

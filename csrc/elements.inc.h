@@ -251,7 +251,7 @@ FF_INLINE int is_exact_divisor(const struct ff_intervals *v, double scale)
     {                                                                                              \
         uint8_t known[FF_CHUNK];                                                                   \
         int64_t clamped = 0;                                                                       \
-        if (FF_BY_CELLS_##T(cells, x, channels, inner, scale, extent, counts, known))              \
+        if (count_by_cells_##T(cells, x, channels, inner, scale, extent, counts, known))           \
             return 0;                                                                              \
         for (size_t c = 0; c < channels; c++) {                                                    \
             const S *const values = x + c * inner;                                                 \
@@ -338,9 +338,6 @@ FF_INLINE int is_exact_divisor(const struct ff_intervals *v, double scale)
 #endif
 #ifdef FF_HAS_CELLS
 #include "cells_256.h"
-#define FF_BY_CELLS_f32(cells, x, channels, inner, scale, extent, counts, known)                   \
-    count_by_cells(cells, (const float *)(const void *)(x), channels, inner, scale, extent,        \
-                   counts, known)
 #else
 struct cells {
     int none;
@@ -350,12 +347,13 @@ FF_INLINE struct cells cells_of(const struct ff_intervals *v)
     (void)v;
     return (struct cells){0};
 }
-#define FF_BY_CELLS_f32 FF_BY_CELLS_f64
+#define count_by_cells_f32 no_cells
+#define count_by_cells_f16 no_cells
+#define count_by_cells_bf16 no_cells
 #endif
-#define FF_BY_CELLS_f64(cells, x, channels, inner, scale, extent, counts, known)                   \
+#define count_by_cells_f64 no_cells
+#define no_cells(cells, x, channels, inner, scale, extent, counts, known)                          \
     ((void)cells, memset(known, 0, channels), 0)
-#define FF_BY_CELLS_f16 FF_BY_CELLS_f64
-#define FF_BY_CELLS_bf16 FF_BY_CELLS_f64
 #define FF_COUNT_BOUNDED_f64
 #define FF_COUNT_BOUNDED_f16
 #define FF_COUNT_BOUNDED_bf16

@@ -148,9 +148,10 @@ TEXTS = {
         "the last cell counts all below": ("is_missing && is_last", "0 * is_missing"),
         "any scale has a reciprocal": ("& (held == scale[k])", ""),
         "16 values are 32": (
-            "_mm256_packs_epi16(last, last), order",
-            "_mm256_packs_epi16(last, last), _mm256_setzero_si256()",
+            "packs_epi16(last, last);",
+            "packs_epi16(last, _mm256_setzero_si256());",
         ),
+        "bf16 is fp16": ("_mm256_slli_epi32(bits, 16)", "_mm256_slli_epi32(bits, 13)"),
     },
     "isa_avx2.c": {
         "codes are packed the other way": ("256 << odd | 1 << even", "256 << even | 1 << odd"),

@@ -190,11 +190,15 @@ def test_given_scales_equal_the_reference(level, dtype, exponent, zero_point, da
 
 
 POWERS = st.integers(-40, 40).map(lambda e: 2.0**e)
+#: In units of which the kernel takes 32,766 where the greatest threshold is 1.
+BETWEEN = 1000.49999 / 32766
 CODEBOOKS = (
     *(row.elements for row in SCHEMES.values() if isinstance(row.elements, ff.Codebook)),
     ff.Codebook([0.5, -0.25, 3.0], "unsorted"),
     ff.Codebook(np.linspace(-4, 3, 16).tolist(), "even steps"),
     ff.Codebook(np.arange(-8, 9) * 0.5, "one more than few"),
+    ff.Codebook([0.0, 2 * BETWEEN, 2 - 2 * BETWEEN], "a threshold between integers"),
+    ff.Codebook([*-(2.0 ** -np.arange(8)), *2.0 ** -np.arange(8)], "crowded about 0"),
     ff.format("fp4_e2m1fn"),
     ff.Format("e2m0", 2, 0, infinity=False, nan=None),
 )
@@ -349,29 +353,32 @@ def test_scales_and_codes_in_one_pass_equal_the_reference(level, dtype, how, ele
 
 
 @given(
-    *(st.sampled_from(SCALINGS), st.sampled_from(CODEBOOKS), st.sampled_from([16, 48, 64, 256])),
-    *(st.sampled_from([0.0, 0.02, 1.0]), st.sampled_from([1.0, 1 / 3, 2.0**-20])),
-    *(st.integers(-115, 100), st.integers(0, 2**32)),
+    *(st.sampled_from(FLOAT_DTYPES), st.sampled_from(SCALINGS), st.sampled_from(CODEBOOKS)),
+    *(st.sampled_from([16, 48, 64, 256]), st.sampled_from([0.0, 0.02, 1.0])),
+    *(st.sampled_from([1.0, 1 / 3, 2.0**-10]), st.integers(-115, 100), st.integers(0, 2**32)),
 )
 def test_values_beside_scaled_thresholds_have_the_codes_of_the_reference(
-    level, how, elements, inner, share, times, exponent, seed
+    level, dtype, how, elements, inner, share, times, exponent, seed
 ):
     """Whole blocks that a quick look cannot decide, and some values in blocks that it can."""
     rng, parts = np.random.default_rng(seed), intervals(elements)
     largest = max(map(abs, limits(elements))) * times
     how = how._replace(largest=largest, times=times)
-    x = (rng.uniform(-largest, largest, (1, 9, inner)) * 2.0**exponent).astype(np.float32)
+    if dtype == np.float16:
+        exponent %= 12
+    with np.errstate(over="ignore"):
+        x = (rng.uniform(-largest, largest, (1, 9, inner)) * 2.0**exponent).astype(dtype)
     x[..., 0] = largest * 2.0**exponent  # what the scale follows from
     with ff.use_backend("reference"), current_backend().float_environment():
         unused = np.empty(x.shape, np.uint8)
         scale, _ = current_backend().quantize_absmax(x, how, parts, False, unused)
-    edges = rng.choice(parts.thresholds, x.shape) * (scale * times)[:, None]
-    beside = (edges.astype(np.float32).view(np.int32) + rng.integers(-2, 3, x.shape)).astype(
-        np.int32
-    )
-    beside = beside.view(np.float32)
-    is_beside = (rng.random(x.shape) < share) & (np.abs(beside) <= x[..., :1])
-    x = np.where(is_beside, beside, x)
+        edges = rng.choice(parts.thresholds, x.shape) * (scale * times)[:, None]
+        edges = edges.astype(dtype)
+    kind = np.dtype(f"i{dtype.itemsize}")
+    edges = (edges.view(kind) + rng.integers(-2, 3, x.shape).astype(kind)).view(dtype)
+    with np.errstate(invalid="ignore"):
+        is_beside = (rng.random(x.shape) < share) & (np.abs(edges) <= x[..., :1])
+    x = np.where(is_beside, edges, x)
 
     def run():
         codes = np.zeros(x.shape, np.uint8), np.zeros(x.shape, np.uint8)
