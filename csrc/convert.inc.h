@@ -490,6 +490,10 @@ FF_LOOP int encode_blocks_f64(struct ff_format f, const struct ff_rules *r, uint
     return 0;
 }
 
+#ifndef FF_NEAR_BYTES /* writes codes of a byte as encode_near does, and returns the largest magnitude */
+#define near_bytes(values, codes, n, p) UINT32_MAX
+#endif
+
 FF_LOOP int encode_blocks_f32(struct ff_format f, const struct ff_rules *r, uint64_t seed,
                               uint64_t start, const uint32_t *values, uint8_t *codes, size_t n)
 {
@@ -500,6 +504,9 @@ FF_LOOP int encode_blocks_f32(struct ff_format f, const struct ff_rules *r, uint
     const int is_fast = plan_for32(&p, f, r) && (f.has_zero || is_e8m0);
     const size_t bytes = code_bytes(f);
     FF_CHUNKS({
+        if (is_fast && bytes == 1 && p.is_near && p.is_capped && count % 32 == 0 &&
+            near_bytes(values + from, codes + from, count, &p) < 0x7f800000)
+            continue;
         if (is_fast) {
             const uint32_t most = is_e8m0 ? fast32_e8m0(values + from, narrow, count, &p)
                                           : fast32(values + from, narrow, count, f, &p);

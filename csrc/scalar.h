@@ -212,9 +212,10 @@ FF_INLINE uint64_t encode_any(uint64_t bits, struct any_plan p, int stochastic, 
  *               pattern's own are spaced so as well
  *   scale       turns such a value into its wide magnitude
  *   rebias      what the patterns of larger values exceed theirs by
- *   is_near     whether encode_near has it; beyond: pattern of a power of two above all of f's
  *   is_capped   whether what overflows becomes the magnitude `overflow`, which none exceeds that
  *               does not, and its sign
+ *   is_near     whether encode_near has it; beyond: pattern of a power of two above all of f's, or
+ *               of the value that `overflow` would have if it is capped
  *   sign, plus  a negative code is (magnitude ^ sign) + plus, in the low bits */
 #define FF_DEFINE_PLAN(name, U, F)                                                                 \
     struct name {                                                                                  \
@@ -278,7 +279,9 @@ FF_DEFINE_PLAN(plan64, uint64_t, double);
         const U binade = (I)exponent > (I)p.linear ? exponent : p.linear;                          \
         const U magic = binade + ((U)p.drop << (M));                                               \
         const U sum = to_bits(of_bits(within) + of_bits(magic));                                   \
-        return with_sign##W(sum - magic + ((binade - p.linear) >> p.drop), negative, f, p);        \
+        const U rounded = sum - magic + ((binade - p.linear) >> p.drop);                           \
+        return p.is_capped ? rounded | (negative & p.sign)                                         \
+                           : with_sign##W(rounded, negative, f, p);                                \
     }
 FF_DEFINE_ENCODE_FAST(32, plan32, uint32_t, int32_t, float, 23, UINT32_C(0x4B000000),
                       bits_of_float, float_of_bits)
@@ -330,6 +333,10 @@ FF_INLINE uint32_t encode_fast_e8m0(uint32_t bits, struct plan32 p)
                        r->limit[0] == r->limit[1] && r->overflow[1] == (r->overflow[0] ^ p->sign) && \
                        r->overflow[0] - (uint64_t)r->limit[0] <= 1;                                \
         p->beyond = (U)(p->is_near ? beyond + (WIDE).bias : 0) << (M);                             \
+        if (p->overflow >> f.fraction_bits == 0) /* is subnormal */                                \
+            p->is_capped = 0;                                                                      \
+        if (p->is_near && p->is_capped)                                                            \
+            p->beyond = (p->overflow << drop) + p->rebias;                                         \
         return 1;                                                                                  \
     }
 FF_DEFINE_PLAN_FOR(plan_for32, plan32, uint32_t, float, 23, FP32, 127)

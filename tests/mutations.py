@@ -73,6 +73,10 @@ TEXTS = {
             "r->flushes ? (INT64_C(1) << f.fraction_bits) - 1",
         ),
         "the least integer is a normal": ("(one << m) - !twos;", "(one << m) - 1;"),
+        "what overflows is a step too large": (
+            "p->beyond = (p->overflow << drop) + p->rebias",
+            "p->beyond = ((p->overflow + 1) << drop) + p->rebias",
+        ),
         "fp64 to fp16 keeps half a bit": ("power_of_two(52 - m)", "power_of_two(51 - m)"),
         "fp32 to bf16 has no ties": ("kept & (half != 0)", "(half != 0)"),
     },
@@ -147,14 +151,22 @@ TEXTS = {
         "a cell holds what it likes": ("held[cell] == 2", "held[cell] == 3"),
         "the last cell counts all below": ("is_missing && is_last", "0 * is_missing"),
         "any scale has a reciprocal": ("& (held == scale[k])", ""),
-        "16 values are 32": (
-            "packs_epi16(last, last);",
-            "packs_epi16(last, _mm256_setzero_si256());",
+        "halves of vectors follow each other": (
+            "_mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)",
+            "_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)",
         ),
         "bf16 is fp16": ("_mm256_slli_epi32(bits, 16)", "_mm256_slli_epi32(bits, 13)"),
     },
     "isa_avx2.c": {
         "codes are packed the other way": ("256 << odd | 1 << even", "256 << even | 1 << odd"),
+        "bytes overflow at the limit": (
+            "_mm256_min_epi32(magnitude, beyond)",
+            "_mm256_min_epi32(magnitude, linear)",
+        ),
+        "the largest magnitude is of some": (
+            "k < 8; k++)\n        largest",
+            "k < 7; k++)\n        largest",
+        ),
         "VCVTPS2PH truncates": (
             "values + i), _MM_FROUND_TO_NEAREST_INT)",
             "values + i), _MM_FROUND_TO_ZERO)",

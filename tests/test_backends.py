@@ -191,13 +191,14 @@ def test_given_scales_equal_the_reference(level, dtype, exponent, zero_point, da
 
 POWERS = st.integers(-40, 40).map(lambda e: 2.0**e)
 #: In units of which the kernel takes 32,766 where the greatest threshold is 1.
-BETWEEN = 1000.49999 / 32766
+BETWEEN = 30000.4999 / 32766
 CODEBOOKS = (
     *(row.elements for row in SCHEMES.values() if isinstance(row.elements, ff.Codebook)),
     ff.Codebook([0.5, -0.25, 3.0], "unsorted"),
     ff.Codebook(np.linspace(-4, 3, 16).tolist(), "even steps"),
     ff.Codebook(np.arange(-8, 9) * 0.5, "one more than few"),
-    ff.Codebook([0.0, 2 * BETWEEN, 2 - 2 * BETWEEN], "a threshold between integers"),
+    ff.Codebook([2 * BETWEEN - 0.95, 0.95, 1.05], "a threshold between integers"),
+    ff.Codebook([0.0, 0.04, 0.06, 0.1, 1.9], "three thresholds in a cell"),
     ff.Codebook([*-(2.0 ** -np.arange(8)), *2.0 ** -np.arange(8)], "crowded about 0"),
     ff.format("fp4_e2m1fn"),
     ff.Format("e2m0", 2, 0, infinity=False, nan=None),
