@@ -148,7 +148,10 @@ TEXTS = {
             "_mm256_and_si256(*doubt, _mm256_cmpeq_epi16",
         ),
         "a threshold may lie at a tie": ("off > -0.45 && off < 0.45", "off > -0.51 && off < 0.51"),
-        "a cell holds what it likes": ("held[cell] == 2", "held[cell] == 3"),
+        "a third threshold is passed over": (
+            "held[cell] == 2)\n            return;",
+            "held[cell] == 2)\n            continue;",
+        ),
         "the last cell counts all below": ("is_missing && is_last", "0 * is_missing"),
         "any scale has a reciprocal": ("& (held == scale[k])", ""),
         "halves of vectors follow each other": (

@@ -191,7 +191,7 @@ def test_given_scales_equal_the_reference(level, dtype, exponent, zero_point, da
 
 POWERS = st.integers(-40, 40).map(lambda e: 2.0**e)
 #: In units of which the kernel takes 32,766 where the greatest threshold is 1.
-BETWEEN = 30000.4999 / 32766
+BETWEEN = 20001.4999 / 32766
 CODEBOOKS = (
     *(row.elements for row in SCHEMES.values() if isinstance(row.elements, ff.Codebook)),
     ff.Codebook([0.5, -0.25, 3.0], "unsorted"),
