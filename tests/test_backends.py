@@ -190,14 +190,11 @@ def test_given_scales_equal_the_reference(level, dtype, exponent, zero_point, da
 
 
 POWERS = st.integers(-40, 40).map(lambda e: 2.0**e)
-#: In units of which the kernel takes 32,766 where the greatest threshold is 1.
-BETWEEN = 20001.4999 / 32766
 CODEBOOKS = (
     *(row.elements for row in SCHEMES.values() if isinstance(row.elements, ff.Codebook)),
     ff.Codebook([0.5, -0.25, 3.0], "unsorted"),
     ff.Codebook(np.linspace(-4, 3, 16).tolist(), "even steps"),
     ff.Codebook(np.arange(-8, 9) * 0.5, "one more than few"),
-    ff.Codebook([2 * BETWEEN - 0.9375, 0.9375, 1.0625], "a threshold between integers"),
     ff.Codebook([0.0, 0.04, 0.06, 0.1, 1.9], "three thresholds in a cell"),
     ff.Codebook([*-(2.0 ** -np.arange(8)), *2.0 ** -np.arange(8)], "crowded about 0"),
     ff.format("fp4_e2m1fn"),
@@ -388,6 +385,26 @@ def test_values_beside_scaled_thresholds_have_the_codes_of_the_reference(
             found, clamped = current_backend().quantize_absmax(x, how, parts, False, codes[0])
             given = current_backend().quantize_intervals(x, found * times, parts, codes[1])
         return np.array(clamped), np.array(given), found, *codes
+
+    assert_equal_bits(level, run)
+
+
+#: In units of which the kernel takes 32,766 where the greatest threshold is 1.
+BETWEEN = 20001.4999 / 32766
+
+
+def test_a_threshold_halfway_between_integers_of_the_kernel(level):
+    """Just below it lies a float whose multiple is a tie, and is rounded up."""
+    x = np.full((1, 1, 16), np.float32(0.3))
+    x[..., 0], x[..., 1] = 1.0625, BETWEEN
+    assert x[..., 1] < BETWEEN and x[0, 0, 1] * np.float32(32766) == 20001.5
+    parts = intervals(ff.Codebook([2 * BETWEEN - 0.9375, 0.9375, 1.0625]))
+    how = Scaling(ff.format("fp32"), 1.0625)
+
+    def run():
+        codes = np.empty(x.shape, np.uint8)
+        scale, clamped = current_backend().quantize_absmax(x, how, parts, False, codes)
+        return scale, np.array(clamped), codes
 
     assert_equal_bits(level, run)
 
