@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from fractions import Fraction
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
@@ -557,6 +556,8 @@ class _Job:
 
     def _percentiles(self, values: np.ndarray, percentile: float) -> tuple[Float64, Float64]:
         """Return the ends that leave out the outermost values, by nearest rank."""
+        from fractions import Fraction  # brings decimal and takes milliseconds
+
         self._amax(values)  # an error if a value is not finite
         low = np.zeros(self._shape_of_groups(values))
         high = np.zeros(low.shape)

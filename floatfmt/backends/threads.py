@@ -10,7 +10,6 @@ import functools
 import math
 import os
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -135,6 +134,8 @@ class _Shared:
     """Parts that a caller and helpers take in turn, until none is left or one has failed."""
 
     def __init__(self, take: Callable[[int], None], parts: int) -> None:
+        import threading  # takes a millisecond, and short arrays need none
+
         self._take, self._waiting = take, deque(range(parts))
         self._lock, self._idle = threading.Lock(), threading.Event()
         self._helpers, self._is_open = 0, True
