@@ -69,7 +69,7 @@ class AxisGroups(NamedTuple):
     @property
     def parameter_shape(self) -> tuple[int, ...]:
         """The lengths of the kept axes."""
-        return tuple(self.shape[a] for a in self.axes)
+        return tuple([self.shape[a] for a in self.axes])  # faster than of a generator
 
     @property
     def rows_in_order(self) -> tuple[int, ...]:

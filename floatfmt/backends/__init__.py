@@ -30,6 +30,7 @@ __all__ = [
     "NativeMissingWarning",
     "Stream",
     "SubnormalsFlushedError",
+    "ZeropointPass",
     "absmax_pass",
     "available_backends",
     "backend_name",
@@ -39,6 +40,7 @@ __all__ = [
     "thread_count",
     "use_backend",
     "use_threads",
+    "zeropoint_pass",
 ]
 
 
@@ -49,6 +51,12 @@ class NativeMissingWarning(UserWarning):
 #: Takes plain values and an array for codes, of any shape, and what it has no use for; returns
 #: scales, None for zero points that are all 0, and what was clamped.
 AbsmaxPass: TypeAlias = Callable[[np.ndarray, np.ndarray, Any], "tuple[np.ndarray, None, int]"]
+
+
+#: The same with zero points, and with scales and zero points that may be given.
+ZeropointPass: TypeAlias = Callable[
+    [np.ndarray, np.ndarray, Any], "tuple[np.ndarray, np.ndarray | None, int]"
+]
 
 
 class Backend(Protocol):
@@ -243,6 +251,25 @@ def absmax_pass(
     if not isinstance(backend, native.Native):
         return None
     return backend.absmax_pass(dtype, shape, how, elements, packs, scale_shape, scale_dtype)
+
+
+def zeropoint_pass(
+    backend: Backend,
+    dtype: np.dtype,
+    shape: tuple[int, int, int],
+    scale_format: Format,
+    qmin: int,
+    qmax: int,
+    scale_shape: tuple[int, ...],
+    scale_dtype: np.dtype,
+) -> ZeropointPass | None:
+    """Return `Backend.quantize`, and what finds its parameters, with all settled but the memory.
+
+    None of the reference, and where threads share the values.
+    """
+    if not isinstance(backend, native.Native):
+        return None
+    return backend.zeropoint_pass(dtype, shape, scale_format, qmin, qmax, scale_shape, scale_dtype)
 
 
 def current_backend() -> Backend:

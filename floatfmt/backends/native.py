@@ -17,7 +17,7 @@ from ..elements import ABOVE, AT_OR_ABOVE, BY_SIGN, Intervals, Scaling
 from ..formats import Format, format
 from ..interop import SLAB
 from ..rounding import Rounding, Rules, rules
-from .reference import ALONE, Float64, FloatState, Stream, Team
+from .reference import ALONE, Float64, FloatState, Stream, Team, all_finite
 
 try:
     from floatfmt._native import ffi, lib
@@ -419,10 +419,7 @@ class Native:
         quantize = lib.ff_quantize_intervals_absmax if is_table else lib.ff_quantize_absmax
         isa, number, pointer = self._isa, _TYPES[dtype][0], _pointer_to(dtype)
         what = _c_intervals(elements) if isinstance(elements, Intervals) else elements
-        (_, channels, inner), scaling, cast = shape, _c_scaling(how), self.cast
-
-        is_double = scale_dtype == np.float64
-        least_normal = math.inf if is_double else float(format(scale_dtype).min_normal or 0)
+        (_, channels, inner), scaling, stored = shape, _c_scaling(how), self._stored(scale_dtype)
 
         def run(x: np.ndarray, codes: np.ndarray, _: Any) -> tuple[np.ndarray, None, int]:
             scale = np.empty(scale_shape)
@@ -440,9 +437,62 @@ class Native:
             )
             if clamped < 0:  # a value is not finite, and nothing has been written
                 return scale, None, clamped
-            if channels == 1 and scale.item() >= least_normal:  # no environment changes its cast
-                return scale.astype(scale_dtype), None, clamped
-            return cast(scale, scale_dtype), None, clamped
+            return stored(scale), None, clamped
+
+        return run
+
+    def _stored(self, dtype: np.dtype) -> Callable[[np.ndarray], np.ndarray]:
+        """Return `cast` to a dtype of scales, of which no environment changes a normal one."""
+        is_double = dtype == np.float64
+        least_normal = math.inf if is_double else float(format(dtype).min_normal or 0)
+
+        def cast(scale: np.ndarray) -> np.ndarray:
+            if scale.size == 1 and scale.item() >= least_normal:
+                return scale.astype(dtype)
+            return self.cast(scale, dtype)
+
+        return cast
+
+    def zeropoint_pass(
+        self,
+        dtype: np.dtype,
+        shape: tuple[int, ...],
+        scale_format: Format,
+        qmin: int,
+        qmax: int,
+        scale_shape: tuple[int, ...],
+        scale_dtype: np.dtype,
+    ) -> Callable[[np.ndarray, np.ndarray, Any], tuple[np.ndarray, np.ndarray | None, int]] | None:
+        """Return `minmax`, `zeropoint_parameters` and `quantize` in one, but for the memory.
+
+        The first two are left out where scales and zero points are given.
+        """
+        isa, number, pointer = self._isa, _TYPES[dtype][0], _pointer_to(dtype)
+        channels, c_format, stored = shape[1], _c_format(scale_format), self._stored(scale_dtype)
+
+        def run(
+            x: np.ndarray, codes: np.ndarray, given: tuple[Float64, Float64] | None
+        ) -> tuple[np.ndarray, np.ndarray | None, int]:
+            values = pointer(x)
+            if given is None:
+                found = np.empty((4, channels))
+                low = from_buffer(_DOUBLES, found)
+                high, c_scale, c_zeros = low + channels, low + 2 * channels, low + 3 * channels
+                lib.ff_minmax(isa, number, values, *shape, low, high)
+                if not all_finite(found[0], found[1]):
+                    return found, None, -1
+                lib.ff_zeropoint_parameters(
+                    isa, c_format, low, high, qmin, qmax, c_scale, c_zeros, channels
+                )
+                scale, zeros = found[2], found[3]
+            else:
+                scale, zeros = given
+                c_scale, c_zeros = _doubles(scale), _doubles(zeros)
+            clamped: int = lib.ff_quantize(
+                isa, number, values, *shape, c_scale, c_zeros, qmin, qmax, _bytes(codes)
+            )
+            scale, zeros = stored(scale).reshape(scale_shape), zeros.reshape(scale_shape)
+            return scale, zeros.astype(np.int64), clamped
 
         return run
 

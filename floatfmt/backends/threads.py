@@ -415,6 +415,13 @@ class Threaded(Native):
 
         return run
 
+    def zeropoint_pass(
+        self, dtype: np.dtype, shape: tuple[int, ...], *settled: Any
+    ) -> Callable[[np.ndarray, np.ndarray, Any], tuple[np.ndarray, np.ndarray | None, int]] | None:
+        if math.prod(shape) >= LEAST:
+            return None
+        return super().zeropoint_pass(dtype, shape, *settled)
+
     def _one_scale(
         self, x: np.ndarray, how: Scaling, elements: int | Intervals, codes: np.ndarray
     ) -> tuple[Float64, int]:
@@ -434,11 +441,14 @@ class Threaded(Native):
         self, codes: np.ndarray, scale: Float64, zero_point: Float64, out: np.ndarray
     ) -> None:
         whole = super().dequantize
+        if _count(out.size) == 1:
+            return whole(codes, scale, zero_point, out)
         _by_channels(
             lambda codes, out, scale, zero: whole(codes, scale, zero, out) or 0,
             (codes, out),
             (scale, zero_point),
         )
+        return None
 
     def dequantize_table(
         self, codes: np.ndarray, scale: Float64, table: Float64, entries: int, out: np.ndarray
