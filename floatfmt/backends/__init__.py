@@ -21,7 +21,7 @@ from ..formats import Format
 from ..rounding import Rules
 from . import native, reference
 from .reference import Float64, Stream, SubnormalsFlushedError, Team
-from .threads import Threaded, thread_count, use_threads
+from .threads import Threaded, thread_count, told_threads, use_threads
 
 __all__ = [
     "AbsmaxPass",
@@ -38,6 +38,7 @@ __all__ = [
     "current_backend",
     "runs_reference",
     "thread_count",
+    "told_threads",
     "use_backend",
     "use_threads",
     "zeropoint_pass",
@@ -204,6 +205,7 @@ def backend_name() -> str:
 
 
 def _default_name() -> str:
+    told_threads()  # what makes no sense is said at once, not at the first large array
     if _wanted:
         return _checked(_wanted, "FLOATFMT_BACKEND")
     if _FASTEST == "reference":

@@ -27,7 +27,7 @@ from .reference import Float64, Stream
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-__all__ = ["Threaded", "thread_count", "use_threads"]
+__all__ = ["Threaded", "thread_count", "told_threads", "use_threads"]
 
 T = TypeVar("T")
 #: Elements from which on other threads pay: two rounds of telling them take some 100 µs.
@@ -38,22 +38,37 @@ PARTS_A_THREAD = 2
 GRAIN = 64
 
 _chosen: ContextVar[int | None] = ContextVar("floatfmt_threads", default=None)
+#: What FLOATFMT_THREADS says.
+_wanted = os.environ.get("FLOATFMT_THREADS")
 
 
 def thread_count() -> int:
     """Return how many threads work on a large array, here and now.
 
-    That is what `use_threads` says, or the environment variable FLOATFMT_THREADS, or one for every
-    core this process may run on. Without being told, never more than torch has been given.
+    That is what `use_threads` says, or the environment variable FLOATFMT_THREADS as it was when
+    floatfmt was imported, or one for every core this process may run on. Without being told, never
+    more than torch has been given.
     """
-    chosen = _chosen.get()
-    if chosen is not None:
-        return chosen
-    if wanted := os.environ.get("FLOATFMT_THREADS"):
-        return _checked(wanted, "FLOATFMT_THREADS")
+    told = told_threads()
+    if told is not None:
+        return told
     torch = sys.modules.get("torch")
     given = getattr(torch, "get_num_threads", None)
     return min(_cores(), given()) if given is not None else _cores()
+
+
+def told_threads() -> int | None:
+    """Return how many threads `use_threads` or FLOATFMT_THREADS asks for, if they do.
+
+    Raises
+    ------
+    ValueError
+        What FLOATFMT_THREADS says is no number of threads.
+    """
+    chosen = _chosen.get()
+    if chosen is None and _wanted:
+        return _checked(_wanted, "FLOATFMT_THREADS")
+    return chosen
 
 
 def _checked(wanted: Any, origin: str) -> int:
