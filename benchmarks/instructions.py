@@ -16,7 +16,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,114 +36,137 @@ TOLERANCE = 0.03
 
 
 class Case(NamedTuple):
-    """A function of the C core, and a call that reaches it alone."""
+    """A function of the C core, and a call of a backend that reaches it alone."""
 
     function: str
-    call: Callable[[native.Native], Any]
+    method: str
+    arguments: tuple[Any, ...]
+
+    def call(self, backend: native.Native) -> None:
+        """Make the call."""
+        getattr(backend, self.method)(*self.arguments)
+
+
+def _case(method: str, *arguments: Any, function: str | None = None) -> Case:
+    """Return a case of the function that is called as the method is, or of another one."""
+    return Case(function or f"ff_{method}", method, arguments)
+
+
+class Inputs(NamedTuple):
+    """What is counted of: normal values, and codes of 7 bits."""
+
+    fp64: np.ndarray
+    fp32: np.ndarray
+    codes: np.ndarray
+
+    @property
+    def whole(self) -> np.ndarray:
+        """Return the fp32 values as a quantiser takes them, in one group."""
+        return self.fp32.reshape(1, 1, -1)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Return them in rows."""
+        return self.fp32.reshape(1, -1, ROW)
+
+    @property
+    def blocks(self) -> np.ndarray:
+        """Return them in blocks."""
+        return self.fp32.reshape(1, -1, BLOCK)
+
+
+#: Seed and first index of random words.
+STREAM = (5, 0)
+FP32, FP16, FP8 = format("fp32"), format("fp16"), format("fp8_e4m3fn")
+NF4 = SCHEMES["nf4"].elements
+SCALE, ZERO = np.array([0.03]), np.array([3.0])
+ROW_SCALES, BLOCK_SCALES = np.full(SIZE // ROW, 0.03), np.full(SIZE // BLOCK, 2.0)
 
 
 def cases() -> dict[str, Case]:
     """Return what is counted, by name."""
     rng = np.random.default_rng(7)
     fp64 = rng.normal(size=SIZE)
-    fp32 = fp64.astype(np.float32)
-    fp16, codes = fp32.astype(np.float16).view(np.uint16), rng.integers(0, 127, SIZE, np.uint8)
-    byte, wide = np.empty(SIZE, np.uint8), np.empty(SIZE, np.float32)
-    half = np.empty(SIZE, np.uint16)
+    given = Inputs(fp64, fp64.astype(np.float32), rng.integers(0, 127, SIZE, np.uint8))
+    return _conversions(given) | _scales(given) | _quantisers(given) | _inverses(given)
+
+
+def _conversions(given: Inputs) -> dict[str, Case]:
+    fp64, fp32, codes = given
+    bits = fp32.view(np.uint32)
+    fields = (codes >> 7, codes & np.uint8(127), bits & np.uint32(0x7FFFFF))
+    split = (np.empty(SIZE, np.uint8), np.empty(SIZE, np.uint8), np.empty(SIZE, np.uint32))
+    byte, half, wide = (np.empty(SIZE, kind) for kind in (np.uint8, np.uint16, np.float32))
     nibbles, packed = codes & np.uint8(15), np.empty(SIZE // 2, np.uint8)
-    rows, blocks = fp32.reshape(1, -1, ROW), fp32.reshape(1, -1, BLOCK)
-    whole, ends = fp32.reshape(1, 1, -1), np.abs(fp64) + 1
-    one, zero = np.array([0.03]), np.array([3.0])
-    by_row, by_block = np.full(SIZE // ROW, 0.03), np.full(SIZE // BLOCK, 2.0)
-    single, scales = format("fp32"), Scaling(format("fp32"), 127.0)
-    nf4, fp8 = SCHEMES["nf4"].elements, format("fp8_e4m3fn")
-    parts, nf4_scaling = intervals(nf4), Scaling(single, nf4.largest)
-    parts4 = intervals(format("fp4_e2m1fn"))
-    saturates = rules(fp8, overflow="saturate")
-    int8 = codes.view(np.int8).reshape(16, ROW)
+    to16, to8, to_bf16 = (rules(format(name)) for name in ("fp16", "fp8_e4m3fn", "bf16"))
+    odd, random = map(to_bf16.with_rounding, (Rounding.TO_ODD, Rounding.STOCHASTIC))
+    return {
+        "decompose fp32": _case("decompose", bits, FP32, *split),
+        "compose fp32": _case("compose", *fields, FP32, np.empty(SIZE, np.uint32)),
+        "encode fp32 to fp16": _case("encode", fp32, to16, half, STREAM),
+        "encode fp32 to bf16": _case("encode", fp32, to_bf16, half, STREAM),
+        "encode fp32 to fp8": _case("encode", fp32, to8, byte, STREAM),
+        "encode fp64 to fp16": _case("encode", fp64, to16, half, STREAM),
+        "encode to odd": _case("encode", fp32, odd, half, STREAM),
+        "encode stochastically": _case("encode", fp32, random, half, STREAM),
+        "decode fp16": _case("decode", fp32.astype(np.float16).view(np.uint16), FP16, wide),
+        "decode fp8": _case("decode", codes, FP8, wide),
+        "round_to bf16": _case("round_to", fp32, to_bf16, wide),
+        "pack 4 bits": _case("pack", nibbles, packed, 4, False),
+        "unpack 4 bits": _case("unpack", packed, byte, 4, False),
+    }
+
+
+def _scales(given: Inputs) -> dict[str, Case]:
+    ends = np.abs(given.fp64) + 1
+    return {
+        "amax": _case("amax", given.whole),
+        "minmax": _case("minmax", given.whole),
+        "absmax scales": _case("absmax_scale", ends, FP32),
+        "power scales": _case("power_scale", ends, "even", 6.0, 1),
+        "zeropoint parameters": _case("zeropoint_parameters", -ends, ends, FP32),
+    }
+
+
+def _quantisers(given: Inputs) -> dict[str, Case]:
+    whole, rows, blocks = given.whole, given.rows, given.blocks
+    byte, packed = np.empty(SIZE, np.uint8), np.empty(SIZE // 2, np.uint8)
+    to_int8, to_nf4 = Scaling(FP32, 127.0), Scaling(FP32, NF4.largest)
+    nf4, fp4 = intervals(NF4), intervals(format("fp4_e2m1fn"))
+    to_fp8 = (rules(FP8, overflow="saturate"), *limits(FP8))
+    return {
+        "quantize": _case("quantize", whole, SCALE, ZERO, -128, 127, byte),
+        "quantize rows": _case("quantize", rows, ROW_SCALES, ROW_SCALES * 0, -128, 127, byte),
+        "absmax": _case("quantize_absmax", whole, to_int8, 127, False, byte),
+        "absmax rows": _case("quantize_absmax", rows, to_int8, 127, False, byte),
+        "absmax nf4": _case(
+            *("quantize_absmax", blocks, to_nf4, nf4, True, packed),
+            function="ff_quantize_intervals_absmax",
+        ),
+        "intervals fp4": _case("quantize_intervals", blocks, BLOCK_SCALES, fp4, byte),
+        "quantize fp8": _case("quantize_format", whole, SCALE, *to_fp8, byte),
+    }
+
+
+def _inverses(given: Inputs) -> dict[str, Case]:
+    """Return what makes values of codes and of products of codes."""
+    codes, wide = given.codes.reshape(1, 1, -1), np.empty(SIZE, np.float32)
+    by_block, by_row = wide.reshape(1, -1, BLOCK), wide.reshape(-1, ROW)
+    int8, packed = given.codes.view(np.int8).reshape(16, ROW), np.empty(SIZE // 2, np.uint8)
     sums, columns = np.empty((16, 16), np.int32), np.full(ROW, 0.1, np.float32)
     products = np.arange(SIZE, dtype=np.int32).reshape(-1, ROW)
-    parts32 = (codes >> 7, codes & np.uint8(127), fp32.view(np.uint32) & np.uint32(0x7FFFFF))
-    out32 = (byte, np.empty(SIZE, np.uint8), np.empty(SIZE, np.uint32))
-    to = {name: rules(format(name)) for name in ("fp16", "bf16", "fp8_e4m3fn")}
-    odd, random = (rules(format("bf16"), mode) for mode in (Rounding.TO_ODD, Rounding.STOCHASTIC))
-
-    def encode(values: np.ndarray, how: Any, out: np.ndarray) -> Case:
-        return Case("ff_encode", lambda b: b.encode(values, how, out, (5, 0)))
-
+    linear = (ROW_SCALES, columns[:16], None, None, sums.view(np.float32))
     return {
-        "decompose fp32": Case(
-            "ff_decompose", lambda b: b.decompose(fp32.view(np.uint32), single, *out32)
+        "dequantize": _case("dequantize", codes, SCALE, ZERO, wide.reshape(1, 1, -1)),
+        "dequantize fp8": _case("dequantize_table", codes, SCALE, table(FP8), 256, wide),
+        "dequantize nf4": _case(
+            "dequantize_packed", packed, BLOCK_SCALES, table(NF4)[:16], by_block
         ),
-        "compose fp32": Case(
-            "ff_compose", lambda b: b.compose(*parts32, single, np.empty(SIZE, np.uint32))
+        "int8 product": _case("int8_product", int8, int8, sums),
+        "dequantize sums": _case(
+            "dequantize_sums", products, ROW_SCALES, columns, None, None, by_row
         ),
-        "encode fp32 to fp16": encode(fp32, to["fp16"], half),
-        "encode fp32 to bf16": encode(fp32, to["bf16"], half),
-        "encode fp32 to fp8": encode(fp32, to["fp8_e4m3fn"], byte),
-        "encode fp64 to fp16": encode(fp64, to["fp16"], half),
-        "encode to odd": encode(fp32, odd, half),
-        "encode stochastically": encode(fp32, random, half),
-        "decode fp16": Case("ff_decode", lambda b: b.decode(fp16, format("fp16"), wide)),
-        "decode fp8": Case("ff_decode", lambda b: b.decode(codes, fp8, wide)),
-        "round_to bf16": Case("ff_round_to", lambda b: b.round_to(fp32, to["bf16"], wide)),
-        "pack 4 bits": Case("ff_pack", lambda b: b.pack(nibbles, packed, 4, False)),
-        "unpack 4 bits": Case("ff_unpack", lambda b: b.unpack(packed, byte, 4, False)),
-        "amax": Case("ff_amax", lambda b: b.amax(whole)),
-        "minmax": Case("ff_minmax", lambda b: b.minmax(whole)),
-        "absmax scales": Case("ff_absmax_scale", lambda b: b.absmax_scale(ends, single)),
-        "power scales": Case("ff_power_scale", lambda b: b.power_scale(ends, "even", 6.0, 1)),
-        "zeropoint parameters": Case(
-            "ff_zeropoint_parameters", lambda b: b.zeropoint_parameters(-ends, ends, single)
-        ),
-        "quantize": Case("ff_quantize", lambda b: b.quantize(whole, one, zero, -128, 127, byte)),
-        "quantize rows": Case(
-            "ff_quantize", lambda b: b.quantize(rows, by_row, by_row * 0, -128, 127, byte)
-        ),
-        "absmax": Case(
-            "ff_quantize_absmax", lambda b: b.quantize_absmax(whole, scales, 127, False, byte)
-        ),
-        "absmax rows": Case(
-            "ff_quantize_absmax", lambda b: b.quantize_absmax(rows, scales, 127, False, byte)
-        ),
-        "absmax nf4": Case(
-            "ff_quantize_intervals_absmax",
-            lambda b: b.quantize_absmax(blocks, nf4_scaling, parts, True, packed),
-        ),
-        "intervals fp4": Case(
-            "ff_quantize_intervals", lambda b: b.quantize_intervals(blocks, by_block, parts4, byte)
-        ),
-        "quantize fp8": Case(
-            "ff_quantize_format",
-            lambda b: b.quantize_format(whole, one, saturates, *limits(fp8), byte),
-        ),
-        "dequantize": Case(
-            "ff_dequantize",
-            lambda b: b.dequantize(codes.reshape(1, 1, -1), one, zero, wide.reshape(1, 1, -1)),
-        ),
-        "dequantize fp8": Case(
-            "ff_dequantize_table",
-            lambda b: b.dequantize_table(codes.reshape(1, 1, -1), one, table(fp8), 256, wide),
-        ),
-        "dequantize nf4": Case(
-            "ff_dequantize_packed",
-            lambda b: b.dequantize_packed(
-                packed, by_block, table(nf4)[:16], wide.reshape(blocks.shape)
-            ),
-        ),
-        "int8 product": Case("ff_int8_product", lambda b: b.int8_product(int8, int8, sums)),
-        "dequantize sums": Case(
-            "ff_dequantize_sums",
-            lambda b: b.dequantize_sums(
-                products, by_row, columns, None, None, wide.reshape(-1, ROW)
-            ),
-        ),
-        "int8 linear": Case(
-            "ff_int8_linear",
-            lambda b: b.int8_linear(
-                int8, int8, by_row, columns[:16], None, None, sums.view(np.float32)
-            ),
-        ),
+        "int8 linear": _case("int8_linear", int8, int8, *linear),
     }
 
 

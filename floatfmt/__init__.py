@@ -7,11 +7,9 @@ them (`quantize`, `absmax`, `zeropoint`), on a C kernel that a NumPy reference c
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import exact
 from .arrays import astype, decode, encode, round_to
 from .backends import NativeMissingWarning, available_backends, use_backend, use_threads
 from .elements import Codebook
-from .fields import Category, Fields, compose, decompose
 from .formats import Format, format, formats, p3109
 from .packing import pack, unpack
 from .quantize import absmax, quantize, zeropoint
@@ -19,6 +17,7 @@ from .quantized import Quantized
 from .rounding import Rounding, rounding_mode
 
 if TYPE_CHECKING:
+    from . import exact
     from .audit.compatibility import Compatibility, compatibility
     from .audit.convention_diff import ConventionDiff, diff_conventions
     from .audit.quantizers import QuantizerVerification, verify_quantizer
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from .diagnosis import Diagnosis, doctor
     from .explanation import Explanation
     from .exports import OnnxValues, to_onnx, to_torch
+    from .fields import Category, Fields, compose, decompose
     from .grid import (
         assert_max_ulp,
         next_down,
@@ -70,6 +70,7 @@ _LATER = {
     "diagnosis": ("Diagnosis", "doctor"),
     "explanation": ("Explanation",),
     "exports": ("OnnxValues", "to_onnx", "to_torch"),
+    "fields": ("Category", "Fields", "compose", "decompose"),
     "grid": (
         *("assert_max_ulp", "next_down", "next_up", "representable", "spacing", "ulp_distance"),
         "values",
@@ -174,7 +175,7 @@ def __getattr__(name: str) -> Any:
             found = getattr(importlib.import_module(f"{__name__}.{module}"), name)
             globals()[name] = found  # not asked for again
             return found
-    if name == "experiment":  # needs torch, takes seconds
+    if name in ("exact", "experiment"):  # modules, of which the last needs torch, takes seconds
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

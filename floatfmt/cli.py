@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 import click
 
 from . import __version__
-from .backends import available_backends, backend_name, chosen_by
+from .backends import available_backends, backend_name, chosen_by, told_threads
 from .backends.native import compiler
 from .comparison import compare
 from .comparison_plot import check as plot_path
@@ -258,9 +258,11 @@ def cli(context: click.Context) -> None:
 
     The environment variable FLOATFMT_BACKEND chooses the backend (see --version).
     """  # noqa: D301
-    if chosen_by() and context.invoked_subcommand != "doctor":
+    if context.invoked_subcommand != "doctor":
         with _user_errors():
-            backend_name()
+            told_threads()
+            if chosen_by():
+                backend_name()
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 

@@ -24,6 +24,7 @@ from .backends import (
     chosen_by,
     native,
     reference,
+    told_threads,
 )
 from .backends.reference import FloatState
 from .formats import Format, format, formats
@@ -124,7 +125,7 @@ class Diagnosis:
     python, platform, cpu : str
         What it runs on.
     backend : str or None
-        What runs; None where FLOATFMT_BACKEND asks for what is not there.
+        What runs; None where FLOATFMT_BACKEND or FLOATFMT_THREADS asks for what is not there.
     reason : str
         Why that one, or why none.
     levels : tuple of Level
@@ -277,9 +278,10 @@ def doctor(*, seconds: float = 1.0) -> Diagnosis:
 def _backend() -> tuple[str | None, str]:
     """Return the backend that runs, None if none can, and why."""
     chooser = chosen_by()
-    if chooser is None:  # not asked of backend_name, which says once that the kernel is missing
-        return available_backends()[-1], UNCHOSEN
     try:
+        told_threads()
+        if chooser is None:  # not asked of backend_name, which says once that the kernel is missing
+            return available_backends()[-1], UNCHOSEN
         return backend_name(), f"chosen by {chooser}"
     except ValueError as error:
         return None, str(error)

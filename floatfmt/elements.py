@@ -14,7 +14,6 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from . import exact
 from .formats import Format
 from .rounding import Rounding
 
@@ -205,6 +204,8 @@ class _Rung(NamedTuple):
 
 def _ladder(elements: Codebook | Format) -> list[_Rung]:
     """Return the finite values from the least up."""
+    from . import exact  # brings Fractions, which integers do without
+
     if isinstance(elements, Codebook):
         first = {value: code for code, value in reversed(list(enumerate(elements.values)))}
         return [_Rung(v, first[v], rank % 2 == 0) for rank, v in enumerate(sorted(first))]

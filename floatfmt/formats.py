@@ -14,11 +14,13 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import ml_dtypes
 import numpy as np
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 __all__ = ["Format", "FormatLike", "format", "formats", "nearest_names", "p3109"]
 
@@ -298,8 +300,7 @@ class Format:
         field, fraction = code >> self.fraction_bits, code & self.fraction_mask
         whole = fraction + ((field > 0 or not self.zero) << self.fraction_bits)
         exponent = max(field, self.zero) - self.bias - self.fraction_bits
-        # A product of two Fractions takes three times as long.
-        return Fraction(whole << exponent) if exponent >= 0 else Fraction(whole, 1 << -exponent)
+        return _times_power(whole, exponent)
 
     @property
     def max_finite(self) -> Fraction:
@@ -321,7 +322,7 @@ class Format:
     @property
     def min_normal(self) -> Fraction | None:
         """The smallest positive normal value, exactly; None if all values are subnormal."""
-        first = self.min_positive if self.is_integer else Fraction(2) ** self.min_exponent
+        first = self.min_positive if self.is_integer else _times_power(1, self.min_exponent)
         return first if first <= self.max_finite else None
 
     @property
@@ -335,7 +336,7 @@ class Format:
 
         The step of a fixed-point format.
         """
-        return self.min_positive if self.is_integer else Fraction(1, 2**self.fraction_bits)
+        return self.min_positive if self.is_integer else _times_power(1, -self.fraction_bits)
 
     @property
     def decimal_digits(self) -> int:
@@ -375,6 +376,14 @@ class Format:
             and self.max_finite >= other.max_finite
             and self.lowest <= other.lowest
         )
+
+
+def _times_power(whole: int, exponent: int) -> Fraction:
+    """Return ``whole * 2**exponent``."""
+    from fractions import Fraction  # brings decimal and takes milliseconds; arrays need neither
+
+    # A product of two Fractions takes three times as long.
+    return Fraction(whole << exponent) if exponent >= 0 else Fraction(whole, 1 << -exponent)
 
 
 @functools.lru_cache(maxsize=128)
@@ -564,7 +573,7 @@ def _by_name(text: str) -> Format:
     name = text.strip().lower().removeprefix("torch.")
     if name in _BY_NAME:
         return _BY_NAME[name]
-    if found := _P3109_NAME.fullmatch(name):
+    if found := re.fullmatch(_P3109_NAME, name):
         k, p, s, e = found.groups()
         return p3109(int(k), int(p), signed=s == "s", extended=e == "e")
     nearest = nearest_names(name, _BY_NAME)
@@ -572,7 +581,7 @@ def _by_name(text: str) -> Format:
     raise ValueError(f"no format is called {text!r}; {nearest}known: {known}, p3109_k8p3se, ...")
 
 
-_P3109_NAME = re.compile(r"p3109_k(\d+)p(\d+)([su])([ef])")
+_P3109_NAME = r"p3109_k(\d+)p(\d+)([su])([ef])"
 
 
 def nearest_names(name: str, known: Iterable[str]) -> str:

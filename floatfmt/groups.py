@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -53,20 +52,24 @@ class Piece(NamedTuple):
         parameters[self.parameters] = found.reshape(target.shape)
 
 
-@dataclass(frozen=True, slots=True)
-class AxisGroups:
+class AxisGroups(NamedTuple):
     """A group for every index of the axes in `axes`, ascending; for none, one of all values."""
 
     shape: tuple[int, ...]
     axes: tuple[int, ...]
-    #: What `BlockGroups` has.
-    block: ClassVar[None] = None
-    axis: ClassVar[None] = None
+
+    @property
+    def block(self) -> None:
+        """No values in a block, unlike `BlockGroups`."""
+
+    @property
+    def axis(self) -> None:
+        """No axis along which blocks lie."""
 
     @property
     def parameter_shape(self) -> tuple[int, ...]:
         """The lengths of the kept axes."""
-        return tuple(self.shape[a] for a in self.axes)
+        return tuple([self.shape[a] for a in self.axes])  # faster than of a generator
 
     @property
     def rows_in_order(self) -> tuple[int, ...]:
@@ -190,8 +193,7 @@ def _write_back(views: list[np.ndarray], plains: list[np.ndarray], writes: int) 
             view[...] = copy
 
 
-@dataclass(frozen=True, slots=True)
-class BlockGroups:
+class BlockGroups(NamedTuple):
     """Blocks of `block` neighbours along an axis, the last of which may be short.
 
     With an `axis` of None the values are one row, in C order.
@@ -200,8 +202,11 @@ class BlockGroups:
     shape: tuple[int, ...]
     block: int
     axis: int | None
-    #: What `AxisGroups` has.
-    axes: ClassVar[tuple[int, ...]] = ()
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """No axes whose every index has a group, unlike `AxisGroups`."""
+        return ()
 
     @property
     def _rows(self) -> tuple[int, ...]:

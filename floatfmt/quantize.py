@@ -276,7 +276,7 @@ def _quantize(
             if done is not None:
                 return done
     with backend.float_environment():
-        given = None if scale is None else _given(scale, zero_point, groups, plan)
+        given = None if scale is None else _given(scale, zero_point, groups, plan, backend)
         ends = _calibrated(min, max, groups, plan, given is not None)
         done = None if given is None or once is None else once(x, values, given, out)
         if done is not None:
@@ -511,11 +511,11 @@ def _groups(
     return BlockGroups(shape, size, interop.one_axis(block_axis, len(shape), "block_axis"))
 
 
-def _given(scale: Any, zero_point: Any, groups: Groups, plan: Plan) -> Parameters:
+def _given(scale: Any, zero_point: Any, groups: Groups, plan: Plan, backend: Backend) -> Parameters:
     if plan.scheme.two_level or plan.double:
         raise TypeError(f"{plan.scheme.name} stores its scales in two parts; it takes no scale=")
     wide = _given_scale(scale, plan.scale_format)
-    rounded = current_backend().absmax_scale(wide.reshape(-1), plan.scale_format, 1)
+    rounded = backend.absmax_scale(wide.reshape(-1), plan.scale_format, 1)
     scales = _for_groups(rounded.reshape(wide.shape), groups, "scale")
     if not isinstance(plan.elements, Integers):
         if zero_point is not None:
@@ -552,8 +552,8 @@ def _range_of(scale_format: Format) -> tuple[float, float]:
 
 def _given_zero_point(zero_point: Any) -> np.ndarray:
     given = interop.to_numpy(0 if zero_point is None else zero_point)
-    whole = [n for n in given.reshape(-1).tolist() if isinstance(n, int)]
-    if given.dtype.kind not in "iuO" or len(whole) < given.size:
+    whole: list[Any] = given.reshape(-1).tolist() if given.dtype.kind in "iuO" else [None]
+    if not all(isinstance(n, int) for n in whole):
         raise TypeError(f"zero_point must be an integer, got {interop.describe(zero_point)}")
     for n in whole:
         if abs(n) > 2**62 or int(float(n)) != n:
@@ -564,8 +564,8 @@ def _given_zero_point(zero_point: Any) -> np.ndarray:
 def _for_groups(given: np.ndarray, groups: Groups, name: str) -> np.ndarray:
     """Return a given parameter, one value or one a group, in the shape of the parameters."""
     if given.size == 1:
-        one = given.reshape(())
-        return one if groups.parameter_shape == () else np.full(groups.parameter_shape, one)
+        one, shape = given.reshape(()), groups.parameter_shape
+        return np.full(shape, one) if shape else one
     shapes = [(), groups.scale_shape]
     if isinstance(groups, AxisGroups):
         shapes.append(groups.parameter_shape)  # without the axes of length 1

@@ -174,12 +174,13 @@ class Quantized:
             x's shape and kind.
         """
         fmt = self.format if dtype is None else format(dtype)
-        if fmt.dtype is None or np.dtype(fmt.dtype) not in interop.FLOAT_DTYPES:
+        own = None if fmt.dtype is None else np.dtype(fmt.dtype)
+        if own is None or own not in interop.FLOAT_DTYPES:  # NumPy takes None for float64
             raise ValueError(f"no array holds {fmt} here; dequantize to fp64, fp32, fp16 or bf16")
         stored = interop.to_numpy(self.packed)
         if self.bits < 8:
             stored = np.broadcast_to(np.uint8(0), self.shape)  # of no size, but of that shape
-        values = interop.checked_out(out, np.dtype(fmt.dtype), stored)
+        values = interop.checked_out(out, own, stored)
         if self.convention == "floatfmt":
             _decode_all(self, values, current_backend())
         else:
@@ -314,7 +315,7 @@ def _decode_plain(
     """Have a kernel read all codes as they lie in memory; return whether it can."""
     plain = interop.is_plain(stored) and interop.is_plain(target)
     shape = None if runs_reference(backend) or not plain else _whole_shape(groups)
-    if shape is None or any(part is not None and part.size != shape[1] for part in (scale, zeros)):
+    if shape is None or not scale.size == shape[1] == (scale if zeros is None else zeros).size:
         return False
     flat = scale.reshape(-1)
     if q.bits == 8:

@@ -10,14 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from fractions import Fraction
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 
 from . import interop
-from .backends import Backend, Float64, Stream, absmax_pass, current_backend, runs_reference
-from .backends.reference import philox
+from .backends import (
+    Backend,
+    Float64,
+    Stream,
+    absmax_pass,
+    current_backend,
+    runs_reference,
+    zeropoint_pass,
+)
+from .backends.reference import all_finite, philox
 from .codes import (
     CodeWriter,
     DiscardedCodes,
@@ -203,6 +210,11 @@ def _given_or_range(plan: Plan, groups: Groups, backend: Backend, _: bool) -> Wo
     if not (isinstance(elements, Integers) and elements.bits == 8 and fits and all(shape)):
         return None
     qmin, qmax, scale_dtype = elements.qmin, elements.qmax, np.dtype(plan.scale_format.dtype)
+    source, stored = np.dtype(plan.source.dtype), (scale_shape, scale_dtype)
+    if not plan.include_zero:
+        at_once = zeropoint_pass(backend, source, shape, plan.scale_format, qmin, qmax, *stored)
+        if at_once is not None:
+            return at_once
 
     def work(
         values: np.ndarray, codes: np.ndarray, given: Parameters | None
@@ -210,7 +222,7 @@ def _given_or_range(plan: Plan, groups: Groups, backend: Backend, _: bool) -> Wo
         x = values.reshape(shape)
         if given is None:
             low, high = backend.minmax(x)
-            if not _all_finite(low, high):
+            if not all_finite(low, high):
                 return low, None, -1
             with backend.float_environment():
                 scale, zeros = _of_range(plan, backend, low, high)
@@ -222,12 +234,6 @@ def _given_or_range(plan: Plan, groups: Groups, backend: Backend, _: bool) -> Wo
         return scale, zeros.astype(np.int64).reshape(scale_shape), clamped
 
     return work
-
-
-def _all_finite(low: Float64, high: Float64) -> bool:
-    if low.size == 1:  # of many, NumPy is faster
-        return math.isfinite(low.item()) and math.isfinite(high.item())
-    return bool(np.isfinite(low).all() and np.isfinite(high).all())
 
 
 def _kernel_shape(groups: Groups) -> tuple[int, int, int]:
@@ -548,7 +554,7 @@ class _Job:
                 ends[piece.parameters] = choose(part, end.reshape(part.shape))
         if values.size == 0:
             return np.zeros_like(low), np.zeros_like(low)
-        if not _all_finite(low, high):
+        if not all_finite(low, high):
             _report_not_finite(self.values)
         return low, high
 
@@ -557,6 +563,8 @@ class _Job:
 
     def _percentiles(self, values: np.ndarray, percentile: float) -> tuple[Float64, Float64]:
         """Return the ends that leave out the outermost values, by nearest rank."""
+        from fractions import Fraction  # brings decimal and takes milliseconds
+
         self._amax(values)  # an error if a value is not finite
         low = np.zeros(self._shape_of_groups(values))
         high = np.zeros(low.shape)

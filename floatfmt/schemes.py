@@ -171,7 +171,7 @@ def _of_format(fmt: Format) -> Scheme:
 
 # --- names on the command line ------------------------------------------------------------------
 
-_INTEGER = re.compile(r"(u?)int([2-8])(?:_(absmax|zeropoint|asymmetric))?")
+_INTEGER = r"(u?)int([2-8])(?:_(absmax|zeropoint|asymmetric))?"
 #: What may follow a scheme's name, and the options it stands for.
 _SUFFIXES: dict[str, Callable[[re.Match[str]], dict[str, Any]]] = {
     r"row": lambda _: {"axis": 0},
@@ -212,7 +212,7 @@ def parse(name: str) -> dict[str, Any]:
     {'scheme': 'mxfp4', 'scale_rule': 'rceil'}
     """
     whole = name.strip().lower()
-    integer = _INTEGER.match(whole)
+    integer = re.match(_INTEGER, whole)
     options: dict[str, Any]
     if integer:
         head, options = integer[0], _integer_options(integer)

@@ -152,18 +152,9 @@ LOADED = "import sys, floatfmt; print(*sys.modules)"
 
 #: What rounding and quantising arrays takes; all else comes when it is asked for.
 AT_IMPORT = {
-    *("formats", "rounding", "exact", "elements", "interop", "backends", "backends.reference"),
-    *(
-        "backends.native",
-        "backends.threads",
-        "streaming",
-        "arrays",
-        "fields",
-        "packing",
-        "codebooks",
-        "schemes",
-    ),
-    *("groups", "codes", "quantized", "quantizing", "quantize"),
+    *("formats", "rounding", "elements", "interop", "backends", "backends.reference"),
+    *("backends.native", "backends.threads", "streaming", "arrays", "packing", "codebooks"),
+    *("schemes", "groups", "codes", "quantized", "quantizing", "quantize"),
 }
 
 

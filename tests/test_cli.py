@@ -481,6 +481,12 @@ def test_an_unknown_backend_is_one_line_whatever_the_command(run, monkeypatch):
         assert_one_line(run(*args), "FLOATFMT_BACKEND", "'fast'", "reference")
 
 
+def test_no_number_of_threads_is_one_line_whatever_the_command(run, monkeypatch):
+    monkeypatch.setattr(ff.backends.threads, "_wanted", "many")
+    for args in (["--version"], ["inspect", "1"], ["compare"]):
+        assert_one_line(run(*args), "FLOATFMT_THREADS", "'many'", "1 or more")
+
+
 def test_too_little_memory_is_one_line(run, weights, monkeypatch):
     def starve(*_, **__):
         raise MemoryError

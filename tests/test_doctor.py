@@ -105,6 +105,13 @@ def test_a_backend_that_is_not_there_is_a_problem_not_an_error(monkeypatch, want
     assert "backend     none: FLOATFMT_BACKEND" in str(found)
 
 
+def test_threads_that_make_no_sense_are_a_problem_not_an_error(monkeypatch):
+    monkeypatch.setattr(ff.backends.threads, "_wanted", "many")
+    found = diagnosis()
+    assert (found.backend, found.healthy) == (None, False)
+    assert problems(found)[0].startswith("FLOATFMT_THREADS: 'many' is no number of threads")
+
+
 def test_libraries_are_asked_for_without_being_imported(monkeypatch):
     right = importlib.metadata.version
 

@@ -298,14 +298,14 @@ def test_small_arrays_stay_with_their_caller(monkeypatch):
 
 
 def test_the_environment_says_how_many(monkeypatch):
-    monkeypatch.setenv("FLOATFMT_THREADS", "3")
+    monkeypatch.setattr(threads, "_wanted", "3")
     assert thread_count() == 3
     with ff.use_threads(2):
         assert thread_count() == 2
 
 
 def test_no_more_threads_than_torch_was_given(monkeypatch):
-    monkeypatch.delenv("FLOATFMT_THREADS", raising=False)
+    monkeypatch.setattr(threads, "_wanted", None)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
@@ -321,10 +321,22 @@ def test_what_is_no_number_of_threads_is_refused(wanted):
 
 
 @pytest.mark.parametrize("wanted", ["0", "many", "-2", "1.5"])
-def test_an_environment_that_makes_no_sense_is_refused(monkeypatch, wanted):
-    monkeypatch.setenv("FLOATFMT_THREADS", wanted)
-    with pytest.raises(ValueError, match="FLOATFMT_THREADS"):
-        ff.encode(np.zeros(100, np.float32), FP8)
+def test_an_environment_that_makes_no_sense_is_refused_before_the_first_large_array(wanted):
+    code = "import floatfmt as ff, numpy as np; ff.encode(np.zeros(1, np.float32), 'bf16')"
+    environment = os.environ | {"FLOATFMT_THREADS": wanted}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment
+    )
+    told = f"ValueError: FLOATFMT_THREADS: {wanted!r} is no number of threads; it takes 1 or more"
+    assert ran.stderr.splitlines()[-1] == told
+
+
+def test_what_use_threads_says_goes_before_the_environment(monkeypatch):
+    monkeypatch.setattr(threads, "_wanted", "many")
+    with ff.use_threads(1):
+        ff.encode(np.zeros(1, np.float32), FP8)
+    with pytest.raises(ValueError, match="FLOATFMT_THREADS: 'many'"):
+        ff.encode(np.zeros(1, np.float32), FP8)
 
 
 def test_arrays_of_ml_dtypes_are_shared_out_too():

@@ -21,7 +21,7 @@ from ..formats import Format
 from ..rounding import Rules
 from . import native, reference
 from .reference import Float64, Stream, SubnormalsFlushedError, Team
-from .threads import Threaded, thread_count, use_threads
+from .threads import Threaded, thread_count, told_threads, use_threads
 
 __all__ = [
     "AbsmaxPass",
@@ -30,6 +30,7 @@ __all__ = [
     "NativeMissingWarning",
     "Stream",
     "SubnormalsFlushedError",
+    "ZeropointPass",
     "absmax_pass",
     "available_backends",
     "backend_name",
@@ -37,8 +38,10 @@ __all__ = [
     "current_backend",
     "runs_reference",
     "thread_count",
+    "told_threads",
     "use_backend",
     "use_threads",
+    "zeropoint_pass",
 ]
 
 
@@ -49,6 +52,12 @@ class NativeMissingWarning(UserWarning):
 #: Takes plain values and an array for codes, of any shape, and what it has no use for; returns
 #: scales, None for zero points that are all 0, and what was clamped.
 AbsmaxPass: TypeAlias = Callable[[np.ndarray, np.ndarray, Any], "tuple[np.ndarray, None, int]"]
+
+
+#: The same with zero points, and with scales and zero points that may be given.
+ZeropointPass: TypeAlias = Callable[
+    [np.ndarray, np.ndarray, Any], "tuple[np.ndarray, np.ndarray | None, int]"
+]
 
 
 class Backend(Protocol):
@@ -196,6 +205,7 @@ def backend_name() -> str:
 
 
 def _default_name() -> str:
+    told_threads()  # what makes no sense is said at once, not at the first large array
     if _wanted:
         return _checked(_wanted, "FLOATFMT_BACKEND")
     if _FASTEST == "reference":
@@ -243,6 +253,25 @@ def absmax_pass(
     if not isinstance(backend, native.Native):
         return None
     return backend.absmax_pass(dtype, shape, how, elements, packs, scale_shape, scale_dtype)
+
+
+def zeropoint_pass(
+    backend: Backend,
+    dtype: np.dtype,
+    shape: tuple[int, int, int],
+    scale_format: Format,
+    qmin: int,
+    qmax: int,
+    scale_shape: tuple[int, ...],
+    scale_dtype: np.dtype,
+) -> ZeropointPass | None:
+    """Return `Backend.quantize`, and what finds its parameters, with all settled but the memory.
+
+    None of the reference, and where threads share the values.
+    """
+    if not isinstance(backend, native.Native):
+        return None
+    return backend.zeropoint_pass(dtype, shape, scale_format, qmin, qmax, scale_shape, scale_dtype)
 
 
 def current_backend() -> Backend:

@@ -9,7 +9,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from ..elements import ABOVE, AT_OR_ABOVE, BY_SIGN, Intervals, Scaling
 from ..formats import Format, format
 from ..interop import SLAB
 from ..rounding import Rounding, Rules, rules
-from .reference import ALONE, Float64, FloatState, Stream, Team
+from .reference import ALONE, Float64, FloatState, Stream, Team, all_finite
 
 try:
     from floatfmt._native import ffi, lib
@@ -201,6 +201,9 @@ def _slabs(values: np.ndarray) -> Iterator[slice]:
     return (slice(start, start + SLAB) for start in range(0, values.size, SLAB))
 
 
+AbsmaxPass: TypeAlias = Callable[[np.ndarray, np.ndarray, Any], tuple[np.ndarray, None, int]]
+
+
 class _FloatEnvironment(AbstractContextManager[None]):
     """A class, because a generator with ``contextmanager`` takes as long as a small array does."""
 
@@ -225,11 +228,7 @@ class Native:
         return _FloatEnvironment()
 
     def cast(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        saved = lib.ff_default_float_environment()
-        try:
-            return values.astype(dtype, copy=False)
-        finally:
-            lib.ff_restore_float_environment(saved)
+        return _cast(values, dtype)
 
     def decompose(
         self,
@@ -400,7 +399,8 @@ class Native:
         packs: bool,
         codes: np.ndarray,
     ) -> tuple[Float64, int]:
-        run = self.absmax_pass(x.dtype, x.shape, how, elements, packs, x.shape[1:2], _FP64)
+        settled = how, elements, packs, x.shape[1:2], _FP64
+        run = _absmax_pass(self._isa, x.dtype, x.shape, *settled)
         scale, _, clamped = run(x, codes, None)
         return scale, clamped
 
@@ -413,36 +413,51 @@ class Native:
         packs: bool,
         scale_shape: tuple[int, ...],
         scale_dtype: np.dtype,
-    ) -> Callable[[np.ndarray, np.ndarray, Any], tuple[np.ndarray, None, int]]:
+    ) -> AbsmaxPass:
         """Return `quantize_absmax` with all settled but the memory of x and of the codes."""
-        is_table = isinstance(elements, Intervals)
-        quantize = lib.ff_quantize_intervals_absmax if is_table else lib.ff_quantize_absmax
+        settled = how, elements, packs, scale_shape, scale_dtype
+        return _absmax_pass(self._isa, dtype, shape, *settled)
+
+    def zeropoint_pass(
+        self,
+        dtype: np.dtype,
+        shape: tuple[int, ...],
+        scale_format: Format,
+        qmin: int,
+        qmax: int,
+        scale_shape: tuple[int, ...],
+        scale_dtype: np.dtype,
+    ) -> Callable[[np.ndarray, np.ndarray, Any], tuple[np.ndarray, np.ndarray | None, int]] | None:
+        """Return `minmax`, `zeropoint_parameters` and `quantize` in one, but for the memory.
+
+        The first two are left out where scales and zero points are given.
+        """
         isa, number, pointer = self._isa, _TYPES[dtype][0], _pointer_to(dtype)
-        what = _c_intervals(elements) if isinstance(elements, Intervals) else elements
-        (_, channels, inner), scaling, cast = shape, _c_scaling(how), self.cast
+        channels, c_format, stored = shape[1], _c_format(scale_format), _stored(scale_dtype)
 
-        is_double = scale_dtype == np.float64
-        least_normal = math.inf if is_double else float(format(scale_dtype).min_normal or 0)
-
-        def run(x: np.ndarray, codes: np.ndarray, _: Any) -> tuple[np.ndarray, None, int]:
-            scale = np.empty(scale_shape)
-            clamped: int = quantize(
-                isa,
-                number,
-                pointer(x),
-                channels,
-                inner,
-                scaling,
-                what,
-                packs,
-                from_buffer(_DOUBLES, scale),
-                from_buffer(_BYTES, codes),
+        def run(
+            x: np.ndarray, codes: np.ndarray, given: tuple[Float64, Float64] | None
+        ) -> tuple[np.ndarray, np.ndarray | None, int]:
+            values = pointer(x)
+            if given is None:
+                found = np.empty((4, channels))
+                low = from_buffer(_DOUBLES, found)
+                high, c_scale, c_zeros = low + channels, low + 2 * channels, low + 3 * channels
+                lib.ff_minmax(isa, number, values, *shape, low, high)
+                if not all_finite(found[0], found[1]):
+                    return found, None, -1
+                lib.ff_zeropoint_parameters(
+                    isa, c_format, low, high, qmin, qmax, c_scale, c_zeros, channels
+                )
+                scale, zeros = found[2], found[3]
+            else:
+                scale, zeros = given
+                c_scale, c_zeros = _doubles(scale), _doubles(zeros)
+            clamped: int = lib.ff_quantize(
+                isa, number, values, *shape, c_scale, c_zeros, qmin, qmax, _bytes(codes)
             )
-            if clamped < 0:  # a value is not finite, and nothing has been written
-                return scale, None, clamped
-            if channels == 1 and scale.item() >= least_normal:  # no environment changes its cast
-                return scale.astype(scale_dtype), None, clamped
-            return cast(scale, scale_dtype), None, clamped
+            scale, zeros = stored(scale).reshape(scale_shape), zeros.reshape(scale_shape)
+            return scale, zeros.astype(np.int64), clamped
 
         return run
 
@@ -552,6 +567,65 @@ class Native:
             _doubles(table),
             _pointer(out),
         )
+
+
+@functools.lru_cache(maxsize=256)
+def _absmax_pass(
+    isa: int,
+    dtype: np.dtype,
+    shape: tuple[int, ...],
+    how: Scaling,
+    elements: int | Intervals,
+    packs: bool,
+    scale_shape: tuple[int, ...],
+    scale_dtype: np.dtype,
+) -> AbsmaxPass:
+    is_table = isinstance(elements, Intervals)
+    quantize = lib.ff_quantize_intervals_absmax if is_table else lib.ff_quantize_absmax
+    number, pointer = _TYPES[dtype][0], _pointer_to(dtype)
+    what = _c_intervals(elements) if isinstance(elements, Intervals) else elements
+    (_, channels, inner), scaling, stored = shape, _c_scaling(how), _stored(scale_dtype)
+
+    def run(x: np.ndarray, codes: np.ndarray, _: Any) -> tuple[np.ndarray, None, int]:
+        scale = np.empty(scale_shape)
+        clamped: int = quantize(
+            isa,
+            number,
+            pointer(x),
+            channels,
+            inner,
+            scaling,
+            what,
+            packs,
+            from_buffer(_DOUBLES, scale),
+            from_buffer(_BYTES, codes),
+        )
+        if clamped < 0:  # a value is not finite, and nothing has been written
+            return scale, None, clamped
+        return stored(scale), None, clamped
+
+    return run
+
+
+def _cast(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    saved = lib.ff_default_float_environment()
+    try:
+        return values.astype(dtype, copy=False)
+    finally:
+        lib.ff_restore_float_environment(saved)
+
+
+def _stored(dtype: np.dtype) -> Callable[[np.ndarray], np.ndarray]:
+    """Return `cast` to a dtype of scales, of which no environment changes a normal one."""
+    is_double = dtype == np.float64
+    least_normal = math.inf if is_double else float(format(dtype).min_normal or 0)
+
+    def store(scale: np.ndarray) -> np.ndarray:
+        if scale.size == 1 and scale.item() >= least_normal:
+            return scale.astype(dtype)
+        return _cast(scale, dtype)
+
+    return store
 
 
 @functools.lru_cache(maxsize=64)

@@ -10,7 +10,6 @@ import functools
 import math
 import os
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -28,7 +27,7 @@ from .reference import Float64, Stream
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-__all__ = ["Threaded", "thread_count", "use_threads"]
+__all__ = ["Threaded", "thread_count", "told_threads", "use_threads"]
 
 T = TypeVar("T")
 #: Elements from which on other threads pay: two rounds of telling them take some 100 µs.
@@ -39,22 +38,37 @@ PARTS_A_THREAD = 2
 GRAIN = 64
 
 _chosen: ContextVar[int | None] = ContextVar("floatfmt_threads", default=None)
+#: What FLOATFMT_THREADS says.
+_wanted = os.environ.get("FLOATFMT_THREADS")
 
 
 def thread_count() -> int:
     """Return how many threads work on a large array, here and now.
 
-    That is what `use_threads` says, or the environment variable FLOATFMT_THREADS, or one for every
-    core this process may run on. Without being told, never more than torch has been given.
+    That is what `use_threads` says, or the environment variable FLOATFMT_THREADS as it was when
+    floatfmt was imported, or one for every core this process may run on. Without being told, never
+    more than torch has been given.
     """
-    chosen = _chosen.get()
-    if chosen is not None:
-        return chosen
-    if wanted := os.environ.get("FLOATFMT_THREADS"):
-        return _checked(wanted, "FLOATFMT_THREADS")
+    told = told_threads()
+    if told is not None:
+        return told
     torch = sys.modules.get("torch")
     given = getattr(torch, "get_num_threads", None)
     return min(_cores(), given()) if given is not None else _cores()
+
+
+def told_threads() -> int | None:
+    """Return how many threads `use_threads` or FLOATFMT_THREADS asks for, if they do.
+
+    Raises
+    ------
+    ValueError
+        What FLOATFMT_THREADS says is no number of threads.
+    """
+    chosen = _chosen.get()
+    if chosen is None and _wanted:
+        return _checked(_wanted, "FLOATFMT_THREADS")
+    return chosen
 
 
 def _checked(wanted: Any, origin: str) -> int:
@@ -135,6 +149,8 @@ class _Shared:
     """Parts that a caller and helpers take in turn, until none is left or one has failed."""
 
     def __init__(self, take: Callable[[int], None], parts: int) -> None:
+        import threading  # takes a millisecond, and short arrays need none
+
         self._take, self._waiting = take, deque(range(parts))
         self._lock, self._idle = threading.Lock(), threading.Event()
         self._helpers, self._is_open = 0, True
@@ -414,6 +430,13 @@ class Threaded(Native):
 
         return run
 
+    def zeropoint_pass(
+        self, dtype: np.dtype, shape: tuple[int, ...], *settled: Any
+    ) -> Callable[[np.ndarray, np.ndarray, Any], tuple[np.ndarray, np.ndarray | None, int]] | None:
+        if math.prod(shape) >= LEAST:
+            return None
+        return super().zeropoint_pass(dtype, shape, *settled)
+
     def _one_scale(
         self, x: np.ndarray, how: Scaling, elements: int | Intervals, codes: np.ndarray
     ) -> tuple[Float64, int]:
@@ -433,11 +456,14 @@ class Threaded(Native):
         self, codes: np.ndarray, scale: Float64, zero_point: Float64, out: np.ndarray
     ) -> None:
         whole = super().dequantize
+        if _count(out.size) == 1:
+            return whole(codes, scale, zero_point, out)
         _by_channels(
             lambda codes, out, scale, zero: whole(codes, scale, zero, out) or 0,
             (codes, out),
             (scale, zero_point),
         )
+        return None
 
     def dequantize_table(
         self, codes: np.ndarray, scale: Float64, table: Float64, entries: int, out: np.ndarray

@@ -171,7 +171,8 @@ class Int8Linear(torch.nn.Module):
             if self.scheme.has_outliers:
                 rows, outliers = self._without_outliers(given, x)
             out = self._product(rows, outliers, x)
-        return torch.from_numpy(out.reshape(*shape[:-1], self.outputs)).to(x.dtype)
+        made = torch.from_numpy(out.reshape(*shape[:-1], self.outputs))
+        return made if made.dtype == x.dtype else made.to(x.dtype)
 
     def _without_outliers(self, rows: Any, x: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the rows with zeros for outliers, and what these contribute in float64."""
