@@ -118,6 +118,10 @@ def cases() -> dict[str, Case]:
             "ff_quantize_format",
             lambda b: b.quantize_format(whole, one, saturates, *limits(fp8), byte),
         ),
+        "absmax fp8": Case(
+            "ff_quantize_format_absmax",
+            lambda b: b.quantize_absmax(rows, scales._replace(largest=448.0), fp8, False, byte),
+        ),
         "dequantize": Case(
             "ff_dequantize",
             lambda b: b.dequantize(codes.reshape(1, 1, -1), one, zero, wide.reshape(1, 1, -1)),

@@ -235,6 +235,17 @@ int64_t ff_quantize_intervals(enum ff_isa isa, enum ff_type type, const void *x,
     return clamped;
 }
 
+int64_t ff_quantize_format_absmax(enum ff_isa isa, enum ff_type type, const void *x,
+                                  size_t channels, size_t inner, const struct ff_scaling *scaling,
+                                  const struct ff_format *format, const struct ff_rules *rules,
+                                  double low, double high, double *scale, uint8_t *codes)
+{
+    int64_t clamped;
+    IN_DEFAULT_ENVIRONMENT(clamped = ff_table(isa)->quantize_format_absmax[type](
+                               x, channels, inner, scaling, format, rules, low, high, scale, codes));
+    return clamped;
+}
+
 int64_t ff_quantize_format(enum ff_isa isa, enum ff_type type, const void *x, size_t outer,
                            size_t channels, size_t inner, const double *scale,
                            const struct ff_format *format, const struct ff_rules *rules, double low,

@@ -42,6 +42,10 @@ struct ff_kernels {
                                                    uint8_t *);
     int64_t (*quantize_intervals[FF_TYPES])(const void *, size_t, size_t, size_t, const double *,
                                             const struct ff_intervals *, uint8_t *);
+    int64_t (*quantize_format_absmax[FF_TYPES])(const void *, size_t, size_t,
+                                                const struct ff_scaling *, const struct ff_format *,
+                                                const struct ff_rules *, double, double, double *,
+                                                uint8_t *);
     int64_t (*quantize_format[FF_TYPES])(const void *, size_t, size_t, size_t, const double *,
                                          const struct ff_format *, const struct ff_rules *, double,
                                          double, uint8_t *);

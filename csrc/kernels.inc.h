@@ -33,6 +33,8 @@ const struct ff_kernels FF_TABLE = {
                                   quantize_intervals_absmax_f16, quantize_intervals_absmax_bf16},
     .quantize_intervals = {quantize_intervals_f64, quantize_intervals_f32, quantize_intervals_f16,
                            quantize_intervals_bf16},
+    .quantize_format_absmax = {quantize_format_absmax_f64, quantize_format_absmax_f32,
+                               quantize_format_absmax_f16, quantize_format_absmax_bf16},
     .quantize_format = {quantize_format_f64, quantize_format_f32, quantize_format_f16,
                         quantize_format_bf16},
     .dequantize = {dequantize_f64, dequantize_f32, dequantize_f16, dequantize_bf16},

@@ -248,8 +248,8 @@ def _of_range(plan: Plan, backend: Backend, low: Float64, high: Float64) -> tupl
     return scale, zeros
 
 
-def _fused_elements(plan: Plan) -> int | Intervals | None:
-    """Return what one pass turns values into: the largest integer, or intervals; or None.
+def _fused_elements(plan: Plan) -> int | Intervals | Format | None:
+    """Return what one pass turns values into: the largest integer, intervals, or a format; or None.
 
     A pass finds scales and codes, so every piece has to hold whole groups.
     """
@@ -258,8 +258,10 @@ def _fused_elements(plan: Plan) -> int | Intervals | None:
         return None
     if isinstance(plan.elements, Integers):
         return None if plan.scheme.two_level else plan.elements.qmax
-    fits = is_compared(plan.elements) and plan.source.name != "fp64"
-    return intervals(plan.elements) if fits else None
+    if not is_compared(plan.elements):
+        assert isinstance(plan.elements, Format)
+        return None if plan.scheme.two_level else plan.elements
+    return None if plan.source.name == "fp64" else intervals(plan.elements)
 
 
 def _scaling(plan: Plan, tensor_scale: float | None = None) -> Scaling:
@@ -368,7 +370,7 @@ class _Job:
             decode_piece(self.plan.elements, self.backend, part_codes, part_back, scale, zeros)
         self.visit(values, back)
 
-    def _fused_elements(self) -> int | Intervals | None:
+    def _fused_elements(self) -> int | Intervals | Format | None:
         if any(end is not None for end in self.ends):
             return None
         rows = self.groups.in_rows and interop.is_plain(self.values)
@@ -376,7 +378,7 @@ class _Job:
             return None
         return _fused_elements(self.plan)
 
-    def _find_and_encode(self, section: Section, elements: int | Intervals) -> None:
+    def _find_and_encode(self, section: Section, elements: int | Intervals | Format) -> None:
         values, scale = self.view[section.values], self.scale[section.parameters]
         codes = self.codes.section(section.values, values.shape)
         for piece in self.groups.pieces((values, codes), writes=1):

@@ -107,7 +107,7 @@ class Backend(Protocol):
         self,
         x: np.ndarray,
         how: Scaling,
-        elements: int | Intervals,
+        elements: int | Intervals | Format,
         packs: bool,
         codes: np.ndarray,
     ) -> tuple[Float64, int]: ...
@@ -234,7 +234,7 @@ def absmax_pass(
     dtype: np.dtype,
     shape: tuple[int, int, int],
     how: Scaling,
-    elements: int | Intervals,
+    elements: int | Intervals | Format,
     packs: bool,
     scale_shape: tuple[int, ...],
     scale_dtype: np.dtype,

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..elements import ABOVE, AT_OR_ABOVE, BY_SIGN, Intervals, Scaling
+from ..elements import ABOVE, AT_OR_ABOVE, BY_SIGN, Intervals, Scaling, limits, saturating
 from ..formats import Format, format
 from ..interop import SLAB
 from ..rounding import Rounding, Rules, rules
@@ -396,7 +396,7 @@ class Native:
         self,
         x: np.ndarray,
         how: Scaling,
-        elements: int | Intervals,
+        elements: int | Intervals | Format,
         packs: bool,
         codes: np.ndarray,
     ) -> tuple[Float64, int]:
@@ -409,16 +409,21 @@ class Native:
         dtype: np.dtype,
         shape: tuple[int, ...],
         how: Scaling,
-        elements: int | Intervals,
+        elements: int | Intervals | Format,
         packs: bool,
         scale_shape: tuple[int, ...],
         scale_dtype: np.dtype,
     ) -> Callable[[np.ndarray, np.ndarray, Any], tuple[np.ndarray, None, int]]:
         """Return `quantize_absmax` with all settled but the memory of x and of the codes."""
-        is_table = isinstance(elements, Intervals)
-        quantize = lib.ff_quantize_intervals_absmax if is_table else lib.ff_quantize_absmax
         isa, number, pointer = self._isa, _TYPES[dtype][0], _pointer_to(dtype)
-        what = _c_intervals(elements) if isinstance(elements, Intervals) else elements
+        what: tuple[Any, ...]
+        if isinstance(elements, Format):
+            quantize = lib.ff_quantize_format_absmax
+            what = *_c_rules(saturating(elements), FP64), *limits(elements)
+        elif isinstance(elements, Intervals):
+            quantize, what = lib.ff_quantize_intervals_absmax, (_c_intervals(elements), packs)
+        else:
+            quantize, what = lib.ff_quantize_absmax, (elements, packs)
         (_, channels, inner), scaling, cast = shape, _c_scaling(how), self.cast
 
         is_double = scale_dtype == np.float64
@@ -433,8 +438,7 @@ class Native:
                 channels,
                 inner,
                 scaling,
-                what,
-                packs,
+                *what,
                 from_buffer(_DOUBLES, scale),
                 from_buffer(_BYTES, codes),
             )

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ..elements import ABOVE, AT_OR_ABOVE, Intervals, Scaling
+from ..elements import ABOVE, AT_OR_ABOVE, Intervals, Scaling, limits, saturating
 from ..formats import Format, format
 from ..rounding import Rounding, Rules, rules
 
@@ -530,12 +530,16 @@ def scales(amax: Float64, how: Scaling) -> Float64:
 
 
 def quantize_absmax(
-    x: np.ndarray, how: Scaling, elements: int | Intervals, packs: bool, codes: np.ndarray
+    x: np.ndarray,
+    how: Scaling,
+    elements: int | Intervals | Format,
+    packs: bool,
+    codes: np.ndarray,
 ) -> tuple[Float64, int]:
     """Return scales, and write the codes of scaled values: for arrays whose `outer` is 1.
 
-    `elements` are the integers from -elements to elements, or intervals. With `packs`, codes of 4
-    bits go two a byte, the first in its low bits; `inner` is even.
+    `elements` are the integers from -elements to elements, intervals, or a format's values. With
+    `packs`, codes of 4 bits go two a byte, the first in its low bits; `inner` is even.
 
     Returns
     -------
@@ -550,6 +554,8 @@ def quantize_absmax(
     loose = np.empty(x.shape, np.uint8) if packs else codes
     if isinstance(elements, Intervals):
         clamped = quantize_intervals(x, scale * how.times, elements, loose)
+    elif isinstance(elements, Format):
+        clamped = quantize_format(x, scale, saturating(elements), *limits(elements), loose)
     else:
         signed = loose.view(np.int8)
         clamped = quantize(x, scale, np.zeros_like(scale), -elements, elements, signed)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ..elements import Intervals, Scaling
+from ..elements import Intervals, Scaling, limits, saturating
 from ..formats import Format
 from ..rounding import Rules
 from .native import Native
@@ -371,7 +371,7 @@ class Threaded(Native):
         self,
         x: np.ndarray,
         how: Scaling,
-        elements: int | Intervals,
+        elements: int | Intervals | Format,
         packs: bool,
         codes: np.ndarray,
     ) -> tuple[Float64, int]:
@@ -393,7 +393,7 @@ class Threaded(Native):
         dtype: np.dtype,
         shape: tuple[int, ...],
         how: Scaling,
-        elements: int | Intervals,
+        elements: int | Intervals | Format,
         packs: bool,
         scale_shape: tuple[int, ...],
         scale_dtype: np.dtype,
@@ -415,7 +415,7 @@ class Threaded(Native):
         return run
 
     def _one_scale(
-        self, x: np.ndarray, how: Scaling, elements: int | Intervals, codes: np.ndarray
+        self, x: np.ndarray, how: Scaling, elements: int | Intervals | Format, codes: np.ndarray
     ) -> tuple[Float64, int]:
         """Quantise by the largest magnitude of all: everything is read twice, as in C."""
         amax = self.amax(x)
@@ -427,6 +427,9 @@ class Threaded(Native):
             scale = self.power_scale(amax, how.power_rule, how.largest, how.fraction_bits)
         if isinstance(elements, Intervals):
             return scale, self.quantize_intervals(x, scale, elements, codes)
+        if isinstance(elements, Format):
+            how_to = saturating(elements)
+            return scale, self.quantize_format(x, scale, how_to, *limits(elements), codes)
         return scale, self.quantize(x, scale, np.zeros(1), -elements, elements, codes)
 
     def dequantize(
