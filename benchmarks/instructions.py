@@ -107,6 +107,9 @@ def cases() -> dict[str, Case]:
         "absmax rows": Case(
             "ff_quantize_absmax", lambda b: b.quantize_absmax(rows, scales, 127, False, byte)
         ),
+        "range rows": Case(
+            "ff_quantize_range", lambda b: b.quantize_range(rows, single, False, -128, 127, byte)
+        ),
         "absmax nf4": Case(
             "ff_quantize_intervals_absmax",
             lambda b: b.quantize_absmax(blocks, nf4_scaling, parts, True, packed),

@@ -406,8 +406,10 @@ static int how_to_divide(const double *scale, size_t n)
 FF_LOOP int64_t outside32(const uint32_t *restrict q, float low, float high, size_t n)
 {
     int32_t outside = 0;
-    for (size_t i = 0; i < n; i++)
-        outside += (float_of_bits(q[i]) < low) | (float_of_bits(q[i]) > high);
+    for (size_t i = 0; i < n; i++) {
+        const float quotient = float_of_bits(q[i]);
+        outside += (quotient < low) | (quotient > high);
+    }
     return outside;
 }
 

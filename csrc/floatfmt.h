@@ -214,7 +214,14 @@ int64_t ff_quantize_absmax(enum ff_isa isa, enum ff_type type, const void *x, si
                            size_t inner, const struct ff_scaling *scaling, int qmax, int packs,
                            double *scale, uint8_t *codes);
 
-/* The same with ff_quantize_intervals, which has to have no more than 16 codes if it packs. */
+/* Scales, zero points and codes in one pass, for an outer length of 1: ff_minmax,
+ * ff_zeropoint_parameters, whose scales have that format, and ff_quantize. includes_zero: ranges go on
+ * to 0, and zero points are codes. inner > 0. Returns as ff_quantize does. */
+int64_t ff_quantize_range(enum ff_isa isa, enum ff_type type, const void *x, size_t channels,
+                          size_t inner, const struct ff_format *scale_format, int includes_zero,
+                          int qmin, int qmax, double *scale, double *zero_point, uint8_t *codes);
+
+/* As ff_quantize_absmax with ff_quantize_intervals, which has to have no more than 16 codes if it packs. */
 int64_t ff_quantize_intervals_absmax(enum ff_isa isa, enum ff_type type, const void *x,
                                      size_t channels, size_t inner,
                                      const struct ff_scaling *scaling,

@@ -29,6 +29,8 @@ const struct ff_kernels FF_TABLE = {
     .quantize = {quantize_f64, quantize_f32, quantize_f16, quantize_bf16},
     .quantize_absmax = {quantize_absmax_f64, quantize_absmax_f32, quantize_absmax_f16,
                         quantize_absmax_bf16},
+    .quantize_range = {quantize_range_f64, quantize_range_f32, quantize_range_f16,
+                       quantize_range_bf16},
     .quantize_intervals_absmax = {quantize_intervals_absmax_f64, quantize_intervals_absmax_f32,
                                   quantize_intervals_absmax_f16, quantize_intervals_absmax_bf16},
     .quantize_intervals = {quantize_intervals_f64, quantize_intervals_f32, quantize_intervals_f16,

@@ -267,16 +267,15 @@ static void absmax_scale(const struct ff_format *f, const double *amax, double l
         scales_of(amax + i, n - i < FF_CHUNK ? n - i : FF_CHUNK, &p, scale + i);
 }
 
-static void zeropoint_parameters(const struct ff_format *f, const double *low, const double *high,
-                                 int qmin, int qmax, double *scale, double *zero_point, size_t n)
+static void range_parameters(const struct scale_plan *p, const double *low, const double *high,
+                             int qmin, int qmax, double *scale, double *zero_point, size_t n)
 {
-    const struct scale_plan p = scale_plan_of(*f);
     const int levels = qmax - qmin;
     const double limit = 0x1p62; /* only a scale that overflowed its format needs it */
     for (size_t i = 0; i < n; i++) {
         if (low[i] == high[i]) {
             const double size = low[i] < 0 ? -low[i] : low[i];
-            scale[i] = size == 0 ? 1 : round_scale(size, size, 1, &p);
+            scale[i] = size == 0 ? 1 : round_scale(size, size, 1, p);
             zero_point[i] = low[i] < 0 && qmin >= 0 ? qmin + 1 : 0; /* for a code of -1 */
             continue;
         }
@@ -284,11 +283,18 @@ static void zeropoint_parameters(const struct ff_format *f, const double *low, c
         /* A spread beyond double is divided first: halving changes no bit of the quotient. */
         const double quotient = spread > DBL_MAX ? (high[i] / 2 - low[i] / 2) / (levels / 2.0)
                                                  : spread / levels;
-        scale[i] = round_scale(spread, quotient, levels, &p);
+        scale[i] = round_scale(spread, quotient, levels, p);
         double zero = round_half_even(qmin - low[i] / scale[i]);
         zero = zero < -limit ? -limit : zero;
         zero_point[i] = (zero > limit ? limit : zero) + 0.0; /* never -0 */
     }
+}
+
+static void zeropoint_parameters(const struct ff_format *f, const double *low, const double *high,
+                                 int qmin, int qmax, double *scale, double *zero_point, size_t n)
+{
+    const struct scale_plan p = scale_plan_of(*f);
+    range_parameters(&p, low, high, qmin, qmax, scale, zero_point, n);
 }
 
 /* --- quantize ---------------------------------------------------------------------------------- */
@@ -726,6 +732,44 @@ FF_DEFINE_QUANTIZE_ABSMAX(f64, int64_t)
 FF_DEFINE_QUANTIZE_ABSMAX(f32, int32_t)
 FF_DEFINE_QUANTIZE_ABSMAX(f16, int16_t)
 FF_DEFINE_QUANTIZE_ABSMAX(bf16, int16_t)
+
+/* The same from the least to the greatest value, and 0 if the range has to include it. */
+#define FF_DEFINE_QUANTIZE_RANGE(T, I)                                                             \
+    static int64_t quantize_range_##T(const void *x_, size_t channels, size_t inner,               \
+                                      const struct ff_format *f, int includes_zero, int qmin,      \
+                                      int qmax, double *scale, double *zero_point,                 \
+                                      uint8_t *codes)                                              \
+    {                                                                                              \
+        const struct scale_plan plan = scale_plan_of(*f);                                          \
+        const size_t step = channels_at_once(inner, channels);                                     \
+        double low[FF_CHUNK], high[FF_CHUNK];                                                      \
+        int64_t clamped = 0;                                                                       \
+        for (size_t c = 0; c < channels; c += step) {                                              \
+            const I *const x = (const I *)x_ + c * inner;                                          \
+            const size_t some = channels - c < step ? channels - c : step;                         \
+            minmax_##T(x, 1, some, inner, low, high);                                              \
+            if (c + some < channels)                                                               \
+                prefetch(x, some * inner * sizeof(I), some * inner * sizeof(I));                   \
+            for (size_t k = 0; k < some; k++) {                                                    \
+                if (!(low[k] >= -DBL_MAX && high[k] <= DBL_MAX))                                   \
+                    return -1;                                                                     \
+                low[k] = includes_zero && low[k] > 0 ? 0 : low[k];                                 \
+                high[k] = includes_zero && high[k] < 0 ? 0 : high[k];                              \
+            }                                                                                      \
+            range_parameters(&plan, low, high, qmin, qmax, scale + c, zero_point + c, some);       \
+            for (size_t k = c; includes_zero && k < c + some; k++) {                               \
+                zero_point[k] = zero_point[k] < qmin ? qmin : zero_point[k];                       \
+                zero_point[k] = zero_point[k] > qmax ? qmax : zero_point[k];                       \
+            }                                                                                      \
+            clamped += quantize_##T(x, 1, some, inner, scale + c, zero_point + c, qmin, qmax,      \
+                                    codes + c * inner);                                            \
+        }                                                                                          \
+        return clamped;                                                                            \
+    }
+FF_DEFINE_QUANTIZE_RANGE(f64, int64_t)
+FF_DEFINE_QUANTIZE_RANGE(f32, int32_t)
+FF_DEFINE_QUANTIZE_RANGE(f16, int16_t)
+FF_DEFINE_QUANTIZE_RANGE(bf16, int16_t)
 
 /* --- dequantize -------------------------------------------------------------------------------- */
 

@@ -41,7 +41,7 @@ from .elements import (
     limits,
 )
 from .formats import Format, format
-from .groups import EVERYTHING, SECTION, AxisGroups, BlockGroups, Groups, Index, Piece, Section
+from .groups import EVERYTHING, AxisGroups, BlockGroups, Groups, Index, Piece, Section
 from .quantized import Quantized
 from .rounding import Rounding, fresh_seed, rules
 from .schemes import Scheme, find
@@ -198,36 +198,27 @@ def _by_absmax(plan: Plan, groups: Groups, backend: Backend, packs: bool) -> Wor
 
 def _given_or_range(plan: Plan, groups: Groups, backend: Backend, _: bool) -> Work | None:
     shape, scale_shape, elements = _kernel_shape(groups), groups.scale_shape, plan.elements
-    # What is larger is looked at for its range and written section by section, while in the cache.
-    fits = not groups.parameter_shape or math.prod(shape) <= SECTION
-    if not (isinstance(elements, Integers) and elements.bits == 8 and fits and all(shape)):
+    if not (isinstance(elements, Integers) and elements.bits == 8 and all(shape)):
         return None
-    qmin, qmax, scale_dtype = elements.qmin, elements.qmax, np.dtype(plan.scale_format.dtype)
+    ends, scale_dtype = (elements.qmin, elements.qmax), np.dtype(plan.scale_format.dtype)
+    how = plan.scale_format, plan.include_zero, *ends
 
     def work(
         values: np.ndarray, codes: np.ndarray, given: Parameters | None
     ) -> tuple[np.ndarray, np.ndarray | None, int]:
         x = values.reshape(shape)
         if given is None:
-            low, high = backend.minmax(x)
-            if not _all_finite(low, high):
-                return low, None, -1
-            with backend.float_environment():
-                scale, zeros = _of_range(plan, backend, low, high)
+            scale, zeros, clamped = backend.quantize_range(x, *how, codes)
+            if clamped < 0:
+                return scale, None, clamped
         else:
             assert given[1] is not None
             scale, zeros = given[0].reshape(-1), given[1].reshape(-1)
-        clamped = backend.quantize(x, scale, zeros, qmin, qmax, codes)
+            clamped = backend.quantize(x, scale, zeros, *ends, codes)
         scale = backend.cast(scale, scale_dtype).reshape(scale_shape)
         return scale, zeros.astype(np.int64).reshape(scale_shape), clamped
 
     return work
-
-
-def _all_finite(low: Float64, high: Float64) -> bool:
-    if low.size == 1:  # of many, NumPy is faster
-        return math.isfinite(low.item()) and math.isfinite(high.item())
-    return bool(np.isfinite(low).all() and np.isfinite(high).all())
 
 
 def _kernel_shape(groups: Groups) -> tuple[int, int, int]:
@@ -550,7 +541,7 @@ class _Job:
                 ends[piece.parameters] = choose(part, end.reshape(part.shape))
         if values.size == 0:
             return np.zeros_like(low), np.zeros_like(low)
-        if not _all_finite(low, high):
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
             _report_not_finite(self.values)
         return low, high
 

@@ -109,6 +109,8 @@ TEXTS = {
     "quantize.inc.h": {
         "the guard band is too narrow": ("bound * 0x1p-22", "bound * 0x1p-25"),
         "a rounded scale is trusted": ("high = qmax + 0.25;", "high = qmax + 1;"),
+        "zero is left out of positive ranges": ("includes_zero && low[k] > 0 ? 0", "0 ? 0"),
+        "a zero point need not be a code": ("zero_point[k] > qmax ? qmax", "0 ? qmax"),
         "a scale underflows to 0": ("code + (code == 0);", "code;"),
         "a spread beyond double is halved once": ("(levels / 2.0)", "levels"),
         "a zero point is -0": (": zero) + 0.0;", ": zero);"),

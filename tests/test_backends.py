@@ -416,6 +416,32 @@ def test_values_beside_scaled_thresholds_have_the_codes_of_the_reference(
     assert_equal_bits(level, run)
 
 
+@given(
+    *(st.sampled_from(FLOAT_DTYPES), st.sampled_from(SCALE_FORMATS), st.booleans()),
+    *(st.sampled_from([(-128, 127), (-127, 127), (0, 255)]), st.sampled_from([1, 3, 32, 300, 600])),
+    st.data(),
+)
+def test_ranges_and_codes_in_one_pass_equal_the_reference(
+    level, dtype, scale_format, includes_zero, ends, inner, data
+):
+    x = data.draw(finite_arrays(dtype, min_size=inner, max_size=4 * inner))
+    if data.draw(st.booleans()):
+        x[data.draw(st.integers(0, x.size - 1))] = data.draw(st.sampled_from([np.nan, np.inf, 0.0]))
+    if data.draw(st.booleans()):
+        x = np.abs(x)
+    x = x[: x.size // inner * inner].reshape(1, -1, inner)
+
+    def run():
+        codes = np.empty(x.shape, np.int8 if ends[0] < 0 else np.uint8)
+        with current_backend().float_environment():
+            *found, clamped = current_backend().quantize_range(
+                x, scale_format, includes_zero, *ends, codes
+            )
+        return (np.array(clamped),) if clamped < 0 else (np.array(clamped), *found, codes)
+
+    assert_equal_bits(level, run)
+
+
 @pytest.mark.parametrize("exponent", range(-149, -118))
 def test_tiny_powers_of_two_divide_as_the_reference_has_it(level, exponent):
     """Scales that are rounded up to a power of two whose reciprocal may be beyond fp32."""

@@ -111,6 +111,15 @@ class Backend(Protocol):
         packs: bool,
         codes: np.ndarray,
     ) -> tuple[Float64, int]: ...
+    def quantize_range(
+        self,
+        x: np.ndarray,
+        scale_format: Format,
+        includes_zero: bool,
+        qmin: int,
+        qmax: int,
+        codes: np.ndarray,
+    ) -> tuple[Float64, Float64, int]: ...
     def quantize_intervals(
         self, x: np.ndarray, scale: Float64, parts: Intervals, codes: np.ndarray
     ) -> int: ...

@@ -450,6 +450,31 @@ class Native:
 
         return run
 
+    def quantize_range(
+        self,
+        x: np.ndarray,
+        scale_format: Format,
+        includes_zero: bool,
+        qmin: int,
+        qmax: int,
+        codes: np.ndarray,
+    ) -> tuple[Float64, Float64, int]:
+        scale, zero_point = np.empty(x.shape[1]), np.empty(x.shape[1])
+        clamped: int = lib.ff_quantize_range(
+            self._isa,
+            _type(x),
+            _pointer(x),
+            *x.shape[1:],
+            _c_format(scale_format),
+            includes_zero,
+            qmin,
+            qmax,
+            _doubles(scale),
+            _doubles(zero_point),
+            _bytes(codes),
+        )
+        return scale, zero_point, clamped
+
     def quantize_intervals(
         self, x: np.ndarray, scale: Float64, parts: Intervals, codes: np.ndarray
     ) -> int:

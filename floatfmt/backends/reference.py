@@ -43,6 +43,7 @@ __all__ = [
     "quantize_absmax",
     "quantize_format",
     "quantize_intervals",
+    "quantize_range",
     "round_to",
     "unpack",
     "zeropoint_parameters",
@@ -562,6 +563,35 @@ def quantize_absmax(
     if packs:
         pack(loose.reshape(-1), codes.reshape(-1), 4, False)
     return scale, clamped
+
+
+def quantize_range(
+    x: np.ndarray,
+    scale_format: Format,
+    includes_zero: bool,
+    qmin: int,
+    qmax: int,
+    codes: np.ndarray,
+) -> tuple[Float64, Float64, int]:
+    """Return scales and zero points, and write the codes: for arrays whose `outer` is 1.
+
+    With `includes_zero` ranges go on to 0, and zero points are codes. `inner` is not 0.
+
+    Returns
+    -------
+    scale, zero_point : float64 arrays
+    int
+        As `quantize`.
+    """
+    low, high = minmax(x)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        return low, high, -1
+    if includes_zero:
+        low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
+    scale, zero_point = zeropoint_parameters(low, high, scale_format, qmin, qmax)
+    if includes_zero:  # a coarse scale may push it out
+        zero_point = np.clip(zero_point, qmin, qmax)
+    return scale, zero_point, quantize(x, scale, zero_point, qmin, qmax, codes)
 
 
 def quantize_intervals(x: np.ndarray, scale: Float64, parts: Intervals, codes: np.ndarray) -> int:

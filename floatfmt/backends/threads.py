@@ -388,6 +388,30 @@ class Threaded(Native):
         clamped = [part for _, part in found]
         return np.concatenate([scale for scale, _ in found]), _sum(clamped)
 
+    def quantize_range(
+        self,
+        x: np.ndarray,
+        scale_format: Format,
+        includes_zero: bool,
+        qmin: int,
+        qmax: int,
+        codes: np.ndarray,
+    ) -> tuple[Float64, Float64, int]:
+        whole = super().quantize_range
+        how = scale_format, includes_zero, qmin, qmax
+        if (count := _count(x.size)) == 1:
+            return whole(x, *how, codes)
+        if x.shape[1] == 1:  # everything is read twice, as in C
+            ends = np.concatenate(self.minmax(x)).reshape(1, 1, 2)
+            found = whole(self.cast(ends, x.dtype), *how, np.empty(ends.shape, np.uint8))
+            if found[2] < 0:
+                return found
+            return *found[:2], self.quantize(x, *found[:2], qmin, qmax, codes)
+        rows = codes.reshape(x.shape)
+        parts = _shared(lambda p: whole(x[:, p], *how, rows[:, p]), x.shape[1], count, 1)
+        scale, zero_point, clamped = zip(*parts, strict=True)
+        return np.concatenate(scale), np.concatenate(zero_point), _sum(list(clamped))
+
     def absmax_pass(
         self,
         dtype: np.dtype,
