@@ -20,7 +20,8 @@ FF_INLINE double value_of_f16(int16_t bits)
 }
 
 /* A channel is `inner` neighbours in each of `outer` rows; where inner is 1, channels are columns
- * and a block of them is carried down the rows. */
+ * and a block of them is carried down the rows: a wide one, for memory that is read in order. */
+enum { FF_COLUMNS = 1024 };
 #define FF_DEFINE_REDUCTIONS(T, I, MAX, FIRST_LOW)                                                 \
     static I amax_run_##T(const I *restrict x, size_t n, I most)                                   \
     {                                                                                              \
@@ -33,7 +34,7 @@ FF_INLINE double value_of_f16(int16_t bits)
     static void amax_columns_##T(const I *restrict x, size_t outer, size_t stride, size_t n,       \
                                  double *restrict amax)                                            \
     {                                                                                              \
-        I most[FF_BLOCK] = {0};                                                                    \
+        I most[FF_COLUMNS] = {0};                                                                  \
         for (size_t row = 0; row < outer; row++)                                                   \
             for (size_t i = 0; i < n; i++) {                                                       \
                 const I magnitude = FF_MAGNITUDE(I, MAX, x[row * stride + i]);                     \
@@ -47,9 +48,9 @@ FF_INLINE double value_of_f16(int16_t bits)
     {                                                                                              \
         const I *x = x_;                                                                           \
         if (inner == 1 && channels > 1) {                                                          \
-            for (size_t c = 0; c < channels; c += FF_BLOCK)                                        \
+            for (size_t c = 0; c < channels; c += FF_COLUMNS)                                      \
                 amax_columns_##T(x + c, outer, channels,                                           \
-                                 channels - c < FF_BLOCK ? channels - c : FF_BLOCK, amax + c);     \
+                                 channels - c < FF_COLUMNS ? channels - c : FF_COLUMNS, amax + c); \
             return;                                                                                \
         }                                                                                          \
         for (size_t c = 0; c < channels; c++) {                                                    \
@@ -85,8 +86,8 @@ FF_INLINE double value_of_f16(int16_t bits)
     {                                                                                              \
         const I *x = x_;                                                                           \
         const I infinity = FIRST_LOW, minus_infinity = FF_ORDER(I, MAX, (I)(infinity | ~(MAX)));   \
-        I least[FF_BLOCK], most[FF_BLOCK];                                                         \
-        const size_t step = inner == 1 && channels > 1 ? FF_BLOCK : 1;                             \
+        I least[FF_COLUMNS], most[FF_COLUMNS];                                                     \
+        const size_t step = inner == 1 && channels > 1 ? FF_COLUMNS : 1;                           \
         for (size_t c = 0; c < channels; c += step) {                                              \
             const size_t n = channels - c < step ? channels - c : step;                            \
             for (size_t i = 0; i < n; i++)                                                         \
@@ -302,8 +303,8 @@ static void zeropoint_parameters(const struct ff_format *f, const double *low, c
 /* What each channel of a block needs; all_fast says whether float32 may decide for all of them. */
 struct parameters {
     const double *scale, *zero_point;
-    float reciprocal[FF_BLOCK], guard[FF_BLOCK], low[FF_BLOCK], high[FF_BLOCK];
-    int32_t zero[FF_BLOCK];
+    float reciprocal[FF_COLUMNS], guard[FF_COLUMNS], low[FF_COLUMNS], high[FF_COLUMNS];
+    int32_t zero[FF_COLUMNS];
     int all_fast, qmin, qmax;
 };
 
@@ -374,7 +375,7 @@ FF_INLINE int not_finite64(uint64_t bits)
         const float shift = 12582912.0f; /* 1.5 * 2^23 */                                          \
         const uint32_t origin = bits_of_float(shift);                                              \
         const int32_t qmin = p->qmin, qmax = p->qmax;                                              \
-        uint32_t wide[FF_BLOCK];                                                                   \
+        uint32_t wide[FF_COLUMNS];                                                                 \
         int32_t within = 0, near = 0, most = 0;                                                    \
         for (size_t i = 0; i < n; i++) {                                                           \
             const size_t c = each ? i : 0;                                                         \
@@ -524,7 +525,7 @@ FF_DEFINE_QUANTIZE_WITHIN(bf16)
         const I *x = x_;                                                                           \
         struct parameters p;                                                                       \
         const int columns = inner == 1 && channels > 1;                                            \
-        const size_t step = columns ? FF_BLOCK : 1;                                                \
+        const size_t step = columns ? FF_COLUMNS : 1;                                              \
         int64_t clamped = 0;                                                                       \
         for (size_t c = 0; c < channels; c += step) {                                              \
             const size_t n = channels - c < step ? channels - c : step;                            \
