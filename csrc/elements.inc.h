@@ -495,16 +495,15 @@ FF_DEFINE_DIVIDE(bf16, int16_t, uint32_t, not_finite32, FF_DOUBLE_OF_32)
     static int64_t format_block_##T(const I *x, size_t some, size_t length, const double *scale,   \
                                     const struct format_plan *q, uint8_t *codes)                   \
     {                                                                                              \
-        uint32_t quotients[FF_CHUNK], wide[FF_CHUNK];                                              \
+        uint32_t quotients[FF_CHUNK];                                                              \
         const size_t n = some * length;                                                            \
         const int how = q->is_near ? how_to_divide(scale, some) : FF_IN_DOUBLE;                    \
         if (how == FF_IN_DOUBLE ||                                                                 \
             divide_block_##T(x, some, length, scale, how, &q->near, quotients))                    \
             return format_in_double_##T(x, some, length, scale, q, codes);                         \
-        const uint32_t most = near32(quotients, wide, n, *q->format, &q->near);                    \
+        const uint32_t most = near_codes(quotients, codes, n, *q->format, &q->near);               \
         if (most >= 0x7f800000) /* or the quotient is */                                           \
             return format_in_double_##T(x, some, length, scale, q, codes);                         \
-        narrow32_8(wide, codes, n);                                                                \
         if (most <= q->within)                                                                     \
             return 0;                                                                              \
         return outside32(quotients, (float)q->low, (float)q->high, n);                             \
@@ -563,12 +562,12 @@ FF_DEFINE_FORMAT_BLOCK(bf16, int16_t)
         const struct scaling_plan plan = scaling_plan_of(s);                                       \
         const struct format_plan q = format_plan_of(f, r, low, high);                              \
         const size_t step = channels_at_once(inner, channels);                                     \
-        uint8_t bounded[FF_CHUNK];                                                                 \
+        double amax[FF_CHUNK];                                                                     \
         int64_t clamped = 0;                                                                       \
         for (size_t c = 0; c < channels; c += step) {                                              \
             const I *const x = (const I *)x_ + c * inner;                                          \
             const size_t some = channels - c < step ? channels - c : step;                         \
-            if (!scales_##T(x, some, inner, &plan, low, high, scale + c, bounded))                 \
+            if (!scales_##T(x, some, inner, &plan, amax, scale + c))                               \
                 return -1;                                                                         \
             clamped += format_channels_##T(x, some, inner, scale + c, &q,                          \
                                            c + some < channels ? some * inner : 0,                 \
