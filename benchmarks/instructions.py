@@ -143,8 +143,13 @@ def _quantisers(given: Inputs) -> dict[str, Case]:
             *("quantize_absmax", blocks, to_nf4, nf4, True, packed),
             function="ff_quantize_intervals_absmax",
         ),
+        "range rows": _case("quantize_range", rows, FP32, False, -128, 127, byte),
         "intervals fp4": _case("quantize_intervals", blocks, BLOCK_SCALES, fp4, byte),
         "quantize fp8": _case("quantize_format", whole, SCALE, *to_fp8, byte),
+        "absmax fp8": _case(
+            *("quantize_absmax", rows, Scaling(FP32, 448.0), FP8, False, byte),
+            function="ff_quantize_format_absmax",
+        ),
     }
 
 

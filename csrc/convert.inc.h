@@ -494,6 +494,21 @@ FF_LOOP int encode_blocks_f64(struct ff_format f, const struct ff_rules *r, uint
 #define near_bytes(values, codes, n, p) UINT32_MAX
 #endif
 
+/* Writes codes of a byte of FF_CHUNK values at most, by encode_near. Returns the largest magnitude. */
+static uint32_t near_codes(const uint32_t *values, uint8_t *codes, size_t n, struct ff_format f,
+                           const struct plan32 *p)
+{
+    uint32_t wide[FF_CHUNK];
+    uint32_t most = UINT32_MAX;
+    if (p->is_capped && n % 32 == 0)
+        most = near_bytes(values, codes, n, p);
+    if (most != UINT32_MAX)
+        return most;
+    most = near32(values, wide, n, f, p);
+    narrow32_8(wide, codes, n);
+    return most;
+}
+
 FF_LOOP int encode_blocks_f32(struct ff_format f, const struct ff_rules *r, uint64_t seed,
                               uint64_t start, const uint32_t *values, uint8_t *codes, size_t n)
 {

@@ -213,6 +213,17 @@ int64_t ff_quantize_absmax(enum ff_isa isa, enum ff_type type, const void *x, si
     return clamped;
 }
 
+int64_t ff_quantize_range(enum ff_isa isa, enum ff_type type, const void *x, size_t channels,
+                          size_t inner, const struct ff_format *scale_format, int includes_zero,
+                          int qmin, int qmax, double *scale, double *zero_point, uint8_t *codes)
+{
+    int64_t clamped;
+    IN_DEFAULT_ENVIRONMENT(clamped = ff_table(isa)->quantize_range[type](
+                               x, channels, inner, scale_format, includes_zero, qmin, qmax, scale,
+                               zero_point, codes));
+    return clamped;
+}
+
 int64_t ff_quantize_intervals_absmax(enum ff_isa isa, enum ff_type type, const void *x,
                                      size_t channels, size_t inner,
                                      const struct ff_scaling *scaling,
@@ -232,6 +243,17 @@ int64_t ff_quantize_intervals(enum ff_isa isa, enum ff_type type, const void *x,
     int64_t clamped;
     IN_DEFAULT_ENVIRONMENT(clamped = ff_table(isa)->quantize_intervals[type](
                                x, outer, channels, inner, scale, intervals, codes));
+    return clamped;
+}
+
+int64_t ff_quantize_format_absmax(enum ff_isa isa, enum ff_type type, const void *x,
+                                  size_t channels, size_t inner, const struct ff_scaling *scaling,
+                                  const struct ff_format *format, const struct ff_rules *rules,
+                                  double low, double high, double *scale, uint8_t *codes)
+{
+    int64_t clamped;
+    IN_DEFAULT_ENVIRONMENT(clamped = ff_table(isa)->quantize_format_absmax[type](
+                               x, channels, inner, scaling, format, rules, low, high, scale, codes));
     return clamped;
 }
 

@@ -364,125 +364,218 @@ FF_DEFINE_INTERVALS(bf16, int16_t, 32, int32_t, float, 0x7f800000, is_exact_divi
 
 /* --- formats ----------------------------------------------------------------------------------- */
 
-/* Runs BODY with `c`, `i` and `stop` for every part of a block that shares a channel. */
-#define FF_RUNS(BODY)                                                                              \
-    for (size_t i = from; i < from + count;) {                                                     \
-        const size_t c = i / inner % channels, end = (i / inner + 1) * inner;                      \
-        const size_t stop = end < from + count ? end : from + count;                               \
-        BODY i = stop;                                                                             \
-    }
+struct format_plan {
+    const struct ff_format *format;
+    const struct ff_rules *rules;
+    double low, high;
+    struct plan32 near;
+    int is_near;     /* whether float32 may decide */
+    uint32_t within; /* pattern of the largest magnitude of which neither sign is clamped */
+};
 
-/* Whether float32 may divide: all scales are powers of two, so that only quotients far below the
- * formats' smallest values are inexact, and all of these round to 0. */
-static int divides_exactly(const double *scale, size_t n, const struct ff_rules *r)
+/* The quotient by a rounded reciprocal is less than 2^-23 of itself off. In units of its last place,
+ * or of that of near.linear below it, that is 2, and half a one for their sum: its code may be another
+ * than that of the exact quotient only where no more than these lie between it and a tie. low and high
+ * are ties too. */
+enum { FF_NEARLY = 4 };
+
+static struct format_plan format_plan_of(const struct ff_format *f, const struct ff_rules *r,
+                                         double low, double high)
 {
-    int powers = r->rounding == FF_NEAREST_EVEN || r->rounding == FF_NEAREST_AWAY;
-    for (size_t i = 0; i < n; i++) {
-        const uint64_t bits = bits_of_double(scale[i]);
-        powers &= (bits & UINT64_C(0x000fffffffffffff)) == 0 && scale[i] >= 0x1p-60 &&
-                  scale[i] <= 0x1p60;
-    }
-    return powers;
+    struct format_plan q = {.format = f, .rules = r, .low = low, .high = high};
+    q.is_near = plan_for32(&q.near, *f, r) && f->has_zero && q.near.is_near;
+    q.within = bits_of_float((float)(-low < high ? -low : high));
+    return q;
 }
 
-FF_LOOP int64_t divide_f64(const uint64_t *restrict x, double scale, double low, double high,
-                           uint64_t *restrict wide, size_t n)
+/* How float32 divides: not at all; by a reciprocal; exactly, by powers of two, but for quotients so
+ * far below the formats' smallest values that they become 0. */
+enum { FF_IN_DOUBLE, FF_NEARLY_EXACT, FF_EXACT };
+
+static int how_to_divide(const double *scale, size_t n)
 {
-    int64_t outside = 0;
-    int bad = 0;
+    int normal = 1, powers = 1;
     for (size_t i = 0; i < n; i++) {
-        const double q = double_of_bits(x[i]) / scale;
-        bad |= not_finite64(x[i]);
-        outside += (q < low) | (q > high);
-        wide[i] = bits_of_double(q);
+        normal &= scale[i] >= 0x1p-126 && scale[i] <= 0x1p126;
+        powers &= (bits_of_double(scale[i]) & UINT64_C(0x000fffffffffffff)) == 0;
     }
-    return bad ? -1 : outside;
+    return !normal ? FF_IN_DOUBLE : powers ? FF_EXACT : FF_NEARLY_EXACT;
 }
 
-#define FF_DEFINE_DIVIDE(T, I)                                                                     \
+/* Of quotients. */
+FF_LOOP int64_t outside32(const uint32_t *restrict q, float low, float high, size_t n)
+{
+    int32_t outside = 0;
+    for (size_t i = 0; i < n; i++) {
+        const float quotient = float_of_bits(q[i]);
+        outside += (quotient < low) | (quotient > high);
+    }
+    return outside;
+}
+
+#define FF_DEFINE_DIVIDE(T, I, U, NOT_FINITE, AS_DOUBLE)                                           \
     FF_LOOP int64_t divide_##T(const I *restrict x, double scale, double low, double high,         \
                                uint64_t *restrict wide, size_t n)                                  \
     {                                                                                              \
         int64_t outside = 0;                                                                       \
-        uint32_t bad = 0;                                                                          \
+        U bad = 0;                                                                                 \
         for (size_t i = 0; i < n; i++) {                                                           \
-            const uint32_t bits = load_##T(x, i);                                                  \
-            const double q = (double)float_of_bits(bits) / scale;                                  \
-            bad |= (uint32_t)not_finite32(bits);                                                   \
+            const U bits = load_##T(x, i);                                                         \
+            const double q = AS_DOUBLE(bits) / scale;                                              \
+            bad |= (U)NOT_FINITE(bits);                                                            \
             outside += (q < low) | (q > high);                                                     \
             wide[i] = bits_of_double(q);                                                           \
         }                                                                                          \
         return bad ? -1 : outside;                                                                 \
     }                                                                                              \
-    FF_LOOP int64_t divide_exactly_##T(const I *restrict x, float reciprocal, float low,           \
-                                       float high, uint32_t *restrict narrow, size_t n)            \
+    /* A block of `some` channels, FF_CHUNK values at most. Returns as quantize_format. */         \
+    static int64_t format_in_double_##T(const I *x, size_t some, size_t length,                    \
+                                        const double *scale, const struct format_plan *q,          \
+                                        uint8_t *codes)                                            \
     {                                                                                              \
-        int32_t outside = 0;                                                                       \
-        uint32_t bad = 0;                                                                          \
-        for (size_t i = 0; i < n; i++) {                                                           \
-            const uint32_t bits = load_##T(x, i);                                                  \
-            const float q = float_of_bits(bits) * reciprocal;                                      \
-            bad |= (uint32_t)not_finite32(bits);                                                   \
-            outside += (q < low) | (q > high);                                                     \
-            narrow[i] = bits_of_float(q);                                                          \
+        uint64_t wide[FF_CHUNK];                                                                   \
+        int64_t clamped = 0;                                                                       \
+        for (size_t c = 0; c < some; c++) {                                                        \
+            const int64_t more = divide_##T(x + c * length, scale[c], q->low, q->high,             \
+                                            wide + c * length, length);                            \
+            if (more < 0)                                                                          \
+                return -1;                                                                         \
+            clamped += more;                                                                       \
         }                                                                                          \
-        return bad ? -1 : outside;                                                                 \
+        encode_f64(q->format, q->rules, 0, 0, wide, codes, some * length);                         \
+        return clamped;                                                                            \
     }
-FF_DEFINE_DIVIDE(f32, int32_t)
-FF_DEFINE_DIVIDE(f16, int16_t)
-FF_DEFINE_DIVIDE(bf16, int16_t)
+FF_DEFINE_DIVIDE(f64, int64_t, uint64_t, not_finite64, double_of_bits)
+FF_DEFINE_DIVIDE(f32, int32_t, uint32_t, not_finite32, FF_DOUBLE_OF_32)
+FF_DEFINE_DIVIDE(f16, int16_t, uint32_t, not_finite32, FF_DOUBLE_OF_32)
+FF_DEFINE_DIVIDE(bf16, int16_t, uint32_t, not_finite32, FF_DOUBLE_OF_32)
 
-/* The quotients of a block, then their codes. low and high are values of float32. */
-static int64_t quantize_format_f64(const void *x_, size_t outer, size_t channels, size_t inner,
-                                   const double *scale, const struct ff_format *f,
-                                   const struct ff_rules *r, double low, double high,
-                                   uint8_t *codes)
-{
-    const uint64_t *x = x_;
-    uint64_t wide[FF_CHUNK];
-    const size_t n = outer * channels * inner;
-    int64_t clamped = 0;
-    FF_CHUNKS({
-        FF_RUNS({
-            const int64_t more = divide_f64(x + i, scale[c], low, high, wide + (i - from), stop - i);
-            if (more < 0)
-                return -1;
-            clamped += more;
-        })
-        encode_f64(f, r, 0, 0, wide, codes + from, count);
-    })
-    return clamped;
-}
+/* divide_nearly returns whether a code is in doubt. */
+#define FF_DEFINE_FORMAT_BLOCK(T, I)                                                               \
+    FF_INLINE int multiply_##T(const I *restrict x, float factor, uint32_t *restrict quotients,    \
+                               size_t n)                                                           \
+    {                                                                                              \
+        for (size_t i = 0; i < n; i++)                                                             \
+            quotients[i] = bits_of_float(float_of_bits(load_##T(x, i)) * factor);                  \
+        return 0;                                                                                  \
+    }                                                                                              \
+    FF_INLINE int divide_nearly_##T(const I *restrict x, float reciprocal, struct plan32 p,        \
+                                    uint32_t *restrict quotients, size_t n)                        \
+    {                                                                                              \
+        const int32_t linear = (int32_t)p.linear, dropped = (1 << p.drop) - 1;                     \
+        const int32_t shift = FF_NEARLY - (1 << p.drop >> 1);                                      \
+        int32_t least = INT32_MAX;                                                                 \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            const uint32_t q = bits_of_float(float_of_bits(load_##T(x, i)) * reciprocal);          \
+            const int32_t magnitude = (int32_t)(q & 0x7fffffff);                                   \
+            const uint32_t below = magnitude < linear ? p.linear : 0;                              \
+            const float spaced = float_of_bits((uint32_t)magnitude) + float_of_bits(below);        \
+            const int32_t beyond_tie = ((int32_t)bits_of_float(spaced) + shift) & dropped;         \
+            least = beyond_tie < least ? beyond_tie : least;                                       \
+            quotients[i] = q;                                                                      \
+        }                                                                                          \
+        return least <= 2 * FF_NEARLY;                                                             \
+    }                                                                                              \
+    FF_LOOP int divide_block_##T(const I *x, size_t some, size_t length, const double *scale,      \
+                                 int how, const struct plan32 *p, uint32_t *quotients)             \
+    {                                                                                              \
+        int in_doubt = 0;                                                                          \
+        for (size_t c = 0; c < some; c++) {                                                        \
+            const I *const from = x + c * length;                                                  \
+            uint32_t *const to = quotients + c * length;                                           \
+            const float reciprocal = (float)(1 / scale[c]);                                        \
+            if (how == FF_EXACT)                                                                   \
+                FF_SHORT(length, multiply_##T(from, reciprocal, to, count));                       \
+            else                                                                                   \
+                FF_SHORT(length, in_doubt |= divide_nearly_##T(from, reciprocal, *p, to, count));  \
+        }                                                                                          \
+        return in_doubt;                                                                           \
+    }                                                                                              \
+    /* The same by float32, unless it is in doubt. */                                              \
+    static int64_t format_block_##T(const I *x, size_t some, size_t length, const double *scale,   \
+                                    const struct format_plan *q, uint8_t *codes)                   \
+    {                                                                                              \
+        uint32_t quotients[FF_CHUNK];                                                              \
+        const size_t n = some * length;                                                            \
+        const int how = q->is_near ? how_to_divide(scale, some) : FF_IN_DOUBLE;                    \
+        if (how == FF_IN_DOUBLE ||                                                                 \
+            divide_block_##T(x, some, length, scale, how, &q->near, quotients))                    \
+            return format_in_double_##T(x, some, length, scale, q, codes);                         \
+        const uint32_t most = near_codes(quotients, codes, n, *q->format, &q->near);               \
+        if (most >= 0x7f800000) /* or the quotient is */                                           \
+            return format_in_double_##T(x, some, length, scale, q, codes);                         \
+        if (most <= q->within)                                                                     \
+            return 0;                                                                              \
+        return outside32(quotients, (float)q->low, (float)q->high, n);                             \
+    }
+FF_DEFINE_FORMAT_BLOCK(f32, int32_t)
+FF_DEFINE_FORMAT_BLOCK(f16, int16_t)
+FF_DEFINE_FORMAT_BLOCK(bf16, int16_t)
+#define format_block_f64 format_in_double_f64
 
 #define FF_DEFINE_QUANTIZE_FORMAT(T, I)                                                            \
+    /* Codes of channels that fit a chunk, or of one. What is `ahead` values later is asked for. */\
+    static int64_t format_channels_##T(const I *x, size_t some, size_t inner, const double *scale, \
+                                       const struct format_plan *q, size_t ahead, uint8_t *codes)  \
+    {                                                                                              \
+        const size_t step = some * inner <= FF_CHUNK ? some * inner : FF_CHUNK;                    \
+        int64_t clamped = 0;                                                                       \
+        for (size_t i = 0; i < some * inner; i += step) {                                          \
+            const size_t n = some * inner - i < step ? some * inner - i : step;                    \
+            if (ahead)                                                                             \
+                prefetch(x + i, n * sizeof(I), ahead * sizeof(I));                                 \
+            const int64_t more =                                                                   \
+                format_block_##T(x + i, some, n / some, scale, q, codes + i);                      \
+            if (more < 0)                                                                          \
+                return -1;                                                                         \
+            clamped += more;                                                                       \
+        }                                                                                          \
+        return clamped;                                                                            \
+    }                                                                                              \
     static int64_t quantize_format_##T(const void *x_, size_t outer, size_t channels,              \
                                        size_t inner, const double *scale,                          \
                                        const struct ff_format *f, const struct ff_rules *r,        \
                                        double low, double high, uint8_t *codes)                    \
     {                                                                                              \
         const I *x = x_;                                                                           \
-        uint32_t narrow[FF_CHUNK];                                                                 \
-        uint64_t wide[FF_CHUNK];                                                                   \
-        const int exact = divides_exactly(scale, channels, r);                                     \
-        const size_t n = outer * channels * inner;                                                 \
+        const struct format_plan q = format_plan_of(f, r, low, high);                              \
+        const size_t step = channels_at_once(inner, channels);                                     \
         int64_t clamped = 0;                                                                       \
-        FF_CHUNKS({                                                                                \
-            FF_RUNS({                                                                              \
+        for (size_t o = 0; o < outer; o++)                                                         \
+            for (size_t c = 0; c < channels; c += step) {                                          \
+                const size_t some = channels - c < step ? channels - c : step;                     \
                 const int64_t more =                                                               \
-                    exact ? divide_exactly_##T(x + i, (float)(1 / scale[c]), (float)low,           \
-                                               (float)high, narrow + (i - from), stop - i)         \
-                          : divide_##T(x + i, scale[c], low, high, wide + (i - from), stop - i);   \
+                    format_channels_##T(x, some, inner, scale + c, &q, 0, codes);                  \
                 if (more < 0)                                                                      \
                     return -1;                                                                     \
                 clamped += more;                                                                   \
-            })                                                                                     \
-            if (exact)                                                                             \
-                encode_f32(f, r, 0, 0, narrow, codes + from, count);                               \
-            else                                                                                   \
-                encode_f64(f, r, 0, 0, wide, codes + from, count);                                 \
-        })                                                                                         \
+                x += some * inner, codes += some * inner;                                          \
+            }                                                                                      \
+        return clamped;                                                                            \
+    }                                                                                              \
+    static int64_t quantize_format_absmax_##T(const void *x_, size_t channels, size_t inner,       \
+                                              const struct ff_scaling *s,                          \
+                                              const struct ff_format *f, const struct ff_rules *r, \
+                                              double low, double high, double *scale,              \
+                                              uint8_t *codes)                                      \
+    {                                                                                              \
+        const struct scaling_plan plan = scaling_plan_of(s);                                       \
+        const struct format_plan q = format_plan_of(f, r, low, high);                              \
+        const size_t step = channels_at_once(inner, channels);                                     \
+        double amax[FF_CHUNK];                                                                     \
+        int64_t clamped = 0;                                                                       \
+        for (size_t c = 0; c < channels; c += step) {                                              \
+            const I *const x = (const I *)x_ + c * inner;                                          \
+            const size_t some = channels - c < step ? channels - c : step;                         \
+            if (!scales_##T(x, some, inner, &plan, amax, scale + c))                               \
+                return -1;                                                                         \
+            clamped += format_channels_##T(x, some, inner, scale + c, &q,                          \
+                                           c + some < channels ? some * inner : 0,                 \
+                                           codes + c * inner);                                     \
+        }                                                                                          \
         return clamped;                                                                            \
     }
+FF_DEFINE_QUANTIZE_FORMAT(f64, int64_t)
 FF_DEFINE_QUANTIZE_FORMAT(f32, int32_t)
 FF_DEFINE_QUANTIZE_FORMAT(f16, int16_t)
 FF_DEFINE_QUANTIZE_FORMAT(bf16, int16_t)

@@ -214,12 +214,25 @@ int64_t ff_quantize_absmax(enum ff_isa isa, enum ff_type type, const void *x, si
                            size_t inner, const struct ff_scaling *scaling, int qmax, int packs,
                            double *scale, uint8_t *codes);
 
-/* The same with ff_quantize_intervals, which has to have no more than 16 codes if it packs. */
+/* Scales, zero points and codes in one pass, for an outer length of 1: ff_minmax,
+ * ff_zeropoint_parameters, whose scales have that format, and ff_quantize. includes_zero: ranges go on
+ * to 0, and zero points are codes. inner > 0. Returns as ff_quantize does. */
+int64_t ff_quantize_range(enum ff_isa isa, enum ff_type type, const void *x, size_t channels,
+                          size_t inner, const struct ff_format *scale_format, int includes_zero,
+                          int qmin, int qmax, double *scale, double *zero_point, uint8_t *codes);
+
+/* As ff_quantize_absmax with ff_quantize_intervals, which has to have no more than 16 codes if it packs. */
 int64_t ff_quantize_intervals_absmax(enum ff_isa isa, enum ff_type type, const void *x,
                                      size_t channels, size_t inner,
                                      const struct ff_scaling *scaling,
                                      const struct ff_intervals *intervals, int packs,
                                      double *scale, uint8_t *codes);
+
+/* The same with ff_quantize_format; without packing. */
+int64_t ff_quantize_format_absmax(enum ff_isa isa, enum ff_type type, const void *x,
+                                  size_t channels, size_t inner, const struct ff_scaling *scaling,
+                                  const struct ff_format *format, const struct ff_rules *rules,
+                                  double low, double high, double *scale, uint8_t *codes);
 
 /* Writes the code of the interval that x lies in, thresholds being multiplied by scale in double.
  * scale: finite, >= 0. Returns as ff_quantize does. */
@@ -229,7 +242,8 @@ int64_t ff_quantize_intervals(enum ff_isa isa, enum ff_type type, const void *x,
 
 /* Writes the codes of x / scale, the quotient rounded in double and then by the rules, which are not
  * stochastic. format: codes of a byte; its smallest positive value is no less than 2^-40. Quotients
- * less than low or greater than high, floats, count as clamped. Returns as ff_quantize does. */
+ * less than low or greater than high count as clamped: floats halfway from the format's ends to where
+ * its next values would be. Returns as ff_quantize does. */
 int64_t ff_quantize_format(enum ff_isa isa, enum ff_type type, const void *x, size_t outer,
                            size_t channels, size_t inner, const double *scale,
                            const struct ff_format *format, const struct ff_rules *rules, double low,

@@ -36,12 +36,18 @@ struct ff_kernels {
                                   const double *, int, int, uint8_t *);
     int64_t (*quantize_absmax[FF_TYPES])(const void *, size_t, size_t, const struct ff_scaling *,
                                          int, int, double *, uint8_t *);
+    int64_t (*quantize_range[FF_TYPES])(const void *, size_t, size_t, const struct ff_format *, int,
+                                        int, int, double *, double *, uint8_t *);
     int64_t (*quantize_intervals_absmax[FF_TYPES])(const void *, size_t, size_t,
                                                    const struct ff_scaling *,
                                                    const struct ff_intervals *, int, double *,
                                                    uint8_t *);
     int64_t (*quantize_intervals[FF_TYPES])(const void *, size_t, size_t, size_t, const double *,
                                             const struct ff_intervals *, uint8_t *);
+    int64_t (*quantize_format_absmax[FF_TYPES])(const void *, size_t, size_t,
+                                                const struct ff_scaling *, const struct ff_format *,
+                                                const struct ff_rules *, double, double, double *,
+                                                uint8_t *);
     int64_t (*quantize_format[FF_TYPES])(const void *, size_t, size_t, size_t, const double *,
                                          const struct ff_format *, const struct ff_rules *, double,
                                          double, uint8_t *);

@@ -20,7 +20,8 @@ FF_INLINE double value_of_f16(int16_t bits)
 }
 
 /* A channel is `inner` neighbours in each of `outer` rows; where inner is 1, channels are columns
- * and a block of them is carried down the rows. */
+ * and a block of them is carried down the rows: a wide one, for memory that is read in order. */
+enum { FF_COLUMNS = 1024 };
 #define FF_DEFINE_REDUCTIONS(T, I, MAX, FIRST_LOW)                                                 \
     static I amax_run_##T(const I *restrict x, size_t n, I most)                                   \
     {                                                                                              \
@@ -33,7 +34,7 @@ FF_INLINE double value_of_f16(int16_t bits)
     static void amax_columns_##T(const I *restrict x, size_t outer, size_t stride, size_t n,       \
                                  double *restrict amax)                                            \
     {                                                                                              \
-        I most[FF_BLOCK] = {0};                                                                    \
+        I most[FF_COLUMNS] = {0};                                                                  \
         for (size_t row = 0; row < outer; row++)                                                   \
             for (size_t i = 0; i < n; i++) {                                                       \
                 const I magnitude = FF_MAGNITUDE(I, MAX, x[row * stride + i]);                     \
@@ -47,9 +48,9 @@ FF_INLINE double value_of_f16(int16_t bits)
     {                                                                                              \
         const I *x = x_;                                                                           \
         if (inner == 1 && channels > 1) {                                                          \
-            for (size_t c = 0; c < channels; c += FF_BLOCK)                                        \
+            for (size_t c = 0; c < channels; c += FF_COLUMNS)                                      \
                 amax_columns_##T(x + c, outer, channels,                                           \
-                                 channels - c < FF_BLOCK ? channels - c : FF_BLOCK, amax + c);     \
+                                 channels - c < FF_COLUMNS ? channels - c : FF_COLUMNS, amax + c); \
             return;                                                                                \
         }                                                                                          \
         for (size_t c = 0; c < channels; c++) {                                                    \
@@ -85,8 +86,8 @@ FF_INLINE double value_of_f16(int16_t bits)
     {                                                                                              \
         const I *x = x_;                                                                           \
         const I infinity = FIRST_LOW, minus_infinity = FF_ORDER(I, MAX, (I)(infinity | ~(MAX)));   \
-        I least[FF_BLOCK], most[FF_BLOCK];                                                         \
-        const size_t step = inner == 1 && channels > 1 ? FF_BLOCK : 1;                             \
+        I least[FF_COLUMNS], most[FF_COLUMNS];                                                     \
+        const size_t step = inner == 1 && channels > 1 ? FF_COLUMNS : 1;                           \
         for (size_t c = 0; c < channels; c += step) {                                              \
             const size_t n = channels - c < step ? channels - c : step;                            \
             for (size_t i = 0; i < n; i++)                                                         \
@@ -267,16 +268,15 @@ static void absmax_scale(const struct ff_format *f, const double *amax, double l
         scales_of(amax + i, n - i < FF_CHUNK ? n - i : FF_CHUNK, &p, scale + i);
 }
 
-static void zeropoint_parameters(const struct ff_format *f, const double *low, const double *high,
-                                 int qmin, int qmax, double *scale, double *zero_point, size_t n)
+static void range_parameters(const struct scale_plan *p, const double *low, const double *high,
+                             int qmin, int qmax, double *scale, double *zero_point, size_t n)
 {
-    const struct scale_plan p = scale_plan_of(*f);
     const int levels = qmax - qmin;
     const double limit = 0x1p62; /* only a scale that overflowed its format needs it */
     for (size_t i = 0; i < n; i++) {
         if (low[i] == high[i]) {
             const double size = low[i] < 0 ? -low[i] : low[i];
-            scale[i] = size == 0 ? 1 : round_scale(size, size, 1, &p);
+            scale[i] = size == 0 ? 1 : round_scale(size, size, 1, p);
             zero_point[i] = low[i] < 0 && qmin >= 0 ? qmin + 1 : 0; /* for a code of -1 */
             continue;
         }
@@ -284,11 +284,18 @@ static void zeropoint_parameters(const struct ff_format *f, const double *low, c
         /* A spread beyond double is divided first: halving changes no bit of the quotient. */
         const double quotient = spread > DBL_MAX ? (high[i] / 2 - low[i] / 2) / (levels / 2.0)
                                                  : spread / levels;
-        scale[i] = round_scale(spread, quotient, levels, &p);
+        scale[i] = round_scale(spread, quotient, levels, p);
         double zero = round_half_even(qmin - low[i] / scale[i]);
         zero = zero < -limit ? -limit : zero;
         zero_point[i] = (zero > limit ? limit : zero) + 0.0; /* never -0 */
     }
+}
+
+static void zeropoint_parameters(const struct ff_format *f, const double *low, const double *high,
+                                 int qmin, int qmax, double *scale, double *zero_point, size_t n)
+{
+    const struct scale_plan p = scale_plan_of(*f);
+    range_parameters(&p, low, high, qmin, qmax, scale, zero_point, n);
 }
 
 /* --- quantize ---------------------------------------------------------------------------------- */
@@ -296,8 +303,8 @@ static void zeropoint_parameters(const struct ff_format *f, const double *low, c
 /* What each channel of a block needs; all_fast says whether float32 may decide for all of them. */
 struct parameters {
     const double *scale, *zero_point;
-    float reciprocal[FF_BLOCK], guard[FF_BLOCK], low[FF_BLOCK], high[FF_BLOCK];
-    int32_t zero[FF_BLOCK];
+    float reciprocal[FF_COLUMNS], guard[FF_COLUMNS], low[FF_COLUMNS], high[FF_COLUMNS];
+    int32_t zero[FF_COLUMNS];
     int all_fast, qmin, qmax;
 };
 
@@ -368,7 +375,7 @@ FF_INLINE int not_finite64(uint64_t bits)
         const float shift = 12582912.0f; /* 1.5 * 2^23 */                                          \
         const uint32_t origin = bits_of_float(shift);                                              \
         const int32_t qmin = p->qmin, qmax = p->qmax;                                              \
-        uint32_t wide[FF_BLOCK];                                                                   \
+        uint32_t wide[FF_COLUMNS];                                                                 \
         int32_t within = 0, near = 0, most = 0;                                                    \
         for (size_t i = 0; i < n; i++) {                                                           \
             const size_t c = each ? i : 0;                                                         \
@@ -518,7 +525,7 @@ FF_DEFINE_QUANTIZE_WITHIN(bf16)
         const I *x = x_;                                                                           \
         struct parameters p;                                                                       \
         const int columns = inner == 1 && channels > 1;                                            \
-        const size_t step = columns ? FF_BLOCK : 1;                                                \
+        const size_t step = columns ? FF_COLUMNS : 1;                                              \
         int64_t clamped = 0;                                                                       \
         for (size_t c = 0; c < channels; c += step) {                                              \
             const size_t n = channels - c < step ? channels - c : step;                            \
@@ -727,6 +734,44 @@ FF_DEFINE_QUANTIZE_ABSMAX(f64, int64_t)
 FF_DEFINE_QUANTIZE_ABSMAX(f32, int32_t)
 FF_DEFINE_QUANTIZE_ABSMAX(f16, int16_t)
 FF_DEFINE_QUANTIZE_ABSMAX(bf16, int16_t)
+
+/* The same from the least to the greatest value, and 0 if the range has to include it. */
+#define FF_DEFINE_QUANTIZE_RANGE(T, I)                                                             \
+    static int64_t quantize_range_##T(const void *x_, size_t channels, size_t inner,               \
+                                      const struct ff_format *f, int includes_zero, int qmin,      \
+                                      int qmax, double *scale, double *zero_point,                 \
+                                      uint8_t *codes)                                              \
+    {                                                                                              \
+        const struct scale_plan plan = scale_plan_of(*f);                                          \
+        const size_t step = channels_at_once(inner, channels);                                     \
+        double low[FF_CHUNK], high[FF_CHUNK];                                                      \
+        int64_t clamped = 0;                                                                       \
+        for (size_t c = 0; c < channels; c += step) {                                              \
+            const I *const x = (const I *)x_ + c * inner;                                          \
+            const size_t some = channels - c < step ? channels - c : step;                         \
+            minmax_##T(x, 1, some, inner, low, high);                                              \
+            if (c + some < channels)                                                               \
+                prefetch(x, some * inner * sizeof(I), some * inner * sizeof(I));                   \
+            for (size_t k = 0; k < some; k++) {                                                    \
+                if (!(low[k] >= -DBL_MAX && high[k] <= DBL_MAX))                                   \
+                    return -1;                                                                     \
+                low[k] = includes_zero && low[k] > 0 ? 0 : low[k];                                 \
+                high[k] = includes_zero && high[k] < 0 ? 0 : high[k];                              \
+            }                                                                                      \
+            range_parameters(&plan, low, high, qmin, qmax, scale + c, zero_point + c, some);       \
+            for (size_t k = c; includes_zero && k < c + some; k++) {                               \
+                zero_point[k] = zero_point[k] < qmin ? qmin : zero_point[k];                       \
+                zero_point[k] = zero_point[k] > qmax ? qmax : zero_point[k];                       \
+            }                                                                                      \
+            clamped += quantize_##T(x, 1, some, inner, scale + c, zero_point + c, qmin, qmax,      \
+                                    codes + c * inner);                                            \
+        }                                                                                          \
+        return clamped;                                                                            \
+    }
+FF_DEFINE_QUANTIZE_RANGE(f64, int64_t)
+FF_DEFINE_QUANTIZE_RANGE(f32, int32_t)
+FF_DEFINE_QUANTIZE_RANGE(f16, int16_t)
+FF_DEFINE_QUANTIZE_RANGE(bf16, int16_t)
 
 /* --- dequantize -------------------------------------------------------------------------------- */
 

@@ -9,11 +9,10 @@ import numpy as np
 
 from . import interop
 from .backends import Backend, Float64
-from .elements import UINT8, Codebook, Elements, Integers, intervals, limits, table
+from .elements import UINT8, Codebook, Elements, Integers, intervals, limits, saturating, table
 from .formats import Format
 from .groups import Groups
 from .packing import pack_into, unpack_into
-from .rounding import rules
 
 __all__ = [
     "CodeReader",
@@ -211,8 +210,7 @@ def encode_piece(
             scale = np.where(small, 1.0, scale)
         return backend.quantize_intervals(x, scale, intervals(elements), codes)
     assert isinstance(elements, Format)
-    how = rules(elements, overflow="saturate", nan="error" if elements.nan is None else "quiet")
-    return backend.quantize_format(x, scale, how, *limits(elements), codes)
+    return backend.quantize_format(x, scale, saturating(elements), *limits(elements), codes)
 
 
 def quotients(x: np.ndarray, scale: Float64) -> Float64:

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from .formats import Format
-from .rounding import Rounding
+from .rounding import Rounding, Rules, rules
 
 __all__ = [
     "Codebook",
@@ -26,6 +26,7 @@ __all__ = [
     "ends_of",
     "intervals",
     "limits",
+    "saturating",
     "table",
 ]
 
@@ -218,10 +219,16 @@ def _ladder(elements: Codebook | Format) -> list[_Rung]:
 
 
 @functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=64)
 def limits(elements: Codebook | Format) -> tuple[float, float]:
     """Return the values half a step beyond the least and the greatest one."""
     values = [rung.value for rung in _ladder(elements)]
     return values[0] - (values[1] - values[0]) / 2, values[-1] + (values[-1] - values[-2]) / 2
+
+
+def saturating(fmt: Format) -> Rules:
+    """Return the rules by which a quantiser rounds finite values to a format."""
+    return rules(fmt, overflow="saturate", nan="error" if fmt.nan is None else "quiet")
 
 
 def ends_of(elements: Elements) -> tuple[int, int]:

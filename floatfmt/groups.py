@@ -18,7 +18,7 @@ import numpy as np
 from . import interop
 from .backends import backend_name
 
-__all__ = ["EVERYTHING", "SECTION", "AxisGroups", "BlockGroups", "Groups", "Piece", "Section"]
+__all__ = ["EVERYTHING", "AxisGroups", "BlockGroups", "Groups", "Piece", "Section"]
 
 #: Elements of a section: as fp32 they take half of a second-level cache.
 SECTION = 1 << 17

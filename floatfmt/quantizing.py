@@ -48,7 +48,7 @@ from .elements import (
     limits,
 )
 from .formats import Format, format
-from .groups import EVERYTHING, SECTION, AxisGroups, BlockGroups, Groups, Index, Piece, Section
+from .groups import EVERYTHING, AxisGroups, BlockGroups, Groups, Index, Piece, Section
 from .quantized import Quantized
 from .rounding import Rounding, fresh_seed, rules
 from .schemes import Scheme, find
@@ -205,31 +205,27 @@ def _by_absmax(plan: Plan, groups: Groups, backend: Backend, packs: bool) -> Wor
 
 def _given_or_range(plan: Plan, groups: Groups, backend: Backend, _: bool) -> Work | None:
     shape, scale_shape, elements = _kernel_shape(groups), groups.scale_shape, plan.elements
-    # What is larger is looked at for its range and written section by section, while in the cache.
-    fits = not groups.parameter_shape or math.prod(shape) <= SECTION
-    if not (isinstance(elements, Integers) and elements.bits == 8 and fits and all(shape)):
+    if not (isinstance(elements, Integers) and elements.bits == 8 and all(shape)):
         return None
-    qmin, qmax, scale_dtype = elements.qmin, elements.qmax, np.dtype(plan.scale_format.dtype)
+    ends, scale_dtype = (elements.qmin, elements.qmax), np.dtype(plan.scale_format.dtype)
+    how = plan.scale_format, plan.include_zero, *ends
     source, stored = np.dtype(plan.source.dtype), (scale_shape, scale_dtype)
-    if not plan.include_zero:
-        at_once = zeropoint_pass(backend, source, shape, plan.scale_format, qmin, qmax, *stored)
-        if at_once is not None:
-            return at_once
+    at_once = zeropoint_pass(backend, source, shape, *how, *stored)
+    if at_once is not None:
+        return at_once
 
     def work(
         values: np.ndarray, codes: np.ndarray, given: Parameters | None
     ) -> tuple[np.ndarray, np.ndarray | None, int]:
         x = values.reshape(shape)
         if given is None:
-            low, high = backend.minmax(x)
-            if not all_finite(low, high):
-                return low, None, -1
-            with backend.float_environment():
-                scale, zeros = _of_range(plan, backend, low, high)
+            scale, zeros, clamped = backend.quantize_range(x, *how, codes)
+            if clamped < 0:
+                return scale, None, clamped
         else:
             assert given[1] is not None
             scale, zeros = given[0].reshape(-1), given[1].reshape(-1)
-        clamped = backend.quantize(x, scale, zeros, qmin, qmax, codes)
+            clamped = backend.quantize(x, scale, zeros, *ends, codes)
         scale = backend.cast(scale, scale_dtype).reshape(scale_shape)
         return scale, zeros.astype(np.int64).reshape(scale_shape), clamped
 
@@ -254,8 +250,8 @@ def _of_range(plan: Plan, backend: Backend, low: Float64, high: Float64) -> tupl
     return scale, zeros
 
 
-def _fused_elements(plan: Plan) -> int | Intervals | None:
-    """Return what one pass turns values into: the largest integer, or intervals; or None.
+def _fused_elements(plan: Plan) -> int | Intervals | Format | None:
+    """Return what one pass turns values into: the largest integer, intervals, or a format; or None.
 
     A pass finds scales and codes, so every piece has to hold whole groups.
     """
@@ -264,8 +260,10 @@ def _fused_elements(plan: Plan) -> int | Intervals | None:
         return None
     if isinstance(plan.elements, Integers):
         return None if plan.scheme.two_level else plan.elements.qmax
-    fits = is_compared(plan.elements) and plan.source.name != "fp64"
-    return intervals(plan.elements) if fits else None
+    if not is_compared(plan.elements):
+        assert isinstance(plan.elements, Format)
+        return None if plan.scheme.two_level else plan.elements
+    return None if plan.source.name == "fp64" else intervals(plan.elements)
 
 
 def _scaling(plan: Plan, tensor_scale: float | None = None) -> Scaling:
@@ -374,7 +372,7 @@ class _Job:
             decode_piece(self.plan.elements, self.backend, part_codes, part_back, scale, zeros)
         self.visit(values, back)
 
-    def _fused_elements(self) -> int | Intervals | None:
+    def _fused_elements(self) -> int | Intervals | Format | None:
         if any(end is not None for end in self.ends):
             return None
         rows = self.groups.in_rows and interop.is_plain(self.values)
@@ -382,7 +380,7 @@ class _Job:
             return None
         return _fused_elements(self.plan)
 
-    def _find_and_encode(self, section: Section, elements: int | Intervals) -> None:
+    def _find_and_encode(self, section: Section, elements: int | Intervals | Format) -> None:
         values, scale = self.view[section.values], self.scale[section.parameters]
         codes = self.codes.section(section.values, values.shape)
         for piece in self.groups.pieces((values, codes), writes=1):

@@ -32,7 +32,7 @@ QUANTISERS = (
 )
 ELEMENTS = (
     "entry or tiny or not_finite or threshold or intervals or scaled_formats or scales_and_codes"
-    " or packed or length"
+    " or packed or length or beside_a_tie"
 )
 BACKENDS, HOSTILE = "tests/test_backends.py", "tests/test_hostile_environment.py"
 
@@ -109,6 +109,8 @@ TEXTS = {
     "quantize.inc.h": {
         "the guard band is too narrow": ("bound * 0x1p-22", "bound * 0x1p-25"),
         "a rounded scale is trusted": ("high = qmax + 0.25;", "high = qmax + 1;"),
+        "zero is left out of positive ranges": ("includes_zero && low[k] > 0 ? 0", "0 ? 0"),
+        "a zero point need not be a code": ("zero_point[k] > qmax ? qmax", "0 ? qmax"),
         "a scale underflows to 0": ("code + (code == 0);", "code;"),
         "a spread beyond double is halved once": ("(levels / 2.0)", "levels"),
         "a zero point is -0": (": zero) + 0.0;", ": zero);"),
@@ -138,7 +140,12 @@ TEXTS = {
             "out[i] = t[codes[i / 2] & 15]",
             "out[i] = t[codes[i / 2] >> 4]",
         ),
-        "rows are channels": ("c = i / inner % channels,", "c = i / inner,"),
+        "a quotient beside a tie is trusted": ("{ FF_NEARLY = 4 };", "{ FF_NEARLY = 0 };"),
+        "subnormal quotients have no ties": ("magnitude < linear ? p.linear : 0;", "0;"),
+        "a scale is that of the first channel": (
+            "scale + c, &q, 0, codes)",
+            "scale, &q, 0, codes)",
+        ),
         "the last search step is left out": ("step != 0; step >>= 1)", "step > 1; step >>= 1)"),
         "a value below all counts": ("least <= -1 - INFINITY_PLACE", "least < -1 - INFINITY_PLACE"),
     },

@@ -116,10 +116,19 @@ class Backend(Protocol):
         self,
         x: np.ndarray,
         how: Scaling,
-        elements: int | Intervals,
+        elements: int | Intervals | Format,
         packs: bool,
         codes: np.ndarray,
     ) -> tuple[Float64, int]: ...
+    def quantize_range(
+        self,
+        x: np.ndarray,
+        scale_format: Format,
+        includes_zero: bool,
+        qmin: int,
+        qmax: int,
+        codes: np.ndarray,
+    ) -> tuple[Float64, Float64, int]: ...
     def quantize_intervals(
         self, x: np.ndarray, scale: Float64, parts: Intervals, codes: np.ndarray
     ) -> int: ...
@@ -244,7 +253,7 @@ def absmax_pass(
     dtype: np.dtype,
     shape: tuple[int, int, int],
     how: Scaling,
-    elements: int | Intervals,
+    elements: int | Intervals | Format,
     packs: bool,
     scale_shape: tuple[int, ...],
     scale_dtype: np.dtype,
@@ -260,18 +269,20 @@ def zeropoint_pass(
     dtype: np.dtype,
     shape: tuple[int, int, int],
     scale_format: Format,
+    includes_zero: bool,
     qmin: int,
     qmax: int,
     scale_shape: tuple[int, ...],
     scale_dtype: np.dtype,
 ) -> ZeropointPass | None:
-    """Return `Backend.quantize`, and what finds its parameters, with all settled but the memory.
+    """Return `quantize_range`, or `quantize` by what is given, with all settled but the memory.
 
     None of the reference, and where threads share the values.
     """
     if not isinstance(backend, native.Native):
         return None
-    return backend.zeropoint_pass(dtype, shape, scale_format, qmin, qmax, scale_shape, scale_dtype)
+    how = scale_format, includes_zero, qmin, qmax
+    return backend.zeropoint_pass(dtype, shape, *how, scale_shape, scale_dtype)
 
 
 def current_backend() -> Backend:

@@ -13,11 +13,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..elements import ABOVE, AT_OR_ABOVE, BY_SIGN, Intervals, Scaling
+from ..elements import ABOVE, AT_OR_ABOVE, BY_SIGN, Intervals, Scaling, limits, saturating
 from ..formats import Format, format
 from ..interop import SLAB
 from ..rounding import Rounding, Rules, rules
-from .reference import ALONE, Float64, FloatState, Stream, Team, all_finite
+from .reference import ALONE, Float64, FloatState, Stream, Team
 
 try:
     from floatfmt._native import ffi, lib
@@ -395,7 +395,7 @@ class Native:
         self,
         x: np.ndarray,
         how: Scaling,
-        elements: int | Intervals,
+        elements: int | Intervals | Format,
         packs: bool,
         codes: np.ndarray,
     ) -> tuple[Float64, int]:
@@ -409,7 +409,7 @@ class Native:
         dtype: np.dtype,
         shape: tuple[int, ...],
         how: Scaling,
-        elements: int | Intervals,
+        elements: int | Intervals | Format,
         packs: bool,
         scale_shape: tuple[int, ...],
         scale_dtype: np.dtype,
@@ -423,43 +423,62 @@ class Native:
         dtype: np.dtype,
         shape: tuple[int, ...],
         scale_format: Format,
+        includes_zero: bool,
         qmin: int,
         qmax: int,
         scale_shape: tuple[int, ...],
         scale_dtype: np.dtype,
     ) -> Callable[[np.ndarray, np.ndarray, Any], tuple[np.ndarray, np.ndarray | None, int]] | None:
-        """Return `minmax`, `zeropoint_parameters` and `quantize` in one, but for the memory.
-
-        The first two are left out where scales and zero points are given.
-        """
+        """Return `quantize_range`, or `quantize` by what is given, but for the memory."""
         isa, number, pointer = self._isa, _TYPES[dtype][0], _pointer_to(dtype)
-        channels, c_format, stored = shape[1], _c_format(scale_format), _stored(scale_dtype)
+        channels, stored = shape[1], _stored(scale_dtype)
+        ends, how = (qmin, qmax), (_c_format(scale_format), includes_zero, qmin, qmax)
 
         def run(
             x: np.ndarray, codes: np.ndarray, given: tuple[Float64, Float64] | None
         ) -> tuple[np.ndarray, np.ndarray | None, int]:
-            values = pointer(x)
+            scale, zeros = np.empty((2, channels)) if given is None else given
+            at = _doubles(scale), _doubles(zeros)
+            clamped: int
             if given is None:
-                found = np.empty((4, channels))
-                low = from_buffer(_DOUBLES, found)
-                high, c_scale, c_zeros = low + channels, low + 2 * channels, low + 3 * channels
-                lib.ff_minmax(isa, number, values, *shape, low, high)
-                if not all_finite(found[0], found[1]):
-                    return found, None, -1
-                lib.ff_zeropoint_parameters(
-                    isa, c_format, low, high, qmin, qmax, c_scale, c_zeros, channels
+                clamped = lib.ff_quantize_range(
+                    isa, number, pointer(x), *shape[1:], *how, *at, _bytes(codes)
                 )
-                scale, zeros = found[2], found[3]
             else:
-                scale, zeros = given
-                c_scale, c_zeros = _doubles(scale), _doubles(zeros)
-            clamped: int = lib.ff_quantize(
-                isa, number, values, *shape, c_scale, c_zeros, qmin, qmax, _bytes(codes)
-            )
+                clamped = lib.ff_quantize(
+                    isa, number, pointer(x), *shape, *at, *ends, _bytes(codes)
+                )
+            if clamped < 0:  # a value is not finite, and scales mean nothing
+                return scale, None, clamped
             scale, zeros = stored(scale).reshape(scale_shape), zeros.reshape(scale_shape)
             return scale, zeros.astype(np.int64), clamped
 
         return run
+
+    def quantize_range(
+        self,
+        x: np.ndarray,
+        scale_format: Format,
+        includes_zero: bool,
+        qmin: int,
+        qmax: int,
+        codes: np.ndarray,
+    ) -> tuple[Float64, Float64, int]:
+        scale, zero_point = np.empty(x.shape[1]), np.empty(x.shape[1])
+        clamped: int = lib.ff_quantize_range(
+            self._isa,
+            _type(x),
+            _pointer(x),
+            *x.shape[1:],
+            _c_format(scale_format),
+            includes_zero,
+            qmin,
+            qmax,
+            _doubles(scale),
+            _doubles(zero_point),
+            _bytes(codes),
+        )
+        return scale, zero_point, clamped
 
     def quantize_intervals(
         self, x: np.ndarray, scale: Float64, parts: Intervals, codes: np.ndarray
@@ -575,15 +594,20 @@ def _absmax_pass(
     dtype: np.dtype,
     shape: tuple[int, ...],
     how: Scaling,
-    elements: int | Intervals,
+    elements: int | Intervals | Format,
     packs: bool,
     scale_shape: tuple[int, ...],
     scale_dtype: np.dtype,
 ) -> AbsmaxPass:
-    is_table = isinstance(elements, Intervals)
-    quantize = lib.ff_quantize_intervals_absmax if is_table else lib.ff_quantize_absmax
     number, pointer = _TYPES[dtype][0], _pointer_to(dtype)
-    what = _c_intervals(elements) if isinstance(elements, Intervals) else elements
+    what: tuple[Any, ...]
+    if isinstance(elements, Format):
+        quantize = lib.ff_quantize_format_absmax
+        what = *_c_rules(saturating(elements), FP64), *limits(elements)
+    elif isinstance(elements, Intervals):
+        quantize, what = lib.ff_quantize_intervals_absmax, (_c_intervals(elements), packs)
+    else:
+        quantize, what = lib.ff_quantize_absmax, (elements, packs)
     (_, channels, inner), scaling, stored = shape, _c_scaling(how), _stored(scale_dtype)
 
     def run(x: np.ndarray, codes: np.ndarray, _: Any) -> tuple[np.ndarray, None, int]:
@@ -595,8 +619,7 @@ def _absmax_pass(
             channels,
             inner,
             scaling,
-            what,
-            packs,
+            *what,
             from_buffer(_DOUBLES, scale),
             from_buffer(_BYTES, codes),
         )

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ..elements import ABOVE, AT_OR_ABOVE, Intervals, Scaling
+from ..elements import ABOVE, AT_OR_ABOVE, Intervals, Scaling, limits, saturating
 from ..formats import Format, format
 from ..rounding import Rounding, Rules, rules
 
@@ -45,6 +45,7 @@ __all__ = [
     "quantize_absmax",
     "quantize_format",
     "quantize_intervals",
+    "quantize_range",
     "round_to",
     "unpack",
     "zeropoint_parameters",
@@ -539,12 +540,16 @@ def scales(amax: Float64, how: Scaling) -> Float64:
 
 
 def quantize_absmax(
-    x: np.ndarray, how: Scaling, elements: int | Intervals, packs: bool, codes: np.ndarray
+    x: np.ndarray,
+    how: Scaling,
+    elements: int | Intervals | Format,
+    packs: bool,
+    codes: np.ndarray,
 ) -> tuple[Float64, int]:
     """Return scales, and write the codes of scaled values: for arrays whose `outer` is 1.
 
-    `elements` are the integers from -elements to elements, or intervals. With `packs`, codes of 4
-    bits go two a byte, the first in its low bits; `inner` is even.
+    `elements` are the integers from -elements to elements, intervals, or a format's values. With
+    `packs`, codes of 4 bits go two a byte, the first in its low bits; `inner` is even.
 
     Returns
     -------
@@ -559,12 +564,43 @@ def quantize_absmax(
     loose = np.empty(x.shape, np.uint8) if packs else codes
     if isinstance(elements, Intervals):
         clamped = quantize_intervals(x, scale * how.times, elements, loose)
+    elif isinstance(elements, Format):
+        clamped = quantize_format(x, scale, saturating(elements), *limits(elements), loose)
     else:
         signed = loose.view(np.int8)
         clamped = quantize(x, scale, np.zeros_like(scale), -elements, elements, signed)
     if packs:
         pack(loose.reshape(-1), codes.reshape(-1), 4, False)
     return scale, clamped
+
+
+def quantize_range(
+    x: np.ndarray,
+    scale_format: Format,
+    includes_zero: bool,
+    qmin: int,
+    qmax: int,
+    codes: np.ndarray,
+) -> tuple[Float64, Float64, int]:
+    """Return scales and zero points, and write the codes: for arrays whose `outer` is 1.
+
+    With `includes_zero` ranges go on to 0, and zero points are codes. `inner` is not 0.
+
+    Returns
+    -------
+    scale, zero_point : float64 arrays
+    int
+        As `quantize`.
+    """
+    low, high = minmax(x)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        return low, high, -1
+    if includes_zero:
+        low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
+    scale, zero_point = zeropoint_parameters(low, high, scale_format, qmin, qmax)
+    if includes_zero:  # a coarse scale may push it out
+        zero_point = np.clip(zero_point, qmin, qmax)
+    return scale, zero_point, quantize(x, scale, zero_point, qmin, qmax, codes)
 
 
 def quantize_intervals(x: np.ndarray, scale: Float64, parts: Intervals, codes: np.ndarray) -> int:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ..elements import Intervals, Scaling
+from ..elements import Intervals, Scaling, limits, saturating
 from ..formats import Format
 from ..rounding import Rules
 from .native import Native
@@ -387,7 +387,7 @@ class Threaded(Native):
         self,
         x: np.ndarray,
         how: Scaling,
-        elements: int | Intervals,
+        elements: int | Intervals | Format,
         packs: bool,
         codes: np.ndarray,
     ) -> tuple[Float64, int]:
@@ -404,12 +404,36 @@ class Threaded(Native):
         clamped = [part for _, part in found]
         return np.concatenate([scale for scale, _ in found]), _sum(clamped)
 
+    def quantize_range(
+        self,
+        x: np.ndarray,
+        scale_format: Format,
+        includes_zero: bool,
+        qmin: int,
+        qmax: int,
+        codes: np.ndarray,
+    ) -> tuple[Float64, Float64, int]:
+        whole = super().quantize_range
+        how = scale_format, includes_zero, qmin, qmax
+        if (count := _count(x.size)) == 1:
+            return whole(x, *how, codes)
+        if x.shape[1] == 1:  # everything is read twice, as in C
+            ends = np.concatenate(self.minmax(x)).reshape(1, 1, 2)
+            found = whole(self.cast(ends, x.dtype), *how, np.empty(ends.shape, np.uint8))
+            if found[2] < 0:
+                return found
+            return *found[:2], self.quantize(x, *found[:2], qmin, qmax, codes)
+        rows = codes.reshape(x.shape)
+        parts = _shared(lambda p: whole(x[:, p], *how, rows[:, p]), x.shape[1], count, 1)
+        scale, zero_point, clamped = zip(*parts, strict=True)
+        return np.concatenate(scale), np.concatenate(zero_point), _sum(list(clamped))
+
     def absmax_pass(
         self,
         dtype: np.dtype,
         shape: tuple[int, ...],
         how: Scaling,
-        elements: int | Intervals,
+        elements: int | Intervals | Format,
         packs: bool,
         scale_shape: tuple[int, ...],
         scale_dtype: np.dtype,
@@ -438,7 +462,7 @@ class Threaded(Native):
         return super().zeropoint_pass(dtype, shape, *settled)
 
     def _one_scale(
-        self, x: np.ndarray, how: Scaling, elements: int | Intervals, codes: np.ndarray
+        self, x: np.ndarray, how: Scaling, elements: int | Intervals | Format, codes: np.ndarray
     ) -> tuple[Float64, int]:
         """Quantise by the largest magnitude of all: everything is read twice, as in C."""
         amax = self.amax(x)
@@ -450,6 +474,9 @@ class Threaded(Native):
             scale = self.power_scale(amax, how.power_rule, how.largest, how.fraction_bits)
         if isinstance(elements, Intervals):
             return scale, self.quantize_intervals(x, scale, elements, codes)
+        if isinstance(elements, Format):
+            how_to = saturating(elements)
+            return scale, self.quantize_format(x, scale, how_to, *limits(elements), codes)
         return scale, self.quantize(x, scale, np.zeros(1), -elements, elements, codes)
 
     def dequantize(

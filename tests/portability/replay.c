@@ -210,7 +210,10 @@ static int64_t call(const char *name, enum ff_isa isa, const struct argument *a)
     DO(ff_zeropoint_parameters, isa, P(1), P(2), P(3), I(4), I(5), P(6), P(7), N(8));
     CALL(ff_quantize, isa, I(1), P(2), N(3), N(4), N(5), P(6), P(7), I(8), I(9), P(10));
     CALL(ff_quantize_absmax, isa, I(1), P(2), N(3), N(4), P(5), I(6), I(7), P(8), P(9));
+    CALL(ff_quantize_range, isa, I(1), P(2), N(3), N(4), P(5), I(6), I(7), I(8), P(9), P(10), P(11));
     CALL(ff_quantize_intervals_absmax, isa, I(1), P(2), N(3), N(4), P(5), P(6), I(7), P(8), P(9));
+    CALL(ff_quantize_format_absmax, isa, I(1), P(2), N(3), N(4), P(5), P(6), P(7), D(8), D(9), P(10),
+         P(11));
     CALL(ff_quantize_intervals, isa, I(1), P(2), N(3), N(4), N(5), P(6), P(7), P(8));
     CALL(ff_quantize_format, isa, I(1), P(2), N(3), N(4), N(5), P(6), P(7), P(8), D(9), D(10),
          P(11));
