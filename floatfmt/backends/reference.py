@@ -11,7 +11,6 @@ channel has one scale and zero point.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -24,7 +23,6 @@ from ..rounding import Rounding, Rules, rules
 
 __all__ = [
     "absmax_scale",
-    "all_finite",
     "amax",
     "cast",
     "compose",
@@ -426,13 +424,6 @@ def unpack(packed: np.ndarray, codes: np.ndarray, bits: int, high_first: bool) -
 def amax(x: np.ndarray) -> Float64:
     """Return each channel's largest magnitude; not finite if any of its values is not."""
     return np.abs(x.astype(np.float64)).max(axis=(0, 2), initial=0.0)
-
-
-def all_finite(low: Float64, high: Float64) -> bool:
-    """Return whether all that `minmax` found is finite."""
-    if low.size == 1:  # of many, NumPy is faster
-        return math.isfinite(low.item()) and math.isfinite(high.item())
-    return bool(np.isfinite(low).all() and np.isfinite(high).all())
 
 
 def minmax(x: np.ndarray) -> tuple[Float64, Float64]:
