@@ -61,17 +61,6 @@ FF_INLINE __m256i cell_table(const void *bytes)
     return _mm256_broadcastsi128_si256(_mm_load_si128(bytes));
 }
 
-FF_INLINE __m256 eight_f32(const int32_t *x) { return _mm256_loadu_ps((const float *)x); }
-FF_INLINE __m256 eight_f16(const int16_t *x)
-{
-    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)x));
-}
-FF_INLINE __m256 eight_bf16(const int16_t *x)
-{
-    const __m256i bits = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)x));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(bits, 16));
-}
-
 /* Indices with the upper bit set give 0: a table of low bytes and one of high ones. */
 FF_INLINE __m256i count_16(const struct cells *c, __m256i u, __m256i *doubt)
 {

@@ -490,7 +490,7 @@ FF_LOOP int encode_blocks_f64(struct ff_format f, const struct ff_rules *r, uint
     return 0;
 }
 
-#ifndef FF_NEAR_BYTES /* writes codes of a byte as encode_near does, and returns the largest magnitude */
+#ifndef FF_HAS_BYTES /* writes codes of a byte as encode_near does, and returns the largest magnitude */
 #define near_bytes(values, codes, n, p) UINT32_MAX
 #endif
 

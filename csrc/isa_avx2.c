@@ -6,6 +6,7 @@
 
 FF_REGION_BEGIN("avx2,f16c")
 #include "scalar.h"
+#include "bytes_256.h"
 #include "multiply_tile_256.h"
 
 /* VCVTPS2PH gives the bits of encode_any for FP16 by the default rules, NaNs included (all 2^32 inputs: tests/exhaustive).
@@ -48,57 +49,6 @@ FF_INLINE size_t decode_f32_fp16_fast(const uint16_t *restrict codes, uint32_t *
     return i;
 }
 #define FF_DECODE_F32_FP16 decode_f32_fp16_fast
-
-/* encode_near of capped formats, from values to bytes without a buffer between. What is packed keeps its
- * sign. n is a multiple of 32. */
-FF_INLINE __m256i near_8(__m256i bits, __m256i *most, __m256i beyond, __m256i linear, __m256i dropped,
-                         __m128i drop)
-{
-    const __m256i magnitude = _mm256_and_si256(bits, _mm256_set1_epi32(INT32_MAX));
-    *most = _mm256_max_epi32(*most, magnitude);
-    const __m256i within = _mm256_min_epi32(magnitude, beyond);
-    const __m256i exponent = _mm256_and_si256(within, _mm256_set1_epi32(0x7f800000));
-    const __m256i binade = _mm256_max_epi32(exponent, linear);
-    const __m256i magic = _mm256_add_epi32(binade, dropped);
-    const __m256i sum = _mm256_castps_si256(
-        _mm256_add_ps(_mm256_castsi256_ps(within), _mm256_castsi256_ps(magic)));
-    return _mm256_add_epi32(_mm256_sub_epi32(sum, magic), _mm256_srl_epi32(binade, drop));
-}
-
-FF_LOOP uint32_t near_bytes(const uint32_t *restrict values, uint8_t *restrict codes, size_t n,
-                            const struct plan32 *p)
-{
-    const __m256i beyond = _mm256_set1_epi32((int32_t)p->beyond);
-    const __m256i linear = _mm256_set1_epi32((int32_t)p->linear);
-    const __m256i dropped = _mm256_set1_epi32(p->drop << 23);
-    const __m256i first = _mm256_set1_epi16((int16_t)(p->linear >> p->drop));
-    const __m256i sign = _mm256_set1_epi8((int8_t)p->sign);
-    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7), zero = _mm256_setzero_si256();
-    const __m128i drop = _mm_cvtsi32_si128(p->drop);
-    __m256i most = zero;
-    for (size_t i = 0; i < n; i += 32) {
-        const __m256i *at = (const __m256i *)(values + i);
-        const __m256i a = _mm256_loadu_si256(at), b = _mm256_loadu_si256(at + 1);
-        const __m256i c = _mm256_loadu_si256(at + 2), d = _mm256_loadu_si256(at + 3);
-        const __m256i ab = _mm256_packs_epi32(near_8(a, &most, beyond, linear, dropped, drop),
-                                              near_8(b, &most, beyond, linear, dropped, drop));
-        const __m256i cd = _mm256_packs_epi32(near_8(c, &most, beyond, linear, dropped, drop),
-                                              near_8(d, &most, beyond, linear, dropped, drop));
-        const __m256i magnitudes =
-            _mm256_packus_epi16(_mm256_sub_epi16(ab, first), _mm256_sub_epi16(cd, first));
-        const __m256i signs =
-            _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
-        const __m256i negative = _mm256_and_si256(_mm256_cmpgt_epi8(zero, signs), sign);
-        _mm256_storeu_si256((__m256i *)(codes + i),
-                            _mm256_permutevar8x32_epi32(_mm256_or_si256(magnitudes, negative), order));
-    }
-    uint32_t each[8], largest = 0;
-    _mm256_storeu_si256((__m256i *)each, most);
-    for (int k = 0; k < 8; k++)
-        largest = each[k] > largest ? each[k] : largest;
-    return largest;
-}
-#define FF_NEAR_BYTES
 
 /* Of 16 places or floats in two registers: VPERMD knows eight, and the fourth bit chooses. */
 FF_INLINE __m256i pick_8(__m256i low, __m256i high, __m256i at)

@@ -405,7 +405,7 @@ FF_INLINE int not_finite64(uint64_t bits)
     }
 
 /* The same for values that are finite and not clamped, which the caller knows of them all. */
-#define FF_DEFINE_QUANTIZE_BOUNDED(T)                                                              \
+#define FF_DEFINE_BOUNDED_LOOP(T)                                                                   \
     FF_INLINE int bounded_loop_##T(const void *restrict x, size_t n, float reciprocal, float guard,\
                                    uint32_t *restrict wide)                                        \
     {                                                                                              \
@@ -420,28 +420,28 @@ FF_INLINE int not_finite64(uint64_t bits)
             wide[i] = bits_of_float(s);                                                            \
         }                                                                                          \
         return near > limit;                                                                       \
-    }                                                                                              \
-    static void quantize_bounded_##T(const void *restrict x, size_t n,                             \
-                                     const struct parameters *restrict p, uint8_t *restrict codes) \
-    {                                                                                              \
-        uint32_t wide[FF_BLOCK];                                                                   \
-        if (!p->all_fast || bounded_loop_##T(x, n, p->reciprocal[0], p->guard[0], wide))           \
-            quantize_exactly_##T(x, n, p, 0, codes);                                               \
-        else                                                                                       \
-            narrow32_8(wide, codes, n);                                                            \
     }
 /* A block of which perhaps nothing is clamped, and no value is near a tie: what the loop that clamps
  * does with two thirds of its operations. Extremes of s tell afterwards; NaN is beyond both. A shift
  * by an odd zero point rounds ties the other way, but they are all in doubt. */
-enum { FF_IN_DOUBT = 1, FF_CLAMPED = 2 };
+#ifdef FF_HAS_BYTES
+#define FF_WITHIN_BYTES(T)                                                                         \
+    if (n % 32 == 0)                                                                               \
+        return within_bytes_##T(x, codes, n, p->reciprocal[0], p->zero[0],                         \
+                                (int32_t)bits_of_float(p->guard[0]), p->qmin, p->qmax);
+#else
+#define FF_WITHIN_BYTES(T)
+#endif
 /* Blocks that are clamped without trying, after one that had to be. */
 enum { FF_CLAMPED_BLOCKS = 15 };
 #define FF_DEFINE_QUANTIZE_WITHIN(T)                                                               \
-    FF_INLINE int within_loop_##T(const void *restrict x, size_t n,                                \
-                                  const struct parameters *restrict p, uint32_t *restrict wide)    \
+    FF_LOOP int within_##T(const void *restrict x, size_t n, const struct parameters *restrict p,  \
+                           uint8_t *restrict codes)                                                \
     {                                                                                              \
+        FF_WITHIN_BYTES(T)                                                                         \
         const float shift = 12582912.0f + (float)p->zero[0], reciprocal = p->reciprocal[0];        \
         const int32_t limit = (int32_t)bits_of_float(p->guard[0]);                                 \
+        uint32_t wide[FF_BLOCK];                                                                   \
         int32_t near = 0, least = INT32_MAX, most = INT32_MIN;                                     \
         for (size_t i = 0; i < n; i++) {                                                           \
             const float t = float_of_bits(load_##T(x, i)) * reciprocal;                            \
@@ -454,27 +454,34 @@ enum { FF_CLAMPED_BLOCKS = 15 };
             wide[i] = (uint32_t)place;                                                             \
         }                                                                                          \
         const int32_t origin = (int32_t)bits_of_float(12582912.0f);                                \
-        const int clamped = least < origin + p->qmin || most > origin + p->qmax;                   \
-        return clamped ? FF_CLAMPED : near > limit ? FF_IN_DOUBT : 0;                              \
+        if (least < origin + p->qmin || most > origin + p->qmax)                                   \
+            return FF_CLAMPED;                                                                     \
+        if (near > limit)                                                                          \
+            return FF_IN_DOUBT;                                                                    \
+        narrow32_8(wide, codes, n);                                                                \
+        return 0;                                                                                  \
+    }                                                                                              \
+    /* Of values that are finite and not clamped. */                                               \
+    static void quantize_bounded_##T(const void *restrict x, size_t n,                             \
+                                     const struct parameters *restrict p, uint8_t *restrict codes) \
+    {                                                                                              \
+        if (!p->all_fast || within_##T(x, n, p, codes) != 0)                                       \
+            quantize_exactly_##T(x, n, p, 0, codes);                                               \
     }                                                                                              \
     FF_INLINE int64_t quantize_block_if_within_##T(const void *restrict x, size_t n,               \
                                                    const struct parameters *restrict p,            \
                                                    uint8_t *restrict codes, size_t *careful)       \
     {                                                                                              \
-        uint32_t wide[FF_BLOCK];                                                                   \
         if (*careful > 0 || !p->all_fast) {                                                        \
             *careful -= *careful > 0;                                                              \
             return quantize_block_##T(x, n, p, 0, codes);                                          \
         }                                                                                          \
-        const int found = within_loop_##T(x, n, p, wide);                                          \
+        const int found = within_##T(x, n, p, codes);                                              \
         if (found == FF_CLAMPED) {                                                                 \
             *careful = FF_CLAMPED_BLOCKS;                                                          \
             return quantize_block_##T(x, n, p, 0, codes);                                          \
         }                                                                                          \
-        if (found == FF_IN_DOUBT)                                                                  \
-            return quantize_exactly_##T(x, n, p, 0, codes);                                        \
-        narrow32_8(wide, codes, n);                                                                \
-        return 0;                                                                                  \
+        return found == FF_IN_DOUBT ? quantize_exactly_##T(x, n, p, 0, codes) : 0;                 \
     }
 #define FF_DOUBLE_OF_32(bits) ((double)float_of_bits(bits))
 FF_DEFINE_QUANTIZE_EXACTLY(f64, not_finite64, double_of_bits)
@@ -484,9 +491,9 @@ FF_DEFINE_QUANTIZE_EXACTLY(bf16, not_finite32, FF_DOUBLE_OF_32)
 FF_DEFINE_QUANTIZE_FAST(f32)
 FF_DEFINE_QUANTIZE_FAST(f16)
 FF_DEFINE_QUANTIZE_FAST(bf16)
-FF_DEFINE_QUANTIZE_BOUNDED(f32)
-FF_DEFINE_QUANTIZE_BOUNDED(f16)
-FF_DEFINE_QUANTIZE_BOUNDED(bf16)
+FF_DEFINE_BOUNDED_LOOP(f32)
+FF_DEFINE_BOUNDED_LOOP(f16)
+FF_DEFINE_BOUNDED_LOOP(bf16)
 FF_DEFINE_QUANTIZE_WITHIN(f32)
 FF_DEFINE_QUANTIZE_WITHIN(f16)
 FF_DEFINE_QUANTIZE_WITHIN(bf16)

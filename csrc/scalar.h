@@ -5,6 +5,9 @@
 /* For loops that many call: one copy each, or the library grows tenfold. */
 #define FF_LOOP static __attribute__((noinline))
 
+/* Why a loop that is quick for usual values has not given their codes. */
+enum { FF_IN_DOUBT = 1, FF_CLAMPED = 2 };
+
 #define FF_IEEE(exponent_bits, fraction_bits, bias)                                                \
     {exponent_bits, fraction_bits, bias, FF_SIGN_MAGNITUDE, FF_NAN_IEEE, 1, 1}
 static const struct ff_format FP16 = FF_IEEE(5, 10, 15);
