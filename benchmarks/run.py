@@ -108,7 +108,10 @@ PRESETS = {
     "acceptance": Preset(
         "the wanted ratios beside those measured: new arrays, everyone's usual threads",
         8.0,
-        (Sweep((ACCEPTANCE_SIZE,), of(ACCEPTANCE), backend=FASTEST),),
+        (
+            Sweep((2**10, 2**20), ("absmax-int8",), backend=FASTEST),
+            Sweep((ACCEPTANCE_SIZE,), of(ACCEPTANCE), backend=FASTEST),
+        ),
         targets=ACCEPTANCE,
         threads=USUAL_THREADS,
     ),

@@ -664,7 +664,8 @@ def test_a_result_knows_speed_part_of_copy_and_ratios():
 
 def test_the_acceptance_table_prints_measured_beside_wanted():
     target = cases.Target("decompose-fp32", "numpy", 2.5)
-    lines = printed(report_of(MADE_UP), targets=(target,)).splitlines()
+    elsewhere = cases.Target("decompose-fp32", "numpy", 9.0, size=2**20)
+    lines = printed(report_of(MADE_UP), targets=(target, elsewhere)).splitlines()
     rows = [line.split() for line in lines if "≥" in line]
     assert rows == [
         [*("decompose-fp32", "2^26", "numpy", "(new)", allocation, "≥", "2.5×"), *measured]

@@ -140,6 +140,8 @@ def _acceptance_rows(report: Report, targets: Sequence[Target]) -> Iterable[tupl
         for result in report.results:
             if (result.case, result.inputs) != (target.case, CASES[target.case].kinds[0]):
                 continue
+            if target.size not in (None, result.size):
+                continue
             for allocation in target.allocations:
                 ours, theirs = (result.row(c, allocation) for c in (fastest, target.contender))
                 if ours is None or theirs is None:
