@@ -1,9 +1,8 @@
 /* From values to codes of a byte in one loop, without a buffer between. Includers have AVX2. */
 
-/* encode_near of capped formats, from values to bytes without a buffer between. What is packed keeps its
- * sign. n is a multiple of 32. */
-FF_INLINE __m256i near_8(__m256i bits, __m256i *most, __m256i beyond, __m256i linear, __m256i dropped,
-                         __m128i drop)
+/* encode_near of capped formats. What is packed keeps its sign. n is a multiple of 32. */
+FF_INLINE __m256i near_8(__m256i bits, __m256i *most, __m256i beyond, __m256i linear,
+                         __m256i dropped, __m128i drop)
 {
     const __m256i magnitude = _mm256_and_si256(bits, _mm256_set1_epi32(INT32_MAX));
     *most = _mm256_max_epi32(*most, magnitude);
@@ -40,8 +39,8 @@ FF_LOOP uint32_t near_bytes(const uint32_t *restrict values, uint8_t *restrict c
         const __m256i signs =
             _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
         const __m256i negative = _mm256_and_si256(_mm256_cmpgt_epi8(zero, signs), sign);
-        _mm256_storeu_si256((__m256i *)(codes + i),
-                            _mm256_permutevar8x32_epi32(_mm256_or_si256(magnitudes, negative), order));
+        const __m256i bytes = _mm256_or_si256(magnitudes, negative);
+        _mm256_storeu_si256((__m256i *)(codes + i), _mm256_permutevar8x32_epi32(bytes, order));
     }
     uint32_t each[8], largest = 0;
     _mm256_storeu_si256((__m256i *)each, most);
@@ -62,9 +61,9 @@ FF_INLINE __m256 eight_bf16(const int16_t *x)
     return _mm256_castsi256_ps(_mm256_slli_epi32(bits, 16));
 }
 
-/* clamp(rint(x * reciprocal) + zero, qmin, qmax) if nothing is clamped and no multiple lies farther from
- * an integer than `guard`, the pattern of a float; what is not so of is returned, and then codes mean
- * nothing. NaN and what an int does not hold become its least. n is a multiple of 32. */
+/* rint(x * reciprocal) + zero. Returns FF_CLAMPED if some of them lie outside qmin to qmax, as those of
+ * NaN and Inf do, or FF_IN_DOUBT if a multiple lies farther from an integer than `guard`, the pattern of
+ * a float, and then codes mean nothing; else 0. n is a multiple of 32. */
 #define FF_DEFINE_WITHIN_BYTES(T, I)                                                               \
     FF_INLINE __m256i rounded_8_##T(const I *x, __m256 reciprocal, __m256i *away)                  \
     {                                                                                              \

@@ -362,8 +362,8 @@ static int encode_carefully(struct ff_format f, const struct ff_rules *r, uint64
     return r->nan_is_error && any_nan(values, n);
 }
 
-/* A block by encode_fast or _near. Returns the largest magnitude: codes mean nothing if that is not finite.
- * The compiler is told how the format writes signs: one loop each. */
+/* A block by encode_fast or _near. Returns the largest magnitude: codes mean nothing if that is not
+ * finite. The compiler is told how the format writes signs: one loop each. */
 #define FF_FAST_LOOP(name, CORE, PLAN, U, TELL)                                                    \
     FF_LOOP U name(const U *restrict values, U *restrict codes, size_t n, struct ff_format f,      \
                    const struct PLAN *restrict p)                                                  \
@@ -490,11 +490,12 @@ FF_LOOP int encode_blocks_f64(struct ff_format f, const struct ff_rules *r, uint
     return 0;
 }
 
-#ifndef FF_HAS_BYTES /* writes codes of a byte as encode_near does, and returns the largest magnitude */
+/* Writes codes of a byte as encode_near does, and returns the largest magnitude. */
+#ifndef FF_HAS_BYTES
 #define near_bytes(values, codes, n, p) UINT32_MAX
 #endif
 
-/* Writes codes of a byte of FF_CHUNK values at most, by encode_near. Returns the largest magnitude. */
+/* The same with a buffer where that loop is not to be had; n <= FF_CHUNK. */
 static uint32_t near_codes(const uint32_t *values, uint8_t *codes, size_t n, struct ff_format f,
                            const struct plan32 *p)
 {
@@ -738,7 +739,8 @@ static int round_to_f32(const struct ff_format *format, const struct ff_rules *r
 
 /* --- pack, unpack ------------------------------------------------------------------------------ */
 
-/* Eight codes make `bits` bytes; what a code has above them, as negative ones do, is left out. The loops over k are unrolled where bits is known. */
+/* Eight codes make `bits` bytes; what a code has above them, as negative ones do, is left out. The
+ * loops over k are unrolled where bits is known. */
 FF_INLINE void pack_eight(const uint8_t *codes, uint8_t *packed, int bits, int high_first,
                           size_t count)
 {

@@ -221,7 +221,8 @@ int64_t ff_quantize_range(enum ff_isa isa, enum ff_type type, const void *x, siz
                           size_t inner, const struct ff_format *scale_format, int includes_zero,
                           int qmin, int qmax, double *scale, double *zero_point, uint8_t *codes);
 
-/* As ff_quantize_absmax with ff_quantize_intervals, which has to have no more than 16 codes if it packs. */
+/* As ff_quantize_absmax with ff_quantize_intervals, which has to have no more than 16 codes if it
+ * packs. */
 int64_t ff_quantize_intervals_absmax(enum ff_isa isa, enum ff_type type, const void *x,
                                      size_t channels, size_t inner,
                                      const struct ff_scaling *scaling,

@@ -225,7 +225,8 @@ FF_LOOP int float_scales(const double *restrict amax, size_t n, double largest,
     int64_t usual = -1;
     for (size_t i = 0; i < n; i++) {
         const double narrow = (double)(float)(amax[i] / largest);
-        const int64_t is_normal = -(int64_t)((narrow >= (double)FLT_MIN) & (narrow <= (double)FLT_MAX));
+        const int is_finite = narrow <= (double)FLT_MAX;
+        const int64_t is_normal = -(int64_t)((narrow >= (double)FLT_MIN) & is_finite);
         const int64_t is_zero = -(int64_t)(amax[i] == 0);
         usual &= is_normal | is_zero;
         scale[i] = amax[i] == 0 ? 1 : narrow;
@@ -591,7 +592,8 @@ FF_INLINE void set_extents(const double *restrict amax, const double *restrict s
 }
 
 /* Writes the largest magnitudes of some channels, FF_CHUNK at most, and their scales if there is a
- * plan; returns 0 if a value is NaN or Inf. In steps, so that no channel waits for another's division. */
+ * plan; returns 0 if a value is NaN or Inf. In steps, so that no channel waits for another's
+ * division. */
 #define FF_DEFINE_SCALES(T, I)                                                                     \
     FF_LOOP void amaxes_##T(const I *x, size_t channels, size_t inner, double *amax)               \
     {                                                                                              \

@@ -225,7 +225,7 @@ FF_INLINE uint64_t encode_any(uint64_t bits, struct any_plan p, int stochastic, 
         U add, add_differs, odd_add, linear, rebias, limit, limit_differs;                         \
         U overflow, overflow_differs, sign, plus, code_mask, beyond;                               \
         F scale;                                                                                   \
-        int drop, is_near, is_capped;                                                                       \
+        int drop, is_near, is_capped;                                                              \
     }
 FF_DEFINE_PLAN(plan32, uint32_t, float);
 FF_DEFINE_PLAN(plan64, uint64_t, double);
