@@ -123,9 +123,9 @@ FF_INLINE __m256i count_16(const struct cells *c, __m256i u, __m256i *doubt)
         }                                                                                          \
         for (size_t k = 0; k < channels; k++) {                                                    \
             const double up = scale[k] < 0x1p-90 ? 0x1p-90 : scale[k];                             \
-            const double held = up > 0x1p90 ? 0x1p90 : up;                                         \
-            factor[k] = (float)(c->unit / held);                                                   \
-            known[k] = (extent[k] != FF_FAR) & (held == scale[k]);                                 \
+            const double near = up > 0x1p90 ? 0x1p90 : up;                                         \
+            factor[k] = (float)(c->unit / near);                                                   \
+            known[k] = (extent[k] != FF_FAR) & (near == scale[k]) & (factor[k] <= FLT_MAX);        \
         }                                                                                          \
         for (size_t k = 0; k < channels; k++) {                                                    \
             const I *const values = x + k * inner;                                                 \

@@ -376,21 +376,22 @@ struct format_plan {
 /* The quotient by a rounded reciprocal is less than 2^-23 of itself off. In units of its last place,
  * or of that of near.linear below it, that is 2, and half a one for their sum: its code may be another
  * than that of the exact quotient only where no more than these lie between it and a tie. low and high
- * are ties too. */
-enum { FF_NEARLY = 4 };
+ * are ties too, unless the largest value is a power of two. */
+enum { FF_GUARD = 4 };
 
 static struct format_plan format_plan_of(const struct ff_format *f, const struct ff_rules *r,
                                          double low, double high)
 {
     struct format_plan q = {.format = f, .rules = r, .low = low, .high = high};
-    q.is_near = plan_for32(&q.near, *f, r) && f->has_zero && q.near.is_near;
+    const int is_power = (max_code(*f) & ((UINT64_C(1) << f->fraction_bits) - 1)) == 0;
+    q.is_near = plan_for32(&q.near, *f, r) && f->has_zero && q.near.is_near && !is_power;
     q.within = bits_of_float((float)(-low < high ? -low : high));
     return q;
 }
 
 /* How float32 divides: not at all; by a reciprocal; exactly, by powers of two, but for quotients so
  * far below the formats' smallest values that they become 0. */
-enum { FF_IN_DOUBLE, FF_NEARLY_EXACT, FF_EXACT };
+enum { FF_IN_DOUBLE, FF_BY_RECIPROCAL, FF_EXACT };
 
 static int how_to_divide(const double *scale, size_t n)
 {
@@ -399,7 +400,7 @@ static int how_to_divide(const double *scale, size_t n)
         normal &= scale[i] >= 0x1p-126 && scale[i] <= 0x1p126;
         powers &= (bits_of_double(scale[i]) & UINT64_C(0x000fffffffffffff)) == 0;
     }
-    return !normal ? FF_IN_DOUBLE : powers ? FF_EXACT : FF_NEARLY_EXACT;
+    return !normal ? FF_IN_DOUBLE : powers ? FF_EXACT : FF_BY_RECIPROCAL;
 }
 
 /* Of quotients. */
@@ -463,7 +464,7 @@ FF_DEFINE_DIVIDE(bf16, int16_t, uint32_t, not_finite32, FF_DOUBLE_OF_32)
                                     uint32_t *restrict quotients, size_t n)                        \
     {                                                                                              \
         const int32_t linear = (int32_t)p.linear, dropped = (1 << p.drop) - 1;                     \
-        const int32_t shift = FF_NEARLY - (1 << p.drop >> 1);                                      \
+        const int32_t shift = FF_GUARD - (1 << p.drop >> 1);                                       \
         int32_t least = INT32_MAX;                                                                 \
         for (size_t i = 0; i < n; i++) {                                                           \
             const uint32_t q = bits_of_float(float_of_bits(load_##T(x, i)) * reciprocal);          \
@@ -474,7 +475,7 @@ FF_DEFINE_DIVIDE(bf16, int16_t, uint32_t, not_finite32, FF_DOUBLE_OF_32)
             least = beyond_tie < least ? beyond_tie : least;                                       \
             quotients[i] = q;                                                                      \
         }                                                                                          \
-        return least <= 2 * FF_NEARLY;                                                             \
+        return least <= 2 * FF_GUARD;                                                              \
     }                                                                                              \
     FF_LOOP int divide_block_##T(const I *x, size_t some, size_t length, const double *scale,      \
                                  int how, const struct plan32 *p, uint32_t *quotients)             \

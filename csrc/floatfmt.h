@@ -86,7 +86,8 @@ enum ff_order { FF_AS_COUNTED = 0, FF_SIGN_AND_MAGNITUDE = 1, FF_LOOKED_UP = 2 }
 struct ff_intervals {
     int32_t n;
     int32_t order;         /* an enum ff_order */
-    int32_t is_far_from_0; /* 1: thresholds are 0 with takes_equal alone, or beyond +-2^-40 */
+    int32_t is_far_from_0; /* 1: thresholds are 0 with takes_equal alone, or like both ends beyond
+                            * +-2^-40 */
     int32_t is_spaced;     /* 1: neighbours are 2^-30 apart, and 2^-30 of their size */
     uint32_t first_equal;  /* bit k is takes_equal[k], k < 16; of zeros likewise */
     uint32_t first_zero;

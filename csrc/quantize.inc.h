@@ -579,15 +579,15 @@ FF_INLINE void prefetch(const void *x, size_t n, size_t inner)
     } while (0)
 
 /* How large a channel's values are: none is clamped, or beyond 16 times the larger end. */
-enum { FF_FAR, FF_NEARLY_BOUNDED, FF_BOUNDED };
+enum { FF_FAR, FF_WITHIN_16, FF_BOUNDED };
 FF_INLINE void set_extents(const double *restrict amax, const double *restrict scale, size_t n,
                            double low, double high, uint8_t *restrict extent)
 {
     const double largest = high > -low ? high : -low;
     for (size_t i = 0; i < n; i++) {
         const int is_bounded = (amax[i] < high * scale[i]) & (-amax[i] > low * scale[i]);
-        const int is_nearly = amax[i] < 16 * largest * scale[i];
-        extent[i] = (uint8_t)(is_bounded + (is_bounded | is_nearly));
+        const int extent_of_others = amax[i] < 16 * largest * scale[i] ? FF_WITHIN_16 : FF_FAR;
+        extent[i] = (uint8_t)(is_bounded ? FF_BOUNDED : extent_of_others);
     }
 }
 

@@ -252,6 +252,8 @@ FF_DEFINE_PLAN(plan64, uint64_t, double);
     }                                                                                              \
     FF_INLINE U with_sign##W(U rounded, U negative, struct ff_format f, struct plan p)             \
     {                                                                                              \
+        if (p.is_capped)                                                                           \
+            return ((I)rounded < (I)p.overflow ? rounded : p.overflow) | (negative & p.sign);      \
         U code = rounded;                                                                          \
         if (f.sign == FF_TWOS_COMPLEMENT)                                                          \
             code = ((rounded ^ (negative & p.sign)) + (negative & p.plus)) & p.code_mask;          \
@@ -259,8 +261,6 @@ FF_DEFINE_PLAN(plan64, uint64_t, double);
             code = rounded ? rounded | (negative & p.sign) : 0;                                    \
         else if (f.sign == FF_SIGN_MAGNITUDE)                                                      \
             code = rounded | (negative & p.sign);                                                  \
-        if (p.is_capped)                                                                           \
-            return ((I)rounded < (I)p.overflow ? rounded : p.overflow) | (negative & p.sign);      \
         const U limit = p.limit ^ (negative & p.limit_differs);                                    \
         return (I)rounded > (I)limit ? p.overflow ^ (negative & p.overflow_differs) : code;        \
     }                                                                                              \
@@ -332,14 +332,14 @@ FF_INLINE uint32_t encode_fast_e8m0(uint32_t bits, struct plan32 p)
         /* Without a fraction it is the exponent field that is even or odd. */                     \
         p->is_near = r->rounding == FF_NEAREST_EVEN && linear > -(TOP) + 1 &&                      \
                      f.fraction_bits > 0 && beyond + drop <= (TOP);                                \
+        const int is_normal = p->overflow >> f.fraction_bits != 0;                                 \
+        const int is_odd = r->overflow[1] == (r->overflow[0] ^ p->sign);                           \
         p->is_capped = f.sign == FF_SIGN_MAGNITUDE && f.nan != FF_NAN_NEGATIVE_ZERO &&             \
-                       r->limit[0] == r->limit[1] && r->overflow[1] == (r->overflow[0] ^ p->sign) && \
+                       r->limit[0] == r->limit[1] && is_odd && is_normal &&                        \
                        r->overflow[0] - (uint64_t)r->limit[0] <= 1;                                \
-        p->beyond = (U)(p->is_near ? beyond + (WIDE).bias : 0) << (M);                             \
-        if (p->overflow >> f.fraction_bits == 0) /* is subnormal */                                \
-            p->is_capped = 0;                                                                      \
-        if (p->is_near && p->is_capped)                                                            \
-            p->beyond = (p->overflow << drop) + p->rebias;                                         \
+        p->beyond = !p->is_near    ? 0                                                             \
+                    : p->is_capped ? (p->overflow << drop) + p->rebias                             \
+                                   : (U)(beyond + (WIDE).bias) << (M);                             \
         return 1;                                                                                  \
     }
 FF_DEFINE_PLAN_FOR(plan_for32, plan32, uint32_t, float, 23, FP32, 127)

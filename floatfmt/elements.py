@@ -219,7 +219,6 @@ def _ladder(elements: Codebook | Format) -> list[_Rung]:
 
 
 @functools.lru_cache(maxsize=64)
-@functools.lru_cache(maxsize=64)
 def limits(elements: Codebook | Format) -> tuple[float, float]:
     """Return the values half a step beyond the least and the greatest one."""
     values = [rung.value for rung in _ladder(elements)]

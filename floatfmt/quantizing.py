@@ -344,7 +344,7 @@ class _Job:
         fused = self._fused_elements() if finds else None
         for section in self.groups.sections():
             # Of everything, codes that are not kept as they are go through slab by slab.
-            if fused is not None and not (self.codes.is_packed and section == EVERYTHING):
+            if fused is not None and not (self.codes.is_packed and section is EVERYTHING):
                 self._find_and_encode(section, fused)
                 continue
             if finds:

@@ -414,6 +414,33 @@ def test_values_beside_scaled_thresholds_have_the_codes_of_the_reference(
     assert_equal_bits(level, run)
 
 
+def test_tiny_tables_of_tiny_values_have_the_codes_of_the_reference(level):
+    """What turns such values into the kernel's integers is beyond fp32."""
+    tiny = ff.Codebook([-3 * 2.0**-30, -(2.0**-30), 2.0**-30, 3 * 2.0**-30])
+    x = np.float32([-3, -1, 1, 3] * 4) * np.float32(2.0**-118)
+    assert_equal_bits(level, lambda: ff.quantize(x, tiny).codes)
+
+
+def saturated(x, elements, scale) -> np.ndarray:
+    return np.array(ff.quantize(x, elements, scale=scale).saturated)
+
+
+def test_values_beside_the_end_of_a_format_whose_largest_is_a_power_of_two_are_counted(level):
+    """Half a step beyond that end is no tie, for the steps beyond it are twice as large."""
+    x = np.float32([2484589312.0, 2484589568.0, 2484589824.0])
+    for fmt in (ff.p3109(8, 2), ff.Format("e5m1", 5, 1, infinity=False, nan="top")):
+        assert_equal_bits(level, lambda fmt=fmt: saturated(x, fmt, 1.0284241437911987))
+    with ff.use_backend(level):
+        assert saturated(x, ff.p3109(8, 2), 1.0284241437911987) == 2
+
+
+def test_the_least_value_below_an_end_of_0_is_counted_as_clamped(level):
+    x = np.full(16, 2.0, np.float32)
+    x[0], x[1:5] = 10, -(2.0**-149)
+    with ff.use_backend(level):  # the end is half a step below 1
+        assert saturated(x, ff.Codebook([1.0, 3.0, 5.0]), 2.0) == 4
+
+
 #: In units of which the kernel takes 32,766 where the greatest threshold is 1.
 BETWEEN = 20001.4999 / 32766
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import functools
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from ..elements import Intervals, Scaling
 from ..formats import Format
 from ..rounding import Rules
 from . import native, reference
+from .native import AbsmaxPass, ZeropointPass
 from .reference import Float64, Stream, SubnormalsFlushedError, Team
 from .threads import Threaded, thread_count, told_threads, use_threads
 
@@ -47,17 +48,6 @@ __all__ = [
 
 class NativeMissingWarning(UserWarning):
     """The C kernel is not installed, so everything runs on the slower NumPy reference."""
-
-
-#: Takes plain values and an array for codes, of any shape, and what it has no use for; returns
-#: scales, None for zero points that are all 0, and what was clamped.
-AbsmaxPass: TypeAlias = Callable[[np.ndarray, np.ndarray, Any], "tuple[np.ndarray, None, int]"]
-
-
-#: The same with zero points, and with scales and zero points that may be given.
-ZeropointPass: TypeAlias = Callable[
-    [np.ndarray, np.ndarray, Any], "tuple[np.ndarray, np.ndarray | None, int]"
-]
 
 
 class Backend(Protocol):

@@ -201,7 +201,14 @@ def _slabs(values: np.ndarray) -> Iterator[slice]:
     return (slice(start, start + SLAB) for start in range(0, values.size, SLAB))
 
 
+#: Takes plain values and an array for codes, of any shape, and what it has no use for; returns
+#: scales, None for zero points that are all 0, and what was clamped.
 AbsmaxPass: TypeAlias = Callable[[np.ndarray, np.ndarray, Any], tuple[np.ndarray, None, int]]
+
+#: The same with zero points, and with scales and zero points that may be given.
+ZeropointPass: TypeAlias = Callable[
+    [np.ndarray, np.ndarray, Any], tuple[np.ndarray, "np.ndarray | None", int]
+]
 
 
 class _FloatEnvironment(AbstractContextManager[None]):
@@ -400,7 +407,8 @@ class Native:
         codes: np.ndarray,
     ) -> tuple[Float64, int]:
         settled = how, elements, packs, x.shape[1:2], _FP64
-        run = _absmax_pass(self._isa, x.dtype, x.shape, *settled)
+        # Not kept: of a tensor that has a scale of its own, nobody asks again for the same.
+        run = _new_absmax_pass(self._isa, x.dtype, x.shape, *settled)
         scale, _, clamped = run(x, codes, None)
         return scale, clamped
 
@@ -428,7 +436,7 @@ class Native:
         qmax: int,
         scale_shape: tuple[int, ...],
         scale_dtype: np.dtype,
-    ) -> Callable[[np.ndarray, np.ndarray, Any], tuple[np.ndarray, np.ndarray | None, int]] | None:
+    ) -> ZeropointPass | None:
         """Return `quantize_range`, or `quantize` by what is given, but for the memory."""
         isa, number, pointer = self._isa, _TYPES[dtype][0], _pointer_to(dtype)
         channels, stored = shape[1], _stored(scale_dtype)
@@ -588,8 +596,7 @@ class Native:
         )
 
 
-@functools.lru_cache(maxsize=256)
-def _absmax_pass(
+def _new_absmax_pass(
     isa: int,
     dtype: np.dtype,
     shape: tuple[int, ...],
@@ -630,6 +637,9 @@ def _absmax_pass(
     return run
 
 
+_absmax_pass = functools.lru_cache(maxsize=256)(_new_absmax_pass)
+
+
 def _cast(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     saved = lib.ff_default_float_environment()
     try:
@@ -662,7 +672,8 @@ def _c_intervals(parts: Intervals) -> Any:
     made = ffi.new("struct ff_intervals *", {"n": n, "order": order, "low": parts.low})
     made.high = parts.high
     far = np.abs(parts.thresholds) >= 2.0**-40
-    made.is_far_from_0 = bool((far | ((parts.thresholds == 0) & (parts.sides == BY_SIGN))).all())
+    far |= (parts.thresholds == 0) & (parts.sides == BY_SIGN)
+    made.is_far_from_0 = bool(far.all()) and min(abs(parts.low), abs(parts.high)) >= 2.0**-40
     gaps, sizes = np.diff(parts.thresholds), np.abs(parts.thresholds[1:])
     made.is_spaced = bool((gaps >= 2.0**-30 * np.maximum(sizes, 1)).all())
     made.first_equal, made.first_zero = (
@@ -676,7 +687,6 @@ def _c_intervals(parts: Intervals) -> Any:
     return made
 
 
-@functools.lru_cache(maxsize=64)
 def _c_scaling(how: Scaling) -> Any:
     fields = {
         "format": _c_format(how.format)[0],

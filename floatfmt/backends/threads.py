@@ -21,7 +21,7 @@ import numpy as np
 from ..elements import Intervals, Scaling, limits, saturating
 from ..formats import Format
 from ..rounding import Rules
-from .native import Native
+from .native import AbsmaxPass, Native, ZeropointPass
 from .reference import Float64, Stream
 
 if TYPE_CHECKING:
@@ -437,7 +437,7 @@ class Threaded(Native):
         packs: bool,
         scale_shape: tuple[int, ...],
         scale_dtype: np.dtype,
-    ) -> Callable[[np.ndarray, np.ndarray, Any], tuple[np.ndarray, None, int]]:
+    ) -> AbsmaxPass:
         settled = how, elements, packs
         alone = super().absmax_pass(dtype, shape, *settled, scale_shape, scale_dtype)
         size = math.prod(shape)
@@ -456,7 +456,7 @@ class Threaded(Native):
 
     def zeropoint_pass(
         self, dtype: np.dtype, shape: tuple[int, ...], *settled: Any
-    ) -> Callable[[np.ndarray, np.ndarray, Any], tuple[np.ndarray, np.ndarray | None, int]] | None:
+    ) -> ZeropointPass | None:
         if math.prod(shape) >= LEAST:
             return None
         return super().zeropoint_pass(dtype, shape, *settled)
@@ -473,7 +473,7 @@ class Threaded(Native):
         else:
             scale = self.power_scale(amax, how.power_rule, how.largest, how.fraction_bits)
         if isinstance(elements, Intervals):
-            return scale, self.quantize_intervals(x, scale, elements, codes)
+            return scale, self.quantize_intervals(x, scale * how.times, elements, codes)
         if isinstance(elements, Format):
             how_to = saturating(elements)
             return scale, self.quantize_format(x, scale, how_to, *limits(elements), codes)
