@@ -425,13 +425,14 @@ FF_INLINE int not_finite64(uint64_t bits)
 /* A block of which perhaps nothing is clamped, and no value is near a tie: what the loop that clamps
  * does with two thirds of its operations. Extremes of s tell afterwards; NaN is beyond both. A shift
  * by an odd zero point rounds ties the other way, but they are all in doubt. */
+/* Codes by AVX2's loop, and what it returns; -1 if there is none. */
 #ifdef FF_HAS_BYTES
-#define FF_WITHIN_BYTES(T)                                                                         \
-    if (n % 32 == 0)                                                                               \
-        return within_bytes_##T(x, codes, n, p->reciprocal[0], p->zero[0],                         \
-                                (int32_t)bits_of_float(p->guard[0]), p->qmin, p->qmax);
+#define FF_BYTES(T, x, n, p, codes)                                                                \
+    ((n) % 32 != 0 ? -1                                                                            \
+                   : within_bytes_##T(x, codes, n, (p)->reciprocal[0], (p)->zero[0],               \
+                                      (int32_t)bits_of_float((p)->guard[0]), (p)->qmin, (p)->qmax))
 #else
-#define FF_WITHIN_BYTES(T)
+#define FF_BYTES(T, x, n, p, codes) -1
 #endif
 /* Blocks that are clamped without trying, after one that had to be. */
 enum { FF_CLAMPED_BLOCKS = 15 };
@@ -439,7 +440,9 @@ enum { FF_CLAMPED_BLOCKS = 15 };
     FF_LOOP int within_##T(const void *restrict x, size_t n, const struct parameters *restrict p,  \
                            uint8_t *restrict codes)                                                \
     {                                                                                              \
-        FF_WITHIN_BYTES(T)                                                                         \
+        const int found = FF_BYTES(T, x, n, p, codes);                                             \
+        if (found >= 0)                                                                            \
+            return found;                                                                          \
         const float shift = 12582912.0f + (float)p->zero[0], reciprocal = p->reciprocal[0];        \
         const int32_t limit = (int32_t)bits_of_float(p->guard[0]);                                 \
         uint32_t wide[FF_BLOCK];                                                                   \
@@ -466,8 +469,13 @@ enum { FF_CLAMPED_BLOCKS = 15 };
     static void quantize_bounded_##T(const void *restrict x, size_t n,                             \
                                      const struct parameters *restrict p, uint8_t *restrict codes) \
     {                                                                                              \
-        if (!p->all_fast || within_##T(x, n, p, codes) != 0)                                       \
+        uint32_t wide[FF_BLOCK];                                                                   \
+        if (p->all_fast && FF_BYTES(T, x, n, p, codes) == 0)                                       \
+            return;                                                                                \
+        if (!p->all_fast || bounded_loop_##T(x, n, p->reciprocal[0], p->guard[0], wide))           \
             quantize_exactly_##T(x, n, p, 0, codes);                                               \
+        else                                                                                       \
+            narrow32_8(wide, codes, n);                                                            \
     }                                                                                              \
     FF_INLINE int64_t quantize_block_if_within_##T(const void *restrict x, size_t n,               \
                                                    const struct parameters *restrict p,            \
