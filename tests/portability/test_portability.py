@@ -155,14 +155,17 @@ LANES = re.compile(r"\bv\d+\.(16b|8h|4s|2d)\b")
 
 #: What has loops without vectors on AArch64, under one compiler or both, and why that is so.
 WITHOUT = {
-    "absmax_scale": "one scale a channel",
-    "zeropoint_parameters": "one scale a channel",
+    "float_scales": "one scale a channel",
+    "range_parameters": "one scale a channel",
+    "quantize_format_f64": "looks at scales, one a channel, and calls the loops over values",
+    "quantize_format_absmax_f64": "looks at scales, one a channel, and calls the loops over values",
     "prepare": "one reciprocal a channel",
     "encode_blocks_f32": "encodes anew the few values of a block that are Inf or NaN",
     "encode_blocks_f64": "encodes anew the few values of a block that are Inf or NaN",
     "decode_f64": "no loop: it chooses one, and jumps back to what the choices share",
     "decode_some_f64": "no loop: it chooses one, and jumps back to what the choices share",
     "plan_for32": "no loop over values: it prepares what they share",
+    "format_plan_of": "no loop over values: it prepares what they share",
     "random_words": "Philox multiplies 32 by 32 bits into 64: scalar registers do",
     "look_up_f32": "looks values up by their codes, and NEON has no gather",
     "look_up_f64": "looks values up by their codes, and NEON has no gather",
