@@ -46,10 +46,12 @@ def is_torch(x: object) -> bool:
 
 
 def describe(x: object) -> str:
-    """Return a short name of what x is, for error messages."""
+    """Return a short name of what x is, for error messages; of a float, its value too."""
     dtype = getattr(x, "dtype", None)
     kind = f"{type(x).__module__.partition('.')[0]}.{type(x).__qualname__}"
     kind = kind.removeprefix("builtins.")
+    if type(x) is float:
+        return f"float {x!r}"
     return kind if dtype is None else f"{kind} of {str(dtype).removeprefix('torch.')}"
 
 
