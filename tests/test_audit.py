@@ -378,6 +378,49 @@ def test_an_exception_in_a_chunk_is_raised():
         sweep(lambda: work, lambda done, found: None, 100, chunk=10, threads=2)
 
 
+def test_a_progress_that_fails_stops_the_sweep(monkeypatch):
+    monkeypatch.setattr(importlib.import_module("floatfmt.audit.sweep"), "TICK_S", 0.001)
+    done = []
+
+    def work(first, count):
+        time.sleep(0.01)
+        done.append(first)
+
+    def progress(*pair):
+        raise RuntimeError("progress")
+
+    with pytest.raises(RuntimeError, match="progress"):
+        sweep(lambda: work, lambda done, found: None, 10**6, chunk=1, threads=2, progress=progress)
+    time.sleep(0.1)  # for what was begun
+    before = len(done)
+    time.sleep(0.1)
+    assert len(done) == before
+
+
+def test_ctrl_c_while_threads_are_being_started_is_one_in_the_sweep(monkeypatch):
+    """The second thread is not started, and what the first has begun is finished."""
+    begun, started = threading.Event(), threading.Thread.start
+
+    def start(thread):
+        if begun.is_set():
+            raise KeyboardInterrupt
+        started(thread)
+        assert begun.wait(10)
+
+    def work(first, count):
+        begun.set()
+        time.sleep(0.3)  # until the main thread has seen it
+        return first, count
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    merged = []
+    ended = sweep(
+        lambda: work, lambda done, found: merged.append((done, found)), 100, chunk=10, threads=2
+    )
+    assert merged == [(10, (0, 10))]
+    assert (ended.done, ended.stopped) == (10, "interrupted")
+
+
 def test_chunks_shrink_when_they_take_long(monkeypatch):
     monkeypatch.setattr(importlib.import_module("floatfmt.audit.sweep"), "CHUNK_S", 0.01)
     counts = []
@@ -404,10 +447,11 @@ def test_ctrl_c_gives_the_verdict_so_far_and_resuming_the_same_report(tmp_path, 
     source = ff.Format("small", 8, 13)  # 22 bits: a sweep of four million inputs
     options = {"source": source, "target": "bf16", "threads": 2}
     chunks = itertools.count(1)
+    interrupts = threading.Semaphore(1)  # one a sweep: a second one is not for the sweep to catch
 
     def cast(codes):
         is_swept = threading.current_thread() is not threading.main_thread()
-        if is_swept and next(chunks) % 20 == 0:
+        if is_swept and next(chunks) % 20 == 0 and interrupts.acquire(blocking=False):
             interrupt_main_thread()
             time.sleep(0.3)  # until the main thread looks up
         return codes >> 6
@@ -419,6 +463,7 @@ def test_ctrl_c_gives_the_verdict_so_far_and_resuming_the_same_report(tmp_path, 
         assert found.stopped == "interrupted"
         assert found.checked < found.inputs.size
         assert f"{found.checked:,} of 4,194,304 inputs, evenly spread (interrupted)" in str(found)
+        interrupts.release()
     assert pieces > 0
     assert found.faults == once.faults
     assert (found.checked, found.unlike, found.verdict) == (once.checked, once.unlike, "refuted")

@@ -95,19 +95,36 @@ def sweep(
     if threads is None:
         threads = min(cpu_count(), max((size - first) // (4 * chunk), 1))
     queue = _Queue(first, size, chunk, time.monotonic(), budget_s)
-    _run_in_threads(make_work, merge, queue, threads, progress)
+    try:
+        _start_threads(make_work, merge, queue, threads)
+        _wait(queue, progress)
+    except KeyboardInterrupt:
+        queue.stop("interrupted")
+        _wait(queue, progress)
+    except BaseException:  # no thread could be started, or progress failed
+        queue.stop("error")
+        raise
+    if queue.errors:
+        raise queue.errors[0]
     return Sweep(queue.done, queue.stopped, time.monotonic() - queue.began)
 
 
 class _Queue:
-    """Hands out chunks in order until all are handed out, or it is told to stop."""
+    """Hands out chunks in order until all are handed out, or it is told to stop.
+
+    It has `ended` when no chunk is left to begin and none that was begun is unfinished: threads are
+    not counted, as Ctrl-C may come while they are being started.
+    """
 
     def __init__(
         self, first: int, size: int, chunk: int, began: float, budget_s: float | None
     ) -> None:
         self.next, self.size, self.chunk, self.began = first, size, chunk, began
         self.deadline = None if budget_s is None else began + budget_s
-        self.stopped, self.done, self.lock = "", first, threading.Lock()
+        self.stopped, self.done, self.lock = "", first, threading.RLock()
+        self.errors: list[BaseException] = []
+        self.ended = threading.Event()
+        self._begun, self._merging = 0, threading.Lock()
         self._waiting: dict[int, tuple[int, Any]] = {}
 
     def take(self) -> tuple[int, int] | None:
@@ -116,11 +133,27 @@ class _Queue:
                 self.stop("budget")
             count = min(self.chunk, self.size - self.next)
             if self.stopped or not count:
+                self._end_if_nothing_is_left()
                 return None
             first, self.next = self.next, self.next + count
+            self._begun += 1
             return first, count
 
-    def finished(
+    def do(self, taken: tuple[int, int], work: Work, merge: Callable[[int, Any], None]) -> None:
+        """Do a chunk, and merge its result and those that waited for it."""
+        try:
+            began = time.monotonic()
+            found = work(*taken)
+            with self._merging:
+                self._merge(*taken, found, merge, time.monotonic() - began)
+        except BaseException as exc:
+            self.fail(exc)
+        finally:
+            with self.lock:
+                self._begun -= 1
+                self._end_if_nothing_is_left()
+
+    def _merge(
         self,
         first: int,
         count: int,
@@ -128,7 +161,6 @@ class _Queue:
         merge: Callable[[int, Any], None],
         seconds: float,
     ) -> None:
-        """Merge a chunk's result, and those that waited for it."""
         self._waiting[first] = count, found
         while self.done in self._waiting:
             waited, result = self._waiting.pop(self.done)
@@ -138,54 +170,45 @@ class _Queue:
             self.chunk = max(min(self.chunk, int(count * CHUNK_S / seconds)), 1)
 
     def stop(self, why: str) -> None:
-        if self.next < self.size:
-            self.stopped = self.stopped or why
+        with self.lock:
+            if self.next < self.size:
+                self.stopped = self.stopped or why
+            self._end_if_nothing_is_left()
+
+    def fail(self, error: BaseException) -> None:
+        """Stop, for an error that the thread that waits is to raise."""
+        self.errors.append(error)
+        self.stop("error")
+
+    def _end_if_nothing_is_left(self) -> None:
+        if not self._begun and (self.stopped or self.next == self.size):
+            self.ended.set()
 
 
-def _run_in_threads(
+def _start_threads(
     make_work: Callable[[], Work],
     merge: Callable[[int, Any], None],
     queue: _Queue,
     threads: int,
-    progress: Progress | None,
 ) -> None:
-    merging, errors = threading.Lock(), []
-    # Not Thread.join: interrupted by Ctrl-C, it takes a thread that runs for one that has ended.
-    running, ended = threads, threading.Event()
-
     def run() -> None:
-        nonlocal running
         try:
             work = make_work()
-            with use_threads(1):  # these are the threads
-                while taken := queue.take():
-                    began = time.monotonic()
-                    found = work(*taken)
-                    with merging:
-                        queue.finished(*taken, found, merge, time.monotonic() - began)
-        except BaseException as exc:  # raised again by the thread that waits
-            errors.append(exc)
-            queue.stop("error")
-        finally:
-            with merging:
-                running -= 1
-                if not running:
-                    ended.set()
+        except BaseException as exc:
+            queue.fail(exc)
+            return
+        with use_threads(1):  # these are the threads
+            while taken := queue.take():
+                queue.do(taken, work, merge)
 
     # Even one works in a thread of its own, so that Ctrl-C never falls into the middle of a chunk.
     # A thread sees the backend that was chosen where it was started.
     for _ in range(threads):
         threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True).start()
-    try:
-        _wait(ended, queue, progress)
-    except KeyboardInterrupt:
-        queue.stop("interrupted")
-        _wait(ended, queue, progress)
-    if errors:
-        raise errors[0]
 
 
-def _wait(ended: threading.Event, queue: _Queue, progress: Progress | None) -> None:
-    while not ended.wait(TICK_S):
+def _wait(queue: _Queue, progress: Progress | None) -> None:
+    # Not Thread.join: interrupted by Ctrl-C, it takes a thread that runs for one that has ended.
+    while not queue.ended.wait(TICK_S):
         if progress:
             progress(queue.done, queue.size)
