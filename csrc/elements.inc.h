@@ -157,21 +157,28 @@ FF_INLINE int is_exact_divisor(const struct ff_intervals *v, double scale)
         double scale;                                                                              \
         F factor;                                                                                  \
         I low, high, places[256];                                                                  \
+        int has_places;                                                                            \
     };                                                                                             \
-    static void set_edges_##T(struct edges_##T *e, const struct ff_intervals *v, double scale,     \
-                              int divides)                                                         \
+    static void set_limits_##T(struct edges_##T *e, const struct ff_intervals *v, double scale,    \
+                               int divides)                                                        \
     {                                                                                              \
         const double wanted = divides ? 1 : scale;                                                 \
         e->factor = divides ? (F)(1 / scale) : 1;                                                  \
         if (e->scale == wanted)                                                                    \
             return;                                                                                \
         e->scale = wanted;                                                                         \
-        edges_of##W(v, wanted, e->places);                                                         \
+        e->low = -1 - place##W(-v->low * wanted + 0.0); /* -low is above a value that is below */  \
+        e->high = place##W(v->high * wanted + 0.0);                                                \
+        e->has_places = 0;                                                                         \
     }                                                                                              \
-    static void set_limits_##T(struct edges_##T *e, const struct ff_intervals *v)                  \
+    static void set_edges_##T(struct edges_##T *e, const struct ff_intervals *v, double scale,     \
+                              int divides)                                                         \
     {                                                                                              \
-        e->low = -1 - place##W(-v->low * e->scale + 0.0); /* -low is above a value that is below */\
-        e->high = place##W(v->high * e->scale + 0.0);                                              \
+        set_limits_##T(e, v, scale, divides);                                                      \
+        if (e->has_places)                                                                         \
+            return;                                                                                \
+        edges_of##W(v, e->scale, e->places);                                                       \
+        e->has_places = 1;                                                                         \
     }                                                                                              \
     FF_LOOP int64_t place_values_##T(const S *restrict x, F factor, I low, I high,                 \
                                      I *restrict places, size_t n)                                 \
@@ -197,11 +204,9 @@ FF_INLINE int is_exact_divisor(const struct ff_intervals *v, double scale)
                                        uint8_t *codes)                                             \
     {                                                                                              \
         I places[FF_BLOCK];                                                                        \
-        set_limits_##T(e, v);                                                                      \
         int64_t clamped = place_values_##T(x, e->factor, e->low, e->high, places, n);              \
         if (clamped < 0 && e->factor != 1) { /* the quotient may have been too large */            \
             set_edges_##T(e, v, scale, 0);                                                         \
-            set_limits_##T(e, v);                                                                  \
             clamped = place_values_##T(x, e->factor, e->low, e->high, places, n);                  \
         }                                                                                          \
         if (clamped < 0)                                                                           \
@@ -213,10 +218,8 @@ FF_INLINE int is_exact_divisor(const struct ff_intervals *v, double scale)
         return clamped;                                                                            \
     }                                                                                              \
     /* How many values are not between low and high. */                                            \
-    FF_LOOP int64_t count_outside_##T(const S *restrict x, size_t n, const struct ff_intervals *v, \
-                                      struct edges_##T *e)                                         \
+    FF_LOOP int64_t count_outside_##T(const S *restrict x, size_t n, const struct edges_##T *e)    \
     {                                                                                              \
-        set_limits_##T(e, v);                                                                      \
         const I low = e->low, high = e->high;                                                      \
         const F factor = e->factor;                                                                \
         I outside = 0;                                                                             \
@@ -257,11 +260,14 @@ FF_INLINE int is_exact_divisor(const struct ff_intervals *v, double scale)
             const S *const values = x + c * inner;                                                 \
             if (known[c] && extent[c] == FF_BOUNDED)                                               \
                 continue;                                                                          \
-            set_edges_##T(e, v, scale[c], DIVIDES(v, scale[c]));                                   \
-            if (!known[c])                                                                         \
+            const int divides = DIVIDES(v, scale[c]);                                              \
+            set_limits_##T(e, v, scale[c], divides);                                               \
+            if (!known[c]) {                                                                       \
+                set_edges_##T(e, v, scale[c], divides);                                            \
                 finite_block_##T(values, inner, v, e, counts + c * inner);                         \
+            }                                                                                      \
             if (extent[c] != FF_BOUNDED)                                                           \
-                clamped += count_outside_##T(values, inner, v, e);                                 \
+                clamped += count_outside_##T(values, inner, e);                                    \
         }                                                                                          \
         return clamped;                                                                            \
     }                                                                                              \

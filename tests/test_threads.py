@@ -111,6 +111,19 @@ def test_any_number_of_threads_gives_the_same(name, seed, shape):
             assert flattened(OPERATIONS[name](x)) == alone
 
 
+@pytest.mark.parametrize("name", ["absmax {'block': 4}", "nf4 {'block': 4}", "mxfp4 {}"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("most", [1, 3, 16])
+def test_scales_found_a_few_at_a_time_are_the_same(monkeypatch, name, dtype, most):
+    x = np.clip(values(1, (13, 96)), -60000, 60000).astype(dtype)
+    with ff.use_threads(1):
+        alone = flattened(OPERATIONS[name](x))
+        monkeypatch.setattr(threads, "MOST_SCALES", most)
+        assert flattened(OPERATIONS[name](x)) == alone
+    with ff.use_threads(3):
+        assert flattened(OPERATIONS[name](x)) == alone
+
+
 @pytest.mark.parametrize("name", RESTORED)
 @given(st.integers(0, 2**32), st.tuples(st.integers(1, 40), st.integers(1, 200)))
 def test_any_number_of_threads_gives_the_same_values_back(name, seed, shape):
@@ -150,13 +163,16 @@ def test_large_arrays_are_shared_out(name, monkeypatch):
 
 def test_a_few_long_rows_are_shared_out_too(monkeypatch):
     seen = []
-    whole = threads.Native.quantize_absmax
-    monkeypatch.setattr(
-        threads.Native, "quantize_absmax", lambda *a: seen.append(a[1].shape) or whole(*a)
-    )
+    settled = threads.Native._absmax_part
+
+    def watched(self, *how):
+        part = settled(self, *how)
+        return lambda x, codes, *which: seen.append(which) or part(x, codes, *which)
+
+    monkeypatch.setattr(threads.Native, "_absmax_part", watched)
     with ff.use_threads(2):
         ff.absmax(values(0, (4, 1000)), axis=0)
-    assert seen == [(1, 1, 1000)] * 4
+    assert sorted(seen) == [(row, 1) for row in range(4)]
 
 
 def test_the_work_is_done_by_several_threads(monkeypatch):

@@ -28,7 +28,9 @@ else:
     _why_missing = None
 
 from_buffer = ffi and ffi.from_buffer
-_DOUBLES, _BYTES = (ffi and ffi.typeof(c_type) for c_type in ("double[]", "uint8_t[]"))
+_DOUBLES, _BYTES, _AS_BYTES = (
+    ffi and ffi.typeof(c_type) for c_type in ("double[]", "uint8_t[]", "uint8_t *")
+)
 
 __all__ = [
     "LEVELS",
@@ -187,7 +189,8 @@ _TYPES = {
 }
 
 
-FP64, _FP64 = format("fp64"), np.dtype(np.float64)
+FP64, FLOAT64 = format("fp64"), np.dtype(np.float64)
+_E8M0 = np.dtype(format("fp8_e8m0fnu").dtype)
 #: By their `enum ff_power_rule`.
 _POWER_RULES = {"floor": 0, "ceil": 1, "even": 2, "rceil": 3}
 
@@ -200,6 +203,10 @@ def _slabs(values: np.ndarray) -> Iterator[slice]:
     """Cut a 1-D array where a step needs temporaries."""
     return (slice(start, start + SLAB) for start in range(0, values.size, SLAB))
 
+
+#: Takes plain values and an array for codes, of any shape, and of which channels to do the first
+#: and how many; returns their scales and what was clamped.
+AbsmaxPart: TypeAlias = Callable[[np.ndarray, np.ndarray, int, int], tuple[np.ndarray, int]]
 
 #: Takes plain values and an array for codes, of any shape, and what it has no use for; returns
 #: scales, None for zero points that are all 0, and what was clamped.
@@ -406,11 +413,10 @@ class Native:
         packs: bool,
         codes: np.ndarray,
     ) -> tuple[Float64, int]:
-        settled = how, elements, packs, x.shape[1:2], _FP64
+        _, channels, inner = x.shape
         # Not kept: of a tensor that has a scale of its own, nobody asks again for the same.
-        run = _new_absmax_pass(self._isa, x.dtype, x.shape, *settled)
-        scale, _, clamped = run(x, codes, None)
-        return scale, clamped
+        part = new_absmax_part(self._isa, x.dtype, inner, how, elements, packs, FLOAT64)
+        return part(x, codes, 0, channels)
 
     def absmax_pass(
         self,
@@ -423,8 +429,17 @@ class Native:
         scale_dtype: np.dtype,
     ) -> AbsmaxPass:
         """Return `quantize_absmax` with all settled but the memory of x and of the codes."""
-        settled = how, elements, packs, scale_shape, scale_dtype
-        return _absmax_pass(self._isa, dtype, shape, *settled)
+        _, channels, inner = shape
+        part = self._absmax_part(dtype, inner, how, elements, packs, scale_dtype)
+
+        def run(x: np.ndarray, codes: np.ndarray, _: Any) -> tuple[np.ndarray, None, int]:
+            scale, clamped = part(x, codes, 0, channels)
+            return scale.reshape(scale_shape), None, clamped
+
+        return run
+
+    def _absmax_part(self, *settled: Any) -> AbsmaxPart:
+        return _absmax_part(self._isa, *settled)
 
     def zeropoint_pass(
         self,
@@ -596,16 +611,15 @@ class Native:
         )
 
 
-def _new_absmax_pass(
+def new_absmax_part(
     isa: int,
     dtype: np.dtype,
-    shape: tuple[int, ...],
+    inner: int,
     how: Scaling,
     elements: int | Intervals | Format,
     packs: bool,
-    scale_shape: tuple[int, ...],
     scale_dtype: np.dtype,
-) -> AbsmaxPass:
+) -> AbsmaxPart:
     number, pointer = _TYPES[dtype][0], _pointer_to(dtype)
     what: tuple[Any, ...]
     if isinstance(elements, Format):
@@ -615,29 +629,24 @@ def _new_absmax_pass(
         quantize, what = lib.ff_quantize_intervals_absmax, (_c_intervals(elements), packs)
     else:
         quantize, what = lib.ff_quantize_absmax, (elements, packs)
-    (_, channels, inner), scaling, stored = shape, _c_scaling(how), _stored(scale_dtype)
+    scaling, stored = _c_scaling(how), _stored(scale_dtype)
 
-    def run(x: np.ndarray, codes: np.ndarray, _: Any) -> tuple[np.ndarray, None, int]:
-        scale = np.empty(scale_shape)
+    def part(x: np.ndarray, codes: np.ndarray, first: int, channels: int) -> tuple[np.ndarray, int]:
+        scale, values, to = np.empty(channels), pointer(x), from_buffer(_BYTES, codes)
+        if first:
+            start = first * inner
+            values = ffi.cast(_AS_BYTES, values) + start * dtype.itemsize
+            to += start // (1 + packs)
         clamped: int = quantize(
-            isa,
-            number,
-            pointer(x),
-            channels,
-            inner,
-            scaling,
-            *what,
-            from_buffer(_DOUBLES, scale),
-            from_buffer(_BYTES, codes),
+            isa, number, values, channels, inner, scaling, *what, from_buffer(_DOUBLES, scale), to
         )
-        if clamped < 0:  # a value is not finite, and nothing has been written
-            return scale, None, clamped
-        return stored(scale), None, clamped
+        # Below 0 a value is not finite, and scales mean nothing.
+        return scale if clamped < 0 else stored(scale), clamped
 
-    return run
+    return part
 
 
-_absmax_pass = functools.lru_cache(maxsize=256)(_new_absmax_pass)
+_absmax_part = functools.lru_cache(maxsize=256)(new_absmax_part)
 
 
 def _cast(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -648,9 +657,11 @@ def _cast(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
         lib.ff_restore_float_environment(saved)
 
 
-def _stored(dtype: np.dtype) -> Callable[[np.ndarray], np.ndarray]:
+def _stored(dtype: np.dtype) -> Callable[[Float64], np.ndarray]:
     """Return `cast` to a dtype of scales, of which no environment changes a normal one."""
-    is_double = dtype == np.float64
+    if dtype == _E8M0:
+        return _powers_of_two
+    is_double = dtype == FLOAT64
     least_normal = math.inf if is_double else float(format(dtype).min_normal or 0)
 
     def store(scale: np.ndarray) -> np.ndarray:
@@ -659,6 +670,15 @@ def _stored(dtype: np.dtype) -> Callable[[np.ndarray], np.ndarray]:
         return _cast(scale, dtype)
 
     return store
+
+
+def _powers_of_two(scale: Float64) -> np.ndarray:
+    """Return them as E8M0: their exponents, with another bias. Overwrites what it is given."""
+    bits = scale.view(np.uint64)
+    bits >>= np.uint64(52)
+    biased = bits.astype(np.uint8)
+    biased ^= np.uint8((1023 - 127) & 255)
+    return biased.view(_E8M0)
 
 
 @functools.lru_cache(maxsize=64)

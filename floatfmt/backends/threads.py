@@ -21,7 +21,7 @@ import numpy as np
 from ..elements import Intervals, Scaling, limits, saturating
 from ..formats import Format
 from ..rounding import Rules
-from .native import AbsmaxPass, Native, ZeropointPass
+from .native import FLOAT64, AbsmaxPart, AbsmaxPass, Native, ZeropointPass, new_absmax_part
 from .reference import Float64, Stream
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ LEAST = 1 << 21
 PARTS_A_THREAD = 2
 #: Parts of a row begin at multiples of so many elements: whole cache lines and packed bytes.
 GRAIN = 64
+#: Scales that are found at a time, so that they are stored while they lie in the cache.
+MOST_SCALES = 1 << 13
 
 _chosen: ContextVar[int | None] = ContextVar("floatfmt_threads", default=None)
 #: What FLOATFMT_THREADS says.
@@ -212,9 +214,11 @@ class _Shared:
             raise interrupted
 
 
-def _shared(work: Callable[[slice], T], size: int, count: int, grain: int = GRAIN) -> list[T]:
+def _shared(
+    work: Callable[[slice], T], size: int, count: int, grain: int = GRAIN, most: int = sys.maxsize
+) -> list[T]:
     """Return what `work` returns for parts of `size` elements, in their order, by some threads."""
-    step = -(-size // (count * PARTS_A_THREAD * grain)) * grain
+    step = min(-(-size // (count * PARTS_A_THREAD * grain)) * grain, most)
     starts = range(0, size, step)
     found: list[Any] = [None] * len(starts)
 
@@ -391,18 +395,13 @@ class Threaded(Native):
         packs: bool,
         codes: np.ndarray,
     ) -> tuple[Float64, int]:
-        whole = super().quantize_absmax
-        channels = x.shape[1]
+        _, channels, inner = x.shape
         if (count := _count(x.size)) == 1:
-            return whole(x, how, elements, packs, codes)
+            return super().quantize_absmax(x, how, elements, packs, codes)
         if channels == 1:
             return self._one_scale(x, how, elements, codes.reshape(x.shape))
-        rows = codes.reshape(channels, -1)
-        found = _shared(
-            lambda p: whole(x[:, p], how, elements, packs, rows[p].reshape(-1)), channels, count, 1
-        )
-        clamped = [part for _, part in found]
-        return np.concatenate([scale for scale, _ in found]), _sum(clamped)
+        part = new_absmax_part(self._isa, x.dtype, inner, how, elements, packs, FLOAT64)
+        return _in_parts(part, x, codes, channels, count)
 
     def quantize_range(
         self,
@@ -438,19 +437,23 @@ class Threaded(Native):
         scale_shape: tuple[int, ...],
         scale_dtype: np.dtype,
     ) -> AbsmaxPass:
-        settled = how, elements, packs
-        alone = super().absmax_pass(dtype, shape, *settled, scale_shape, scale_dtype)
-        size = math.prod(shape)
-        if size < LEAST or (packs and shape[1] == 1):  # one scale, found before any code
+        alone = super().absmax_pass(dtype, shape, how, elements, packs, scale_shape, scale_dtype)
+        _, channels, inner = shape
+        if math.prod(shape) < LEAST or (packs and channels == 1):  # one scale, before any code
             return alone
+        part = self._absmax_part(dtype, inner, how, elements, packs, scale_dtype)
 
         def run(x: np.ndarray, codes: np.ndarray, zeros: Any) -> tuple[np.ndarray, None, int]:
-            if _count(size) == 1:
+            count = _count(x.size)
+            if count == 1 and channels <= MOST_SCALES:
                 return alone(x, codes, zeros)
-            scale, clamped = self.quantize_absmax(x.reshape(shape), *settled, codes)
-            if clamped < 0:  # a value is not finite: the scale means nothing
-                return scale, None, clamped
-            return self.cast(scale.reshape(scale_shape), scale_dtype), None, clamped
+            if channels > 1:
+                scale, clamped = _in_parts(part, x, codes, channels, count)
+            else:
+                settled = how, elements, codes.reshape(shape)
+                scale, clamped = self._one_scale(x.reshape(shape), *settled)
+                scale = scale if clamped < 0 else self.cast(scale, scale_dtype)
+            return scale.reshape(scale_shape), None, clamped
 
         return run
 
@@ -541,6 +544,17 @@ def _by_channels(
         return work(*(array[at] for array in arrays), *own)
 
     return _sum(_shared(part, shape[axis], count, _grain(axis)))
+
+
+def _in_parts(
+    part: AbsmaxPart, x: np.ndarray, codes: np.ndarray, channels: int, count: int
+) -> tuple[np.ndarray, int]:
+    """Return the scales that a pass by parts finds, and what was clamped."""
+    found = _shared(
+        lambda p: part(x, codes, p.start, p.stop - p.start), channels, count, 1, MOST_SCALES
+    )
+    scales, clamped = zip(*found, strict=True)
+    return np.concatenate(scales), _sum(list(clamped))
 
 
 def _cut(work: Callable[[np.ndarray], T], x: np.ndarray, count: int) -> tuple[list[T], int]:
