@@ -139,11 +139,12 @@ def find(which: str | Elements) -> Scheme:
     if not isinstance(which, str):
         raise TypeError(f"a scheme is a name, a Codebook or a Format, got {which!r}; {_known()}")
     try:
-        return _of_format(format(which))
+        fmt = format(which)
     except ValueError:
         raise ValueError(
             f"no scheme is called {which!r}; {nearest_names(which, SCHEMES)}{_known()}"
         ) from None
+    return _of_format(fmt)
 
 
 def _known() -> str:
@@ -161,10 +162,14 @@ def _is_element(fmt: Format) -> bool:
 def _of_format(fmt: Format) -> Scheme:
     """Return a scheme of a format's values."""
     if not _is_element(fmt):
-        is_plain_integer = _is_plain_integer(fmt)
-        hint = f"; for integers: 'absmax' with bits={fmt.bits}" if is_plain_integer else ""
+        if not _is_plain_integer(fmt):
+            hint = f"a cast without a scale is ff.encode(x, {fmt.name!r})"
+        elif fmt.signed:
+            hint = f"for integers: 'absmax' with bits={fmt.bits}"
+        else:
+            hint = f"for integers: 'zeropoint' with bits={fmt.bits}, signed=False"
         raise ValueError(
-            f"{fmt} is no format to quantise to: one of at most 8 bits, with signs{hint}"
+            f"{fmt} is no format to quantise to: one of at most 8 bits, with signs; {hint}"
         )
     return Scheme(fmt.name, f"{fmt.name} by a scale", fmt)
 
