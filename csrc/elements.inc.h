@@ -148,11 +148,8 @@ FF_INLINE int is_exact_divisor(const struct ff_intervals *v, double scale)
 }
 
 /* What a channel's values are compared with, once they have been multiplied by factor; scale is that
- * of the edges.
- *
- * place_values writes the places of values. It returns how many are not between low and high, or -1
- * if any is NaN or Inf, which have the extreme places. */
-#define FF_DEFINE_INTERVALS(T, S, W, I, F, INFINITY_PLACE, DIVIDES)                                \
+ * of the edges. */
+#define FF_DEFINE_VALUE_EDGES(T, W, I, F)                                                          \
     struct edges_##T {                                                                             \
         double scale;                                                                              \
         F factor;                                                                                  \
@@ -179,7 +176,41 @@ FF_INLINE int is_exact_divisor(const struct ff_intervals *v, double scale)
             return;                                                                                \
         edges_of##W(v, e->scale, e->places);                                                       \
         e->has_places = 1;                                                                         \
-    }                                                                                              \
+    }
+FF_DEFINE_VALUE_EDGES(f64, 64, int64_t, double)
+FF_DEFINE_VALUE_EDGES(f32, 32, int32_t, float)
+FF_DEFINE_VALUE_EDGES(f16, 32, int32_t, float)
+FF_DEFINE_VALUE_EDGES(bf16, 32, int32_t, float)
+
+#define FF_NEVER(v, scale) 0
+#ifndef FF_COUNT_BOUNDED_f32
+#define FF_COUNT_BOUNDED_f32
+#endif
+#ifdef FF_HAS_CELLS
+#include "cells_256.h"
+#else
+struct cells {
+    int none;
+};
+FF_INLINE struct cells cells_of(const struct ff_intervals *v)
+{
+    (void)v;
+    return (struct cells){0};
+}
+#define count_by_cells_f32 no_cells
+#define count_by_cells_f16 no_cells
+#define count_by_cells_bf16 no_cells
+#endif
+#define count_by_cells_f64 no_cells
+#define no_cells(cells, x, channels, inner, scale, extent, counts, known)                          \
+    ((void)cells, memset(known, 0, channels), 0)
+#define FF_COUNT_BOUNDED_f64
+#define FF_COUNT_BOUNDED_f16
+#define FF_COUNT_BOUNDED_bf16
+
+/* place_values writes the places of values. It returns how many are not between low and high, or -1
+ * if any is NaN or Inf, which have the extreme places. */
+#define FF_DEFINE_CHANNEL_COUNTS(T, S, W, I, F, INFINITY_PLACE, DIVIDES)                           \
     FF_LOOP int64_t place_values_##T(const S *restrict x, F factor, I low, I high,                 \
                                      I *restrict places, size_t n)                                 \
     {                                                                                              \
@@ -270,8 +301,14 @@ FF_INLINE int is_exact_divisor(const struct ff_intervals *v, double scale)
                 clamped += count_outside_##T(values, inner, e);                                    \
         }                                                                                          \
         return clamped;                                                                            \
-    }                                                                                              \
-    /* Codes by scales, which follow from the values if there is a plan. */                        \
+    }
+FF_DEFINE_CHANNEL_COUNTS(f64, int64_t, 64, int64_t, double, INT64_C(0x7ff0000000000000), FF_NEVER)
+FF_DEFINE_CHANNEL_COUNTS(f32, int32_t, 32, int32_t, float, 0x7f800000, is_exact_divisor)
+FF_DEFINE_CHANNEL_COUNTS(f16, int16_t, 32, int32_t, float, 0x7f800000, is_exact_divisor)
+FF_DEFINE_CHANNEL_COUNTS(bf16, int16_t, 32, int32_t, float, 0x7f800000, is_exact_divisor)
+
+/* Codes by scales, which follow from the values if there is a plan. */
+#define FF_DEFINE_INTERVALS(T, S, DIVIDES)                                                         \
     static int64_t quantize_channels_of_##T(const S *values, size_t channels, size_t inner,        \
                                             const struct scaling_plan *plan, double times,         \
                                             const struct ff_intervals *v, int packs,               \
@@ -338,35 +375,10 @@ FF_INLINE int is_exact_divisor(const struct ff_intervals *v, double scale)
         return quantize_channels_of_##T(x, channels, inner, &plan, s->times, v, packs, scale,      \
                                         codes);                                                    \
     }
-#define FF_NEVER(v, scale) 0
-#ifndef FF_COUNT_BOUNDED_f32
-#define FF_COUNT_BOUNDED_f32
-#endif
-#ifdef FF_HAS_CELLS
-#include "cells_256.h"
-#else
-struct cells {
-    int none;
-};
-FF_INLINE struct cells cells_of(const struct ff_intervals *v)
-{
-    (void)v;
-    return (struct cells){0};
-}
-#define count_by_cells_f32 no_cells
-#define count_by_cells_f16 no_cells
-#define count_by_cells_bf16 no_cells
-#endif
-#define count_by_cells_f64 no_cells
-#define no_cells(cells, x, channels, inner, scale, extent, counts, known)                          \
-    ((void)cells, memset(known, 0, channels), 0)
-#define FF_COUNT_BOUNDED_f64
-#define FF_COUNT_BOUNDED_f16
-#define FF_COUNT_BOUNDED_bf16
-FF_DEFINE_INTERVALS(f64, int64_t, 64, int64_t, double, INT64_C(0x7ff0000000000000), FF_NEVER)
-FF_DEFINE_INTERVALS(f32, int32_t, 32, int32_t, float, 0x7f800000, is_exact_divisor)
-FF_DEFINE_INTERVALS(f16, int16_t, 32, int32_t, float, 0x7f800000, is_exact_divisor)
-FF_DEFINE_INTERVALS(bf16, int16_t, 32, int32_t, float, 0x7f800000, is_exact_divisor)
+FF_DEFINE_INTERVALS(f64, int64_t, FF_NEVER)
+FF_DEFINE_INTERVALS(f32, int32_t, is_exact_divisor)
+FF_DEFINE_INTERVALS(f16, int16_t, is_exact_divisor)
+FF_DEFINE_INTERVALS(bf16, int16_t, is_exact_divisor)
 
 /* --- formats ----------------------------------------------------------------------------------- */
 
