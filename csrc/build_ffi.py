@@ -14,6 +14,7 @@ HEADERS = (
     "floatfmt.h",
     "kernels.h",
     "multiply_tile_256.h",
+    "random_256.h",
     "region.h",
     "scalar.h",
     "stream.h",

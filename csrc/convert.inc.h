@@ -253,7 +253,11 @@ FF_LOOP void random_words(uint64_t seed, uint64_t start, size_t n, uint32_t *res
     uint32_t all[FF_CHUNK + 8];
     const size_t blocks = (start % 4 + n + 3) / 4;
     const uint64_t first = start / 4;
-    for (size_t b = 0; b < blocks; b++) {
+    size_t b = 0;
+#ifdef FF_RANDOM_BLOCKS
+    b = FF_RANDOM_BLOCKS(seed, first, blocks, all);
+#endif
+    for (; b < blocks; b++) {
         /* 64-bit lanes, each with a 32-bit word: that is what vectors multiply. */
         uint64_t c0 = (first + b) & UINT32_MAX, c1 = (first + b) >> 32, c2 = 0, c3 = 0;
         uint32_t key0 = (uint32_t)seed, key1 = (uint32_t)(seed >> 32);
@@ -365,16 +369,17 @@ static int encode_carefully(struct ff_format f, const struct ff_rules *r, uint64
 /* A block by encode_fast or _near. Returns the largest magnitude: codes mean nothing if that is not
  * finite. The compiler is told how the format writes signs: one loop each. */
 #define FF_FAST_LOOP(name, CORE, PLAN, U, TELL)                                                    \
-    FF_LOOP U name(const U *restrict values, U *restrict codes, size_t n, struct ff_format f,      \
-                   const struct PLAN *restrict p)                                                  \
+    FF_LOOP U name(const U *restrict values, const uint32_t *restrict words, U *restrict codes,    \
+                   size_t n, struct ff_format f, const struct PLAN *restrict p)                    \
     {                                                                                              \
         struct PLAN hoisted = *p;                                                                  \
         U most = 0;                                                                                \
         TELL;                                                                                      \
+        (void)words;                                                                               \
         for (size_t i = 0; i < n; i++) {                                                           \
             const U magnitude = values[i] & (~(U)0 >> 1);                                          \
             most = magnitude > most ? magnitude : most;                                            \
-            codes[i] = CORE(values[i], f, hoisted);                                                \
+            codes[i] = CORE(values[i], words[i], f, hoisted);                                      \
         }                                                                                          \
         return most;                                                                               \
     }
@@ -387,33 +392,45 @@ static int encode_carefully(struct ff_format f, const struct ff_rules *r, uint64
     FF_FAST_LOOP(name##_fnuz, CORE, plan##W, U,                                                    \
                  FF_TELL(FF_SIGN_MAGNITUDE, FF_NAN_NEGATIVE_ZERO, 0))                              \
     FF_FAST_LOOP(name##_twos, CORE, plan##W, U, FF_TELL(FF_TWOS_COMPLEMENT, 0, 0))                 \
-    static U name(const U *values, U *codes, size_t n, struct ff_format f, const struct plan##W *p)\
+    static U name(const U *values, const uint32_t *words, U *codes, size_t n, struct ff_format f,  \
+                  const struct plan##W *p)                                                         \
     {                                                                                              \
         if (p->is_capped)                                                                          \
-            return name##_capped(values, codes, n, f, p);                                          \
+            return name##_capped(values, words, codes, n, f, p);                                   \
         if (f.sign == FF_UNSIGNED)                                                                 \
-            return name##_unsigned(values, codes, n, f, p);                                        \
+            return name##_unsigned(values, words, codes, n, f, p);                                 \
         if (f.sign == FF_TWOS_COMPLEMENT)                                                          \
-            return name##_twos(values, codes, n, f, p);                                            \
+            return name##_twos(values, words, codes, n, f, p);                                     \
         if (f.nan == FF_NAN_NEGATIVE_ZERO)                                                         \
-            return name##_fnuz(values, codes, n, f, p);                                            \
-        return name##_signed(values, codes, n, f, p);                                              \
+            return name##_fnuz(values, words, codes, n, f, p);                                     \
+        return name##_signed(values, words, codes, n, f, p);                                       \
     }
-FF_FAST_LOOPS(any_mode32, encode_fast32, 32, uint32_t)
-FF_FAST_LOOPS(any_mode64, encode_fast64, 64, uint64_t)
-FF_FAST_LOOPS(near32, encode_near32, 32, uint32_t)
-FF_FAST_LOOPS(near64, encode_near64, 64, uint64_t)
+/* Only encode_drawn32 looks at a word; the others have none. */
+#define FF_ANY32(bits, word, f, p) encode_fast32(bits, f, p)
+#define FF_ANY64(bits, word, f, p) encode_fast64(bits, f, p)
+#define FF_NEAR32(bits, word, f, p) encode_near32(bits, f, p)
+#define FF_NEAR64(bits, word, f, p) encode_near64(bits, f, p)
+FF_FAST_LOOPS(any_mode32, FF_ANY32, 32, uint32_t)
+FF_FAST_LOOPS(any_mode64, FF_ANY64, 64, uint64_t)
+FF_FAST_LOOPS(near32, FF_NEAR32, 32, uint32_t)
+FF_FAST_LOOPS(near64, FF_NEAR64, 64, uint64_t)
+FF_FAST_LOOPS(drawn32, encode_drawn32, 32, uint32_t)
 
-static uint32_t fast32(const uint32_t *values, uint32_t *codes, size_t n, struct ff_format f,
-                       const struct plan32 *p)
+/* words: NULL unless the rounding is stochastic. */
+static uint32_t fast32(const uint32_t *values, const uint32_t *words, uint32_t *codes, size_t n,
+                       struct ff_format f, const struct plan32 *p)
 {
-    return p->is_near ? near32(values, codes, n, f, p) : any_mode32(values, codes, n, f, p);
+    if (words != NULL)
+        return drawn32(values, words, codes, n, f, p);
+    return p->is_near ? near32(values, NULL, codes, n, f, p)
+                      : any_mode32(values, NULL, codes, n, f, p);
 }
 
 static uint64_t fast64(const uint64_t *values, uint64_t *codes, size_t n, struct ff_format f,
                        const struct plan64 *p)
 {
-    return p->is_near ? near64(values, codes, n, f, p) : any_mode64(values, codes, n, f, p);
+    return p->is_near ? near64(values, NULL, codes, n, f, p)
+                      : any_mode64(values, NULL, codes, n, f, p);
 }
 
 /* E8M0 does not know 0 either: less one, its magnitude is the largest of all. */
@@ -473,7 +490,7 @@ FF_LOOP int encode_blocks_f64(struct ff_format f, const struct ff_rules *r, uint
 {
     uint64_t wide[FF_CHUNK];
     struct plan64 p;
-    const int is_fast = plan_for64(&p, f, r) && f.has_zero;
+    const int is_fast = r->rounding != FF_STOCHASTIC && plan_for64(&p, f, r) && f.has_zero;
     const size_t bytes = code_bytes(f);
     FF_CHUNKS({
         int rest = -1; /* what is left to do: nothing, an error, all */
@@ -505,7 +522,7 @@ static uint32_t near_codes(const uint32_t *values, uint8_t *codes, size_t n, str
         most = near_bytes(values, codes, n, p);
     if (most != UINT32_MAX)
         return most;
-    most = near32(values, wide, n, f, p);
+    most = near32(values, NULL, wide, n, f, p);
     narrow32_8(wide, codes, n);
     return most;
 }
@@ -513,19 +530,22 @@ static uint32_t near_codes(const uint32_t *values, uint8_t *codes, size_t n, str
 FF_LOOP int encode_blocks_f32(struct ff_format f, const struct ff_rules *r, uint64_t seed,
                               uint64_t start, const uint32_t *values, uint8_t *codes, size_t n)
 {
-    uint32_t narrow[FF_CHUNK];
+    uint32_t narrow[FF_CHUNK], words[FF_CHUNK];
     uint64_t wide[FF_CHUNK];
     struct plan32 p;
-    const int is_e8m0 = is_format(f, E8M0FNU);
-    const int is_fast = plan_for32(&p, f, r) && (f.has_zero || is_e8m0);
+    const int is_e8m0 = is_format(f, E8M0FNU), draws = r->rounding == FF_STOCHASTIC;
+    const int is_fast = plan_for32(&p, f, r) && (f.has_zero || (is_e8m0 && !draws));
     const size_t bytes = code_bytes(f);
     FF_CHUNKS({
         if (is_fast && bytes == 1 && p.is_near && p.is_capped && count % 32 == 0 &&
             near_bytes(values + from, codes + from, count, &p) < 0x7f800000)
             continue;
         if (is_fast) {
-            const uint32_t most = is_e8m0 ? fast32_e8m0(values + from, narrow, count, &p)
-                                          : fast32(values + from, narrow, count, f, &p);
+            if (draws)
+                random_words(seed, start + from, count, words);
+            const uint32_t most =
+                is_e8m0 ? fast32_e8m0(values + from, narrow, count, &p)
+                        : fast32(values + from, draws ? words : NULL, narrow, count, f, &p);
             const int rest =
                 most < 0x7f800000 ? 0 : patch32(f, r, values + from, narrow, count);
             if (rest > 0)

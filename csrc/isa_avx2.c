@@ -8,6 +8,7 @@ FF_REGION_BEGIN("avx2,f16c")
 #include "scalar.h"
 #include "bytes_256.h"
 #include "multiply_tile_256.h"
+#include "random_256.h"
 
 /* VCVTPS2PH gives the bits of encode_any for FP16 by the default rules, NaNs included (all 2^32
  * inputs: tests/exhaustive). benchmarks/ measures what the slot earns. */

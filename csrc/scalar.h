@@ -291,6 +291,26 @@ FF_DEFINE_ENCODE_FAST(32, plan32, uint32_t, int32_t, float, 23, UINT32_C(0x4B000
 FF_DEFINE_ENCODE_FAST(64, plan64, uint64_t, int64_t, double, 52, UINT64_C(0x4330000000000000),
                       bits_of_double, double_of_bits)
 
+/* The same by 32 random bits, which are added to the leading 32 bits of what is lost. */
+FF_INLINE uint32_t encode_drawn32(uint32_t bits, uint32_t random, struct ff_format f,
+                                  struct plan32 p)
+{
+    const uint32_t magnitude = bits & 0x7fffffff, negative = (uint32_t)((int32_t)bits >> 31);
+    const int32_t linear = (int32_t)p.linear, place = (int32_t)magnitude;
+    /* In f's spacing. What falls below float32's own here lies below the leading bits. */
+    const float spaced = p.scale * float_of_bits((uint32_t)(127 - p.drop) << 23);
+    const float t = float_of_bits((uint32_t)(place < linear ? place : linear)) * spaced;
+    const int32_t whole = (int32_t)t;
+    const float part = (t - (float)whole) * 0x1p31f;
+    const int32_t high = (int32_t)part, last = (int32_t)((part - (float)high) * 2);
+    const uint32_t below = place < linear ? UINT32_MAX : 0;
+    const uint32_t kept = (below & (uint32_t)whole) | (~below & (magnitude - p.rebias) >> p.drop);
+    const uint32_t lost = (below & ((uint32_t)high << 1 | (uint32_t)last)) |
+                          (~below & magnitude << (32 - p.drop));
+    const uint32_t up = lost + random < random;
+    return with_sign32(kept + up, negative, f, p);
+}
+
 /* The same for E8M0, for values other than 0: its magnitudes start at 2^-127, in the middle of
  * binary32's subnormals. */
 FF_INLINE uint32_t encode_fast_e8m0(uint32_t bits, struct plan32 p)
@@ -313,7 +333,7 @@ FF_INLINE uint32_t encode_fast_e8m0(uint32_t bits, struct plan32 p)
         const int drop = (M)-f.fraction_bits;                                                      \
         *p = (struct plan){.drop = drop};                                                          \
         if (drop < 2 || !(alike || (up >= 0 && up <= (TOP))) || r->flushes ||                      \
-            r->rounding == FF_STOCHASTIC || magnitude_mask(f) >> (8 * sizeof(U) - 1))              \
+            magnitude_mask(f) >> (8 * sizeof(U) - 1))                                              \
             return 0;                                                                              \
         const struct addends a = addends_of(r->rounding, drop);                                    \
         p->linear = alike ? 0 : (U)(linear + (WIDE).bias) << (M);                                  \

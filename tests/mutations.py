@@ -56,6 +56,8 @@ def rows(file: str, tests: str, level: str = "baseline") -> Iterator[tuple[str, 
 TEXTS = {
     "scalar.h": {
         "ties go away from zero": ("{{half - 1, half - 1}, 1}", "{{half, half}, 0}"),
+        "the last lost bit is forgotten": ("<< 1 | (uint32_t)last)) |", "<< 1)) |"),
+        "a sum that does not wrap goes up": ("lost + random < random;", "lost + random <= random;"),
         "to odd leaves even ones": ("{{most, most}, 0 - most}", "{{most, most}, 0}"),
         "upwards is outwards": ("{{most, 0}, 0}", "{{most, most}, 0}"),
         "a quarter counts as half": ("rest > half ? 12", "rest > half / 2 ? 12"),
@@ -89,6 +91,10 @@ TEXTS = {
         "every chunk draws anew": (
             "encode_carefully(f, r, seed, start + from, values + from,",
             "encode_carefully(f, r, seed, start, values + from,",
+        ),
+        "every chunk draws anew, in fp32": (
+            "random_words(seed, start + from, count, words)",
+            "random_words(seed, start, count, words)",
         ),
         "Inf is an error too": (
             "r->nan_is_error && magnitude > INFINITY_CODE",
@@ -167,6 +173,11 @@ TEXTS = {
         ),
         "bf16 is fp16": ("_mm256_slli_epi32(bits, 16)", "_mm256_slli_epi32(bits, 13)"),
     },
+    "random_256.h": {
+        "a counter comes twice": ("setr_epi64x(0, 1, 2, 3)", "setr_epi64x(0, 1, 2, 2)"),
+        "keys are out of step": ("key1 += 0xBB67AE85u", "key1 += 0xBB67AE84u"),
+        "counters are of 32 bits": ("_mm256_srli_epi64(counter, 32), zero", "zero, zero"),
+    },
     "isa_avx2.c": {
         "codes are packed the other way": ("256 << odd | 1 << even", "256 << even | 1 << odd"),
         "bytes overflow at the limit": (
@@ -231,6 +242,7 @@ MUTATIONS = {
     **dict(rows("quantize.inc.h", QUANTISERS)),
     **dict(rows("elements.inc.h", ELEMENTS)),
     **dict(rows("cells_256.h", ELEMENTS, "avx2")),
+    **dict(rows("random_256.h", CONVERSIONS, "avx2")),
     **dict(rows("isa_avx2.c", f"{CONVERSIONS} or {ELEMENTS}", "avx2")),
     **dict(rows("isa_avx512.c", f"{CONVERSIONS} or {ELEMENTS}", "avx512")),
     "the caller's environment is worked in": Mutation(

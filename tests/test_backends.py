@@ -105,6 +105,21 @@ def test_random_bits_are_those_of_an_elements_index(level, dtype, target, seed, 
     assert_equal_bits(level, run)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("target", ["fp16", "fp8_e4m3fn", "fp8_e4m3fnuz", "fp8_ue4m3", "int8"])
+def test_random_bits_decide_to_the_last_of_32(backend, target, dtype):
+    """Below the smallest value, what is lost is the value: it and a word make 2^32, or just not."""
+    words = reference.philox(11, 0, 1 << 14)
+    small = np.flatnonzero(words >= 2**32 - 2**24)  # where float32 holds the rest
+    assert small.size > 20
+    up, least = np.zeros(words.size, dtype), float(ff.format(target).min_positive)
+    up[small] = (2**32 - words[small]) * 2.0**-32 * least
+    down = up - (up != 0) * dtype(2.0**-32 * least)
+    for x, wanted in ((up, 1), (down, 0)):
+        codes = ff.encode(x, target, rounding="stochastic", seed=11)
+        assert np.array_equal(codes, (up != 0) * wanted)
+
+
 @given(st.integers(1, 8), st.booleans(), st.integers(0, 100), st.data())
 def test_packing_equals_the_reference(level, width, high_first, n, data):
     codes = data.draw(hnp.arrays(np.uint8, n, elements=st.integers(0, 255)))

@@ -731,7 +731,11 @@ REFUSED = [
     ({"scheme": "nvfp4", "double_quantization": True}, TypeError, "not nvfp4's"),
     ({"scheme": "nvfp4", "scale": 1.0}, TypeError, "nvfp4 stores its scales in two parts"),
     ({"scheme": "nf4", "scale": 1.0, "zero_point": 1}, TypeError, "a zero_point is for integers"),
-    ({"scheme": ff.format("uint8")}, ValueError, "for integers: 'zeropoint' with bits=8, signed=False"),
+    (
+        {"scheme": ff.format("uint8")},
+        ValueError,
+        "for integers: 'zeropoint' with bits=8, signed=False",
+    ),
     ({"scheme": None, "scale": 0.0}, ValueError, "scale is 0.0; a scale is positive and finite"),
     ({"scheme": None, "scale": [1.0, -2.0]}, ValueError, "scale[1] is -2.0"),
     ({"scheme": None, "scale": [1.0, 2.0]}, ValueError, "scale has shape (2,)"),
