@@ -181,23 +181,36 @@ def decode(codes: Any, format: FormatLike, *, dtype: Any = None, out: Any = None
     >>> ff.decode(np.uint8([0x7E, 0x7F]), "fp8_e4m3fn")
     array([448.,  nan], dtype=float32)
     """
-    fmt = _as_format(format)
+    try:
+        fmt, wanted = _cached_decoding(format, dtype)
+    except TypeError:  # something without a hash: say what is wrong with it
+        fmt, wanted = _decoding(format, dtype)
     array = interop.codes_array(codes, fmt)
-    wanted = _value_dtype(fmt, dtype)
     values = interop.checked_out(out, wanted, array)
-    run(lambda backend, _, codes, values: backend.decode(codes, fmt, values), (array,), (values,))
+    run(_decode, (array,), (values,), fmt)
     return interop.like(values, codes) if out is None else out
 
 
-def _value_dtype(fmt: Format, dtype: Any) -> np.dtype:
+def _decode(
+    backend: Backend, start: int, codes: np.ndarray, values: np.ndarray, fmt: Format
+) -> None:
+    backend.decode(codes, fmt, values)
+
+
+def _decoding(format: FormatLike, dtype: Any) -> tuple[Format, np.dtype]:
+    """Return the format of codes and the dtype of their values."""
+    fmt = _as_format(format)
     if dtype is None:
-        return fmt.value_dtype
+        return fmt, fmt.value_dtype
     wanted = _as_format(dtype)
     if wanted.name not in ("fp32", "fp64"):
         raise ValueError(f"decode gives float32 or float64, got dtype={dtype!r}")
     if wanted.name == "fp32" and fmt.value_dtype != np.float32:
         raise ValueError(f"float32 does not hold the normals of {fmt} as normals; use float64")
-    return np.dtype(wanted.dtype)
+    return fmt, np.dtype(wanted.dtype)
+
+
+_cached_decoding = functools.lru_cache(maxsize=1024)(_decoding)
 
 
 def round_to(

@@ -225,6 +225,8 @@ def codes_array(x: Any, fmt: Format) -> np.ndarray:
     ValueError
         A code has more bits than the format; the message names the first.
     """
+    if type(x) is np.ndarray and fmt.bits in (8, 16, 32, 64) and x.dtype == fmt.code_dtype:
+        return x
     array = to_numpy(x)
     if holds_values_of(array.dtype, fmt):
         codes = patterns(array, fmt)
