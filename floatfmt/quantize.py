@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -267,14 +267,18 @@ def _quantize(
         settled = _kept(backend, values.shape, values.dtype, *options)
     except TypeError:  # to be told without this one
         settled = None
-    plan, groups, once = settled or _settled(backend, values.shape, values.dtype, *options)
-    if scale is None:
-        if zero_point is not None:
-            raise TypeError("a zero_point goes with a scale; a scheme finds its own")
-        if once is not None and min is None and max is None:
-            done = once(x, values, None, out)
-            if done is not None:
-                return done
+    plan, groups, once, numbers = settled or _settled(backend, values.shape, values.dtype, *options)
+    if scale is None and zero_point is not None:
+        raise TypeError("a zero_point goes with a scale; a scheme finds its own")
+    is_number = type(scale) is float and (zero_point is None or type(zero_point) is int)
+    if once is not None and min is None and max is None and (scale is None or is_number):
+        given = None
+        if is_number:
+            kept, zeros = numbers(scale, zero_point)
+            given = kept.copy(), zeros  # the result's scale may be it
+        done = once(x, values, given, out)
+        if done is not None:
+            return done
     with backend.float_environment():
         given = None if scale is None else _given(scale, zero_point, groups, plan, backend)
         ends = _calibrated(min, max, groups, plan, given is not None)
@@ -309,7 +313,9 @@ def settle(
     return plan, _groups(shape, plan.scheme, axis, block, block_axis)
 
 
-Settled: TypeAlias = "tuple[Plan, Groups, OnePass | None]"
+#: What `_given` makes of a float and an integer or None, which is kept.
+Numbers: TypeAlias = Callable[[Any, Any], "Parameters"]
+Settled: TypeAlias = "tuple[Plan, Groups, OnePass | None, Numbers]"
 #: Options of these types cannot change, and their hash and type tell all there is to them.
 _PLAIN = frozenset((type(None), bool, int, float, str, Codebook, Format, Rounding))
 
@@ -328,10 +334,16 @@ def _settled(
     has_scale: bool,
     *options: Any,
 ) -> Settled:
-    """Return what `settle` does, and how one kernel call does it all where it can."""
+    """Return what `settle` does, how one kernel call does it all where it can, and `_given`."""
     named = dict(zip(_OPTIONS, options, strict=False))  # the last ones may be left out
     plan, groups = settle(shape, format(dtype), scheme, has_scale=has_scale, **named)
-    return plan, groups, one_pass(plan, groups, backend, has_scale)
+
+    @functools.lru_cache(maxsize=16)
+    def numbers(scale: float, zero_point: int | None) -> Parameters:
+        with backend.float_environment():
+            return _given(scale, zero_point, groups, plan, backend)
+
+    return plan, groups, one_pass(plan, groups, backend, has_scale), numbers
 
 
 @functools.lru_cache(maxsize=256, typed=True)
