@@ -366,8 +366,9 @@ static int encode_carefully(struct ff_format f, const struct ff_rules *r, uint64
     return r->nan_is_error && any_nan(values, n);
 }
 
-/* A block by encode_fast or _near. Returns the largest magnitude: codes mean nothing if that is not
- * finite. The compiler is told how the format writes signs: one loop each. */
+/* A block by encode_fast, _near or _drawn, of which only the last looks at words. Returns the largest
+ * magnitude: codes mean nothing if that is not finite. The compiler is told how the format writes
+ * signs: one loop each. */
 #define FF_FAST_LOOP(name, CORE, PLAN, U, TELL)                                                    \
     FF_LOOP U name(const U *restrict values, const uint32_t *restrict words, U *restrict codes,    \
                    size_t n, struct ff_format f, const struct PLAN *restrict p)                    \
@@ -405,7 +406,6 @@ static int encode_carefully(struct ff_format f, const struct ff_rules *r, uint64
             return name##_fnuz(values, words, codes, n, f, p);                                     \
         return name##_signed(values, words, codes, n, f, p);                                       \
     }
-/* Only encode_drawn32 looks at a word; the others have none. */
 #define FF_ANY32(bits, word, f, p) encode_fast32(bits, f, p)
 #define FF_ANY64(bits, word, f, p) encode_fast64(bits, f, p)
 #define FF_NEAR32(bits, word, f, p) encode_near32(bits, f, p)

@@ -324,7 +324,7 @@ FF_INLINE uint32_t encode_fast_e8m0(uint32_t bits, struct plan32 p)
                                              : rounded;
 }
 
-/* Fills a plan; returns 0 if encode_fast cannot have it. WIDE is the format of the patterns, TOP
+/* Fills a plan; returns 0 if encode_fast cannot have it. Stochastic rounding is encode_drawn32's alone. WIDE is the format of the patterns, TOP
  * its largest exponent. */
 #define FF_DEFINE_PLAN_FOR(name, plan, U, F, M, WIDE, TOP)                                         \
     static int name(struct plan *p, struct ff_format f, const struct ff_rules *r)                  \

@@ -163,7 +163,7 @@ def _of_format(fmt: Format) -> Scheme:
     """Return a scheme of a format's values."""
     if not _is_element(fmt):
         if not _is_plain_integer(fmt):
-            hint = f"a cast without a scale is ff.encode(x, {fmt.name!r})"
+            hint = "ff.encode casts to it without a scale"
         elif fmt.signed:
             hint = f"for integers: 'absmax' with bits={fmt.bits}"
         else:

@@ -721,7 +721,11 @@ REFUSED = [
     ({"scale": 1.0}, TypeError, "give a scheme ('absmax') or a scale, not both"),
     ({"double_quantization": True, "scale_dtype": "fp16"}, TypeError, "scale_dtype='fp16' cannot"),
     ({"scheme": "nf5"}, ValueError, "no scheme is called 'nf5'; nearest: nf4"),
-    ({"scheme": "bf16"}, ValueError, "a cast without a scale is ff.encode(x, 'bf16')"),
+    (
+        {"scheme": "bf16"},
+        ValueError,
+        "bf16 is no format to quantise to: one of at most 8 bits, with signs; ff.encode casts",
+    ),
     ({"scheme": "int8"}, ValueError, "for integers: 'absmax' with bits=8"),
     ({"scheme": 3}, TypeError, "a scheme is a name, a Codebook or a Format, got 3"),
     ({"scheme": None}, TypeError, "give a scheme ('absmax', "),

@@ -1,6 +1,7 @@
 """Large arrays on several threads: the same bits, errors and counts as on one."""
 
 import concurrent.futures
+import itertools
 import os
 import subprocess
 import sys
@@ -111,17 +112,29 @@ def test_any_number_of_threads_gives_the_same(name, seed, shape):
             assert flattened(OPERATIONS[name](x)) == alone
 
 
-@pytest.mark.parametrize("name", ["absmax {'block': 4}", "nf4 {'block': 4}", "mxfp4 {}"])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, ml_dtypes.bfloat16])
+#: What a pass by parts takes; codebooks only from values that are narrower than fp64.
+BY_PARTS = [
+    ("absmax {'block': 4}", np.float64),
+    *itertools.product(
+        ["absmax {'block': 4}", "nf4 {'block': 4}", "mxfp4 {}"],
+        [np.float32, np.float16, ml_dtypes.bfloat16],
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "dtype"), BY_PARTS)
 @pytest.mark.parametrize("most", [1, 3, 16])
 def test_scales_found_a_few_at_a_time_are_the_same(monkeypatch, name, dtype, most):
     x = np.clip(values(1, (13, 96)), -60000, 60000).astype(dtype)
     with ff.use_threads(1):
-        alone = flattened(OPERATIONS[name](x))
+        alone, seen = flattened(OPERATIONS[name](x)), []
+        in_parts = threads._in_parts
+        monkeypatch.setattr(threads, "_in_parts", lambda *a: seen.append(a) or in_parts(*a))
         monkeypatch.setattr(threads, "MOST_SCALES", most)
         assert flattened(OPERATIONS[name](x)) == alone
     with ff.use_threads(3):
         assert flattened(OPERATIONS[name](x)) == alone
+    assert len(seen) == 2
 
 
 @pytest.mark.parametrize("name", RESTORED)

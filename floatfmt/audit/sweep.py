@@ -71,7 +71,8 @@ def sweep(
     Parameters
     ----------
     make_work : callable
-        Called once a thread; returns what does a chunk.
+        Called once a thread; returns what does a chunk. A thread that comes when there is nothing
+        left is not waited for, nor told of.
     merge : callable
         Is given how many inputs are done with this chunk, and what its work returned; by one thread
         at a time, in order.
@@ -101,7 +102,7 @@ def sweep(
     except KeyboardInterrupt:
         queue.stop("interrupted")
         _wait(queue, progress)
-    except BaseException:  # no thread could be started, or progress failed
+    except BaseException:  # a thread could not be started, or progress failed
         queue.stop("error")
         raise
     if queue.errors:
@@ -194,12 +195,11 @@ def _start_threads(
     def run() -> None:
         try:
             work = make_work()
+            with use_threads(1):  # these are the threads
+                while taken := queue.take():
+                    queue.do(taken, work, merge)
         except BaseException as exc:
             queue.fail(exc)
-            return
-        with use_threads(1):  # these are the threads
-            while taken := queue.take():
-                queue.do(taken, work, merge)
 
     # Even one works in a thread of its own, so that Ctrl-C never falls into the middle of a chunk.
     # A thread sees the backend that was chosen where it was started.

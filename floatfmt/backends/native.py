@@ -28,7 +28,7 @@ else:
     _why_missing = None
 
 from_buffer = ffi and ffi.from_buffer
-_DOUBLES, _BYTES, _AS_BYTES = (
+_DOUBLES, _BYTES, _BYTE_POINTER = (
     ffi and ffi.typeof(c_type) for c_type in ("double[]", "uint8_t[]", "uint8_t *")
 )
 
@@ -635,7 +635,7 @@ def new_absmax_part(
         scale, values, to = np.empty(channels), pointer(x), from_buffer(_BYTES, codes)
         if first:
             start = first * inner
-            values = ffi.cast(_AS_BYTES, values) + start * dtype.itemsize
+            values = ffi.cast(_BYTE_POINTER, values) + start * dtype.itemsize
             to += start // (1 + packs)
         clamped: int = quantize(
             isa, number, values, channels, inner, scaling, *what, from_buffer(_DOUBLES, scale), to

@@ -450,10 +450,10 @@ class Threaded(Native):
             if channels > 1:
                 scale, clamped = _in_parts(part, x, codes, channels, count)
             else:
-                settled = how, elements, codes.reshape(shape)
-                scale, clamped = self._one_scale(x.reshape(shape), *settled)
+                plain = x.reshape(shape), codes.reshape(shape)
+                scale, clamped = self._one_scale(plain[0], how, elements, plain[1])
                 scale = scale if clamped < 0 else self.cast(scale, scale_dtype)
-            return scale.reshape(scale_shape), None, clamped
+            return scale if clamped < 0 else scale.reshape(scale_shape), None, clamped
 
         return run
 
@@ -549,12 +549,13 @@ def _by_channels(
 def _in_parts(
     part: AbsmaxPart, x: np.ndarray, codes: np.ndarray, channels: int, count: int
 ) -> tuple[np.ndarray, int]:
-    """Return the scales that a pass by parts finds, and what was clamped."""
+    """Return the scales that a pass by parts finds, and what was clamped; below 0, any scales."""
     found = _shared(
         lambda p: part(x, codes, p.start, p.stop - p.start), channels, count, 1, MOST_SCALES
     )
-    scales, clamped = zip(*found, strict=True)
-    return np.concatenate(scales), _sum(list(clamped))
+    scales, counts = zip(*found, strict=True)
+    clamped = _sum(list(counts))
+    return scales[0] if clamped < 0 else np.concatenate(scales), clamped
 
 
 def _cut(work: Callable[[np.ndarray], T], x: np.ndarray, count: int) -> tuple[list[T], int]:
