@@ -175,8 +175,8 @@ void ff_unpack(enum ff_isa isa, const uint8_t *packed, uint8_t *codes, int bits,
 void ff_amax(enum ff_isa isa, enum ff_type type, const void *x, size_t outer, size_t channels,
              size_t inner, double *amax);
 
-/* Writes each channel's least and greatest value; one of them is not finite if any value is NaN or
- * Inf. An empty channel has (Inf, -Inf). */
+/* Writes each channel's least and greatest value, -0 being less than 0; one of them is not finite if
+ * any value is NaN or Inf. An empty channel has (Inf, -Inf). */
 void ff_minmax(enum ff_isa isa, enum ff_type type, const void *x, size_t outer, size_t channels,
                size_t inner, double *low, double *high);
 

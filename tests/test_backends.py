@@ -120,6 +120,17 @@ def test_random_bits_decide_to_the_last_of_32(backend, target, dtype):
         assert np.array_equal(codes, (up != 0) * wanted)
 
 
+@pytest.mark.parametrize("dtype", FLOAT_DTYPES)
+@pytest.mark.parametrize("layout", [(1, 3, 40), (40, 3, 1), (5, 3, 8)])
+def test_of_zeros_the_negative_one_is_the_least(backend, dtype, layout):
+    x = np.zeros(layout, dtype)
+    x[:, 1] = -0.0
+    x[:, 2] = np.where(np.arange(40) % 3, 0.0, -0.0).reshape(layout[0], layout[2])
+    low, high = current_backend().minmax(x)
+    assert np.signbit(low).tolist() == [False, True, True]
+    assert np.signbit(high).tolist() == [False, True, False]
+
+
 @given(st.integers(1, 8), st.booleans(), st.integers(0, 100), st.data())
 def test_packing_equals_the_reference(level, width, high_first, n, data):
     codes = data.draw(hnp.arrays(np.uint8, n, elements=st.integers(0, 255)))

@@ -429,10 +429,13 @@ def amax(x: np.ndarray) -> Float64:
 def minmax(x: np.ndarray) -> tuple[Float64, Float64]:
     """Return each channel's least and greatest value; one is not finite if any value is not.
 
-    An empty channel has (inf, -inf).
+    -0 is less than 0. An empty channel has (inf, -inf).
     """
     wide = x.astype(np.float64)
-    return wide.min(axis=(0, 2), initial=np.inf), wide.max(axis=(0, 2), initial=-np.inf)
+    low, high = wide.min(axis=(0, 2), initial=np.inf), wide.max(axis=(0, 2), initial=-np.inf)
+    # NumPy takes either zero.
+    minus, plus = (((wide == 0) & (np.signbit(wide) == s)).any(axis=(0, 2)) for s in (True, False))
+    return np.where((low == 0) & minus, -0.0, low), np.where((high == 0) & plus, 0.0, high)
 
 
 def absmax_scale(amax: Float64, scale_format: Format, largest: float = 127) -> Float64:
