@@ -507,60 +507,99 @@ FF_LOOP int encode_blocks_f64(struct ff_format f, const struct ff_rules *r, uint
     return 0;
 }
 
-/* Writes codes of a byte as encode_near does, and returns the largest magnitude. */
+/* Codes of one or two bytes without a buffer: codes_256.h. */
 #ifndef FF_HAS_BYTES
-#define near_bytes(values, codes, n, p) UINT32_MAX
+struct codes_plan {
+    int is_there, direction;
+};
+FF_INLINE struct codes_plan codes_plan_of(struct ff_format f, const struct ff_rules *r,
+                                          struct plan32 p)
+{
+    return (void)f, (void)r, (void)p, (struct codes_plan){0};
+}
+#define encode_codes(values, codes, n, p) ((void)(p), UINT32_MAX)
+#define turn_to(direction) ((void)(direction))
+#define turn_back() ((void)0)
 #endif
 
-/* The same with a buffer where that loop is not to be had; n <= FF_CHUNK. */
+/* Codes of a byte to nearest even, with a buffer where that is not to be had; n <= FF_CHUNK. Returns
+ * the largest magnitude. */
 static uint32_t near_codes(const uint32_t *values, uint8_t *codes, size_t n, struct ff_format f,
-                           const struct plan32 *p)
+                           const struct plan32 *p, const struct codes_plan *bytes)
 {
     uint32_t wide[FF_CHUNK];
-    uint32_t most = UINT32_MAX;
-    if (p->is_capped && n % 32 == 0)
-        most = near_bytes(values, codes, n, p);
-    if (most != UINT32_MAX)
-        return most;
-    most = near32(values, NULL, wide, n, f, p);
+    if (bytes->is_there && n % 32 == 0)
+        return encode_codes(values, codes, n, bytes);
+    const uint32_t most = near32(values, NULL, wide, n, f, p);
     narrow32_8(wide, codes, n);
     return most;
 }
 
-FF_LOOP int encode_blocks_f32(struct ff_format f, const struct ff_rules *r, uint64_t seed,
-                              uint64_t start, const uint32_t *values, uint8_t *codes, size_t n)
+/* How binary32 patterns become codes. */
+struct encoding32 {
+    struct ff_format format;
+    const struct ff_rules *rules;
+    uint64_t seed;
+    int is_fast, is_e8m0;
+    struct plan32 plan;
+    struct codes_plan codes;
+};
+
+static struct encoding32 encoding32_of(struct ff_format f, const struct ff_rules *r, uint64_t seed)
+{
+    struct encoding32 e = {.format = f, .rules = r, .seed = seed, .is_e8m0 = is_format(f, E8M0FNU)};
+    const int has_loop = f.has_zero || (e.is_e8m0 && r->rounding != FF_STOCHASTIC);
+    e.is_fast = plan_for32(&e.plan, f, r) && has_loop;
+    if (e.is_fast)
+        e.codes = codes_plan_of(f, r, e.plan);
+    return e;
+}
+
+/* A block: by the fast loops, by those and encode_any, or by that or binary64's. Returns whether a
+ * NaN is an error. */
+static int encode_block_f32(const struct encoding32 *e, uint64_t start, const uint32_t *values,
+                            uint8_t *codes, size_t n)
 {
     uint32_t narrow[FF_CHUNK], words[FF_CHUNK];
     uint64_t wide[FF_CHUNK];
-    struct plan32 p;
-    const int is_e8m0 = is_format(f, E8M0FNU), draws = r->rounding == FF_STOCHASTIC;
-    const int is_fast = plan_for32(&p, f, r) && (f.has_zero || (is_e8m0 && !draws));
+    const struct ff_format f = e->format;
+    const int draws = e->rules->rounding == FF_STOCHASTIC;
+    if (e->is_fast) {
+        if (draws)
+            random_words(e->seed, start, n, words);
+        const uint32_t most = e->is_e8m0 ? fast32_e8m0(values, narrow, n, &e->plan)
+                                         : fast32(values, draws ? words : NULL, narrow, n, f, &e->plan);
+        const int rest = most < 0x7f800000 ? 0 : patch32(f, e->rules, values, narrow, n);
+        if (rest == 0)
+            store_codes32(narrow, codes, code_bytes(f), n);
+        if (rest >= 0)
+            return rest;
+    }
+    decode_f64(&FP32, values, wide, n);
+    return e->is_fast ? encode_carefully(f, e->rules, e->seed, start, wide, codes, n)
+                      : encode_blocks_f64(f, e->rules, e->seed, start, wide, codes, n);
+}
+
+static int encode_blocks_f32(struct ff_format f, const struct ff_rules *r, uint64_t seed,
+                             uint64_t start, const uint32_t *values, uint8_t *codes, size_t n)
+{
+    const struct encoding32 e = encoding32_of(f, r, seed);
     const size_t bytes = code_bytes(f);
+    int is_error = 0;
+    turn_to(e.codes.direction);
     FF_CHUNKS({
-        if (is_fast && bytes == 1 && p.is_near && p.is_capped && count % 32 == 0 &&
-            near_bytes(values + from, codes + from, count, &p) < 0x7f800000)
+        uint8_t *const to = codes + from * bytes;
+        if (e.codes.is_there && count % 32 == 0 &&
+            encode_codes(values + from, to, count, &e.codes) < 0x7f800000)
             continue;
-        if (is_fast) {
-            if (draws)
-                random_words(seed, start + from, count, words);
-            const uint32_t most =
-                is_e8m0 ? fast32_e8m0(values + from, narrow, count, &p)
-                        : fast32(values + from, draws ? words : NULL, narrow, count, f, &p);
-            const int rest =
-                most < 0x7f800000 ? 0 : patch32(f, r, values + from, narrow, count);
-            if (rest > 0)
-                return 1;
-            if (rest == 0) {
-                store_codes32(narrow, codes + from * bytes, bytes, count);
-                continue;
-            }
-        }
-        decode_f64(&FP32, values + from, wide, count);
-        if (is_fast ? encode_carefully(f, r, seed, start + from, wide, codes + from * bytes, count)
-                    : encode_blocks_f64(f, r, seed, start + from, wide, codes + from * bytes, count))
-            return 1;
+        turn_back();
+        is_error = encode_block_f32(&e, start + from, values + from, to, count);
+        if (is_error)
+            break;
+        turn_to(e.codes.direction);
     })
-    return 0;
+    turn_back();
+    return is_error;
 }
 
 /* The conversions that most ask for. */
@@ -570,22 +609,31 @@ FF_LOOP int encode_blocks_f32(struct ff_format f, const struct ff_rules *r, uint
 #define FF_F32_TO_BF16(x) ((uint16_t)encode32_alike(x, BF16))
 #define FF_F32_TO_TF32(x) encode32_alike(x, TF32)
 #define FF_F32_TO_FP32(x) encode32_alike(x, FP32)
+#define FF_F32_TO_BF16_BY(x) ((uint16_t)encode32_alike_by(x, BF16, p))
+#define FF_F32_TO_TF32_BY(x) encode32_alike_by(x, TF32, p)
 FF_DEFINE_MAP(f64_to_fp16, (), (), uint64_t, uint16_t, FF_F64_TO_FP16)
 FF_DEFINE_MAP(f64_to_bf16, (), (), uint64_t, uint16_t, FF_F64_TO_BF16)
 FF_DEFINE_MAP(f64_to_fp32, (), (), uint64_t, uint32_t, FF_F64_TO_FP32)
 FF_DEFINE_MAP(f32_to_bf16, (), (), uint32_t, uint16_t, FF_F32_TO_BF16)
 FF_DEFINE_MAP(f32_to_tf32, (), (), uint32_t, uint32_t, FF_F32_TO_TF32)
+FF_DEFINE_MAP(f32_to_bf16_by, (struct alike32 p, ), (p, ), uint32_t, uint16_t, FF_F32_TO_BF16_BY)
+FF_DEFINE_MAP(f32_to_tf32_by, (struct alike32 p, ), (p, ), uint32_t, uint32_t, FF_F32_TO_TF32_BY)
 FF_DEFINE_MAP(f32_to_fp32, (), (), uint32_t, uint32_t, FF_F32_TO_FP32)
+
+static int is_usual(const struct ff_rules *r)
+{
+    return r->is_ieee && r->rounding == FF_NEAREST_EVEN;
+}
 
 FF_LOOP int encode_f64(const struct ff_format *format, const struct ff_rules *r, uint64_t seed,
                       uint64_t start, const void *restrict values, void *restrict codes, size_t n)
 {
     const struct ff_format f = *format;
-    if (r->is_default && is_format(f, FP16))
+    if (is_usual(r) && is_format(f, FP16))
         f64_to_fp16(values, codes, n);
-    else if (r->is_default && is_format(f, BF16))
+    else if (is_usual(r) && is_format(f, BF16))
         f64_to_bf16(values, codes, n);
-    else if (r->is_default && is_format(f, FP32))
+    else if (is_usual(r) && is_format(f, FP32))
         f64_to_fp32(values, codes, n);
     else
         return encode_blocks_f64(f, r, seed, start, values, codes, n);
@@ -615,18 +663,22 @@ FF_LOOP int encode_f32(const struct ff_format *format, const struct ff_rules *r,
 {
     const struct ff_format f = *format;
 #ifdef FF_ENCODE_F32_FP16
-    if (r->is_default && is_format(f, FP16))
+    if (is_usual(r) && is_format(f, FP16))
         f32_to_fp16(r, values, codes, n);
     else
 #endif
-    if (r->is_default && is_format(f, BF16))
+    if (is_usual(r) && is_format(f, BF16))
         f32_to_bf16(values, codes, n);
-    else if (r->is_default && is_format(f, TF32))
+    else if (is_usual(r) && is_format(f, TF32))
         f32_to_tf32(values, codes, n);
-    else if (r->is_default && is_format(f, FP32))
+    else if (is_usual(r) && is_format(f, FP32))
         f32_to_fp32(values, codes, n);
-    else if (r->is_default && is_format(f, FP64))
+    else if (is_usual(r) && is_format(f, FP64))
         widen_f32(values, codes, n);
+    else if (r->is_ieee && r->rounding != FF_STOCHASTIC && is_format(f, BF16))
+        f32_to_bf16_by(alike32_of(f, r->rounding), values, codes, n);
+    else if (r->is_ieee && r->rounding != FF_STOCHASTIC && is_format(f, TF32))
+        f32_to_tf32_by(alike32_of(f, r->rounding), values, codes, n);
     else
         return encode_blocks_f32(f, r, seed, start, values, codes, n);
     return 0;
@@ -733,7 +785,7 @@ static int round_to_f32(const struct ff_format *format, const struct ff_rules *r
     uint32_t *out = out_;
     const struct ff_format f = *format;
     struct plan32 p;
-    if (r->is_default && is_format(f, BF16)) {
+    if (is_usual(r) && is_format(f, BF16)) {
         round_bf16(values, out, n);
         return 0;
     }

@@ -387,6 +387,7 @@ struct format_plan {
     const struct ff_rules *rules;
     double low, high;
     struct plan32 near;
+    struct codes_plan bytes;
     int is_near;     /* whether float32 may decide */
     uint32_t within; /* pattern of the largest magnitude of which neither sign is clamped */
 };
@@ -403,6 +404,8 @@ static struct format_plan format_plan_of(const struct ff_format *f, const struct
     struct format_plan q = {.format = f, .rules = r, .low = low, .high = high};
     const int is_power = (max_code(*f) & ((UINT64_C(1) << f->fraction_bits) - 1)) == 0;
     q.is_near = plan_for32(&q.near, *f, r) && f->has_zero && q.near.is_near && !is_power;
+    if (q.is_near)
+        q.bytes = codes_plan_of(*f, r, q.near);
     q.within = bits_of_float((float)(-low < high ? -low : high));
     return q;
 }
@@ -520,7 +523,7 @@ FF_DEFINE_DIVIDE(bf16, int16_t, uint32_t, not_finite32, FF_DOUBLE_OF_32)
         if (how == FF_IN_DOUBLE ||                                                                 \
             divide_block_##T(x, some, length, scale, how, &q->near, quotients))                    \
             return format_in_double_##T(x, some, length, scale, q, codes);                         \
-        const uint32_t most = near_codes(quotients, codes, n, *q->format, &q->near);               \
+        const uint32_t most = near_codes(quotients, codes, n, *q->format, &q->near, &q->bytes);               \
         if (most >= 0x7f800000) /* or the quotient is */                                           \
             return format_in_double_##T(x, some, length, scale, q, codes);                         \
         if (most <= q->within)                                                                     \

@@ -53,7 +53,7 @@ enum ff_rounding {
  * floatfmt/rounding.py says what each field means. */
 struct ff_rules {
     int32_t rounding;      /* an enum ff_rounding */
-    int32_t is_default;    /* 1: nearest even, all else as an IEEE 754 conversion has it */
+    int32_t is_ieee;       /* 1: all but the rounding as an IEEE 754 conversion has it */
     int32_t flushes;       /* subnormal results become zero */
     int32_t nan_is_error;  /* then nan means nothing */
     int32_t keeps_payload; /* a NaN is nan | leading bits of its payload, never Inf */

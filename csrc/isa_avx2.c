@@ -6,7 +6,7 @@
 
 FF_REGION_BEGIN("avx2,f16c")
 #include "scalar.h"
-#include "bytes_256.h"
+#include "codes_256.h"
 #include "multiply_tile_256.h"
 #include "random_256.h"
 

@@ -217,6 +217,7 @@ FF_INLINE uint64_t encode_any(uint64_t bits, struct any_plan p, int stochastic, 
  *   rebias      what the patterns of larger values exceed theirs by
  *   is_capped   whether what overflows becomes the magnitude `overflow`, which none exceeds that
  *               does not, and its sign
+ *   is_inside   whether the sum that encode_near takes is one of normal floats
  *   is_near     whether encode_near has it; beyond: pattern of a power of two above all of f's, or
  *               of the value that `overflow` would have if it is capped
  *   sign, plus  a negative code is (magnitude ^ sign) + plus, in the low bits */
@@ -225,7 +226,7 @@ FF_INLINE uint64_t encode_any(uint64_t bits, struct any_plan p, int stochastic, 
         U add, add_differs, odd_add, linear, rebias, limit, limit_differs;                         \
         U overflow, overflow_differs, sign, plus, code_mask, beyond;                               \
         F scale;                                                                                   \
-        int drop, is_near, is_capped;                                                              \
+        int drop, is_inside, is_near, is_capped;                                                             \
     }
 FF_DEFINE_PLAN(plan32, uint32_t, float);
 FF_DEFINE_PLAN(plan64, uint64_t, double);
@@ -312,16 +313,15 @@ FF_INLINE uint32_t encode_drawn32(uint32_t bits, uint32_t random, struct ff_form
 }
 
 /* The same for E8M0, for values other than 0: its magnitudes start at 2^-127, in the middle of
- * binary32's subnormals. */
+ * binary32's subnormals, and none is negative. */
 FF_INLINE uint32_t encode_fast_e8m0(uint32_t bits, struct plan32 p)
 {
-    const uint32_t magnitude = bits & 0x7fffffff, negative = (uint32_t)((int32_t)bits >> 31);
-    const uint32_t least = magnitude < 0x400000 ? 0x400000 : magnitude;
-    const uint32_t wide = magnitude < 0x800000 ? (least - 0x400000) << 1 : magnitude;
-    const uint32_t rounded = encode_fast32_magnitude(wide, negative, p);
-    const uint32_t limit = p.limit ^ (negative & p.limit_differs);
-    return (int32_t)rounded > (int32_t)limit ? p.overflow ^ (negative & p.overflow_differs)
-                                             : rounded;
+    const int32_t magnitude = (int32_t)(bits & 0x7fffffff);
+    const int32_t least = magnitude > 0x400000 ? magnitude : 0x400000;
+    const int32_t below = least < 0x800000 ? least - 0x800000 : 0; /* twice as long a binade */
+    const uint32_t rounded = encode_fast32_magnitude((uint32_t)(least + below), 0, p);
+    const uint32_t code = (int32_t)rounded > (int32_t)p.limit ? p.overflow : rounded;
+    return (int32_t)bits < 0 ? p.overflow ^ p.overflow_differs : code;
 }
 
 /* Fills a plan; returns 0 if encode_fast cannot have it. Stochastic rounding is encode_drawn32's alone. WIDE is the format of the patterns, TOP
@@ -350,8 +350,8 @@ FF_INLINE uint32_t encode_fast_e8m0(uint32_t bits, struct plan32 p)
         /* One more than the last exponent field: int8's -128 has the first fraction beyond it. */ \
         const int beyond = (int)(magnitude_mask(f) >> f.fraction_bits) + 2 - f.bias;               \
         /* Without a fraction it is the exponent field that is even or odd. */                     \
-        p->is_near = r->rounding == FF_NEAREST_EVEN && linear > -(TOP) + 1 &&                      \
-                     f.fraction_bits > 0 && beyond + drop <= (TOP);                                \
+        p->is_inside = linear > -(TOP) + 1 && f.fraction_bits > 0 && beyond + drop <= (TOP);       \
+        p->is_near = p->is_inside && r->rounding == FF_NEAREST_EVEN;                               \
         const int is_normal = p->overflow >> f.fraction_bits != 0;                                 \
         const int is_odd = r->overflow[1] == (r->overflow[0] ^ p->sign);                           \
         p->is_capped = f.sign == FF_SIGN_MAGNITUDE && f.nan != FF_NAN_NEGATIVE_ZERO &&             \
@@ -372,6 +372,27 @@ FF_INLINE uint32_t encode32_alike(uint32_t bits, struct ff_format f)
     const int drop = 23 - f.fraction_bits;
     const uint32_t half = (1u << drop) >> 1, kept = bits >> drop, odd = kept & (half != 0);
     const uint32_t rounded = (bits + (half - (half != 0)) + odd) >> drop; /* no NaN: the sign stays */
+    const uint32_t nan = kept | (1u << (f.fraction_bits - 1));
+    return (int32_t)(bits & 0x7fffffff) > 0x7f800000 ? nan : rounded;
+}
+
+/* The same by any deterministic mode. */
+struct alike32 {
+    uint32_t add, add_differs, odd_add;
+};
+static struct alike32 alike32_of(struct ff_format f, int rounding)
+{
+    const struct addends a = addends_of(rounding, 23 - f.fraction_bits);
+    return (struct alike32){(uint32_t)a.add[0], (uint32_t)(a.add[0] ^ a.add[1]),
+                            (uint32_t)a.odd_add};
+}
+FF_INLINE uint32_t encode32_alike_by(uint32_t bits, struct ff_format f, struct alike32 p)
+{
+    const int drop = 23 - f.fraction_bits;
+    const uint32_t kept = bits >> drop, odd = 0 - (kept & 1);
+    const uint32_t negative = (uint32_t)((int32_t)bits >> 31);
+    const uint32_t add = (p.add ^ (negative & p.add_differs)) + (odd & p.odd_add);
+    const uint32_t rounded = (bits + add) >> drop; /* of Inf, which ends in zeros, too */
     const uint32_t nan = kept | (1u << (f.fraction_bits - 1));
     return (int32_t)(bits & 0x7fffffff) > 0x7f800000 ? nan : rounded;
 }

@@ -168,7 +168,7 @@ def _c_rules(how: Rules, source: Format) -> tuple[Any, Any]:
 def _new_c_rules(how: Rules) -> Any:
     fields = {
         "rounding": _ROUNDINGS[how.rounding],
-        "is_default": how.is_default,
+        "is_ieee": how.with_rounding(Rounding.NEAREST_EVEN).is_default,
         "flushes": how.flushes,
         "nan_is_error": how.nans is None,
         "keeps_payload": how.keeps_payload,
