@@ -1,20 +1,25 @@
-/* From values to codes of one or two bytes in one loop, without a buffer between. Includers have AVX2. */
+/* From values to codes of one or two bytes in one loop, without a buffer. All deterministic modes take
+ * encode_near's sum, with the CPU turned to the mode's direction. Includers have AVX2. */
 
-/* What rounding to such codes needs to know; pairs are by sign.
+/* What there is to do beside that for a mode: nothing; take signs along, as up is away from zero for
+ * some values and toward it for others; add half a place; make what lost something odd. */
+enum { FF_AS_IT_IS, FF_BY_SIGN, FF_TIES_AWAY, FF_STICKY };
+
+/* Kinds of codes: bytes; those of fixed-point formats, all of whose values are in one binade; bytes
+ * and words that are magnitudes and signs, whatever overflows; E8M0, which has its own sum. */
+enum { FF_BYTES, FF_BYTES_FIXED, FF_BYTES_CAPPED, FF_WORDS_CAPPED, FF_BYTES_E8M0 };
+
+/* Pairs are by sign.
  *
- *   direction    of the CPU, for the sum that encode_near takes; what else there is to do, for how
- *   beyond       pattern of the magnitude that values beyond it are taken for
- *   is_capped    codes are magnitudes and signs, whatever overflows. Else, and for bytes alone:
+ *   beyond       pattern of the magnitude that larger ones are taken for
+ *   add, odd_add as in a plan32, for E8M0
+ * and where codes are not capped:
  *   limit        larger magnitudes become `overflow`, a code
  *   flip, minus  a negative code is (magnitude ^ flip) - minus, in the bits of code_mask; that of 0
- *                is 0 under no_negative_zero
- *   add, odd_add as in a plan32: E8M0 has its own sum */
-enum { FF_AS_IT_IS, FF_BY_SIGN, FF_TIES_AWAY, FF_STICKY };
-enum { FF_BYTES, FF_BYTES_FIXED, FF_BYTES_CAPPED, FF_WORDS_CAPPED, FF_BYTES_E8M0 };
+ *                is 0 under no_negative_zero */
 struct codes_plan {
     uint32_t beyond[2], linear, add, odd_add;
     int is_there, drop, how, kind;
-    unsigned direction;
     uint16_t sign;
     uint8_t limit[2], overflow[2], flip, minus, code_mask, no_negative_zero;
 };
@@ -27,49 +32,52 @@ FF_INLINE uint32_t pattern_of_magnitude(uint32_t magnitude, struct ff_format f, 
     return bits_of_float((float)((double)magnitude * power_of_two(1 - f.bias - f.fraction_bits)));
 }
 
-static struct codes_plan codes_plan_of(struct ff_format f, const struct ff_rules *r,
-                                       struct plan32 p)
+/* Fills what depends on what overflows, and says whether there is a loop. */
+static void set_limits_of_codes(struct codes_plan *c, struct ff_format f, const struct ff_rules *r,
+                                struct plan32 p)
 {
-    /* Nearest even, nearest away, toward zero, positive, negative, to odd. */
-    static const struct {
-        unsigned direction;
-        int how;
-    } modes[] = {{_MM_ROUND_NEAREST, FF_AS_IT_IS},  {_MM_ROUND_TOWARD_ZERO, FF_TIES_AWAY},
-                 {_MM_ROUND_TOWARD_ZERO, FF_AS_IT_IS}, {_MM_ROUND_UP, FF_BY_SIGN},
-                 {_MM_ROUND_DOWN, FF_BY_SIGN},      {_MM_ROUND_TOWARD_ZERO, FF_STICKY}};
-    struct codes_plan b = {.is_there = 0};
-    if (r->rounding == FF_STOCHASTIC)
-        return b;
-    b = (struct codes_plan){.drop = p.drop, .linear = p.linear, .add = p.add, .odd_add = p.odd_add};
-    if (is_format(f, E8M0FNU)) {
-        b.is_there = 1, b.kind = FF_BYTES_E8M0, b.direction = _MM_ROUND_NEAREST;
-        b.overflow[0] = (uint8_t)r->overflow[0], b.overflow[1] = (uint8_t)r->overflow[1];
-        return b;
-    }
-    if (code_bytes(f) > 2 || !f.has_zero || !p.is_inside ||
-        (r->rounding == FF_NEAREST_AWAY && (p.linear >> 23) + (uint32_t)p.drop <= 24))
-        return b;
-    const int twos = f.sign == FF_TWOS_COMPLEMENT;
-    b.direction = modes[r->rounding].direction, b.how = modes[r->rounding].how;
-    b.sign = (uint16_t)sign_bit(f);
-    b.code_mask = (uint8_t)(sign_bit(f) | magnitude_mask(f));
-    b.flip = twos ? b.code_mask : (uint8_t)b.sign, b.minus = twos ? UINT8_MAX : 0;
-    b.no_negative_zero = f.nan == FF_NAN_NEGATIVE_ZERO ? UINT8_MAX : 0;
+    const uint64_t most = (uint64_t)(r->limit[0] > r->limit[1] ? r->limit[0] : r->limit[1]);
     int is_capped = f.sign == FF_SIGN_MAGNITUDE && f.nan != FF_NAN_NEGATIVE_ZERO;
     for (int s = 0; s < 2; s++) {
         const uint64_t overflow = r->overflow[s] & ~sign_bit(f);
-        b.limit[s] = (uint8_t)r->limit[s], b.overflow[s] = (uint8_t)r->overflow[s];
+        c->limit[s] = (uint8_t)r->limit[s], c->overflow[s] = (uint8_t)r->overflow[s];
         is_capped &= (r->overflow[s] != overflow) == s && overflow - (uint64_t)r->limit[s] <= 1;
-        b.beyond[s] = pattern_of_magnitude((uint32_t)overflow, f, p);
+        c->beyond[s] = pattern_of_magnitude((uint32_t)overflow, f, p);
     }
-    b.kind = is_capped             ? code_bytes(f) == 2 ? FF_WORDS_CAPPED : FF_BYTES_CAPPED
-             : f.exponent_bits ? FF_BYTES
-                               : FF_BYTES_FIXED;
-    b.is_there = is_capped || code_bytes(f) == 1;
-    if (!is_capped) /* one for both signs: the larger limit, or 255, which is as good as 256 */
-        b.beyond[0] = b.beyond[1] = pattern_of_magnitude(
-            (uint32_t)(r->limit[0] > r->limit[1] ? r->limit[0] : r->limit[1]) + 1, f, p);
-    return b;
+    c->is_there = is_capped || code_bytes(f) == 1;
+    if (is_capped)
+        c->kind = code_bytes(f) == 1 ? FF_BYTES_CAPPED : FF_WORDS_CAPPED;
+    else { /* 256 is packed into 255, of which uint8 makes the same */
+        c->kind = f.exponent_bits ? FF_BYTES : FF_BYTES_FIXED;
+        c->beyond[0] = c->beyond[1] = pattern_of_magnitude((uint32_t)most + 1, f, p);
+    }
+}
+
+static struct codes_plan codes_plan_of(struct ff_format f, const struct ff_rules *r,
+                                       struct plan32 p)
+{
+    static const int hows[] = {
+        [FF_NEAREST_EVEN] = FF_AS_IT_IS,     [FF_NEAREST_AWAY] = FF_TIES_AWAY,
+        [FF_TOWARD_ZERO] = FF_AS_IT_IS,      [FF_TOWARD_POSITIVE] = FF_BY_SIGN,
+        [FF_TOWARD_NEGATIVE] = FF_BY_SIGN,   [FF_TO_ODD] = FF_STICKY,
+    };
+    struct codes_plan c = {0};
+    const int is_e8m0 = is_format(f, E8M0FNU);
+    if (r->rounding == FF_STOCHASTIC || code_bytes(f) > 2 || !(p.is_inside || is_e8m0))
+        return c;
+    if (r->rounding == FF_NEAREST_AWAY && !is_e8m0 && (p.linear >> 23) + (uint32_t)p.drop <= 24)
+        return c; /* half a place is no normal float */
+    const int twos = f.sign == FF_TWOS_COMPLEMENT;
+    c.how = hows[r->rounding];
+    c.drop = p.drop, c.linear = p.linear, c.add = p.add, c.odd_add = p.odd_add;
+    c.sign = (uint16_t)sign_bit(f);
+    c.code_mask = (uint8_t)(sign_bit(f) | magnitude_mask(f));
+    c.flip = twos ? c.code_mask : (uint8_t)c.sign, c.minus = twos ? UINT8_MAX : 0;
+    c.no_negative_zero = f.nan == FF_NAN_NEGATIVE_ZERO ? UINT8_MAX : 0;
+    set_limits_of_codes(&c, f, r, p);
+    if (is_e8m0)
+        c.kind = FF_BYTES_E8M0;
+    return c;
 }
 
 /* encode_fast_e8m0, before signs. */
@@ -79,44 +87,46 @@ FF_INLINE __m256i e8m0_8(__m256i bits, __m256i *most, const struct codes_plan *p
     const __m256i magnitude = _mm256_and_si256(bits, _mm256_set1_epi32(INT32_MAX));
     *most = _mm256_max_epu32(*most, _mm256_sub_epi32(magnitude, _mm256_set1_epi32(1)));
     const __m256i least = _mm256_max_epi32(magnitude, first);
-    const __m256i below = _mm256_min_epi32(_mm256_sub_epi32(least, _mm256_set1_epi32(0x800000)), zero);
-    const __m256i wide = _mm256_add_epi32(least, below);
+    const __m256i above = _mm256_sub_epi32(least, _mm256_set1_epi32(0x800000));
+    const __m256i wide = _mm256_add_epi32(least, _mm256_min_epi32(above, zero));
     const __m256i odd = _mm256_srai_epi32(_mm256_slli_epi32(wide, 8), 31);
-    const __m256i add = _mm256_add_epi32(_mm256_set1_epi32((int32_t)p->add),
-                                         _mm256_and_si256(odd, _mm256_set1_epi32((int32_t)p->odd_add)));
+    const __m256i more = _mm256_and_si256(odd, _mm256_set1_epi32((int32_t)p->odd_add));
+    const __m256i add = _mm256_add_epi32(_mm256_set1_epi32((int32_t)p->add), more);
     return _mm256_srli_epi32(_mm256_add_epi32(wide, add), 23);
 }
 
-FF_INLINE __m256 clipped_8(__m256 x, const struct codes_plan *p, int how)
+/* The value, or its magnitude, or what it is taken for. */
+FF_INLINE __m256 clipped_8(__m256i bits, __m256i magnitude, const struct codes_plan *p, int how)
 {
-    const __m256 above = _mm256_castsi256_ps(_mm256_set1_epi32((int32_t)p->beyond[0]));
-    const __m256 below = _mm256_castsi256_ps(_mm256_set1_epi32((int32_t)(p->beyond[1] | 0x80000000)));
-    return how == FF_BY_SIGN ? _mm256_min_ps(_mm256_max_ps(x, below), above)
-                             : _mm256_castsi256_ps(_mm256_min_epi32(_mm256_castps_si256(x), _mm256_castps_si256(above)));
+    const __m256i above = _mm256_set1_epi32((int32_t)p->beyond[0]);
+    const __m256i below = _mm256_set1_epi32((int32_t)(p->beyond[1] | UINT32_C(0x80000000)));
+    if (how != FF_BY_SIGN)
+        return _mm256_castsi256_ps(_mm256_min_epi32(magnitude, above));
+    return _mm256_min_ps(_mm256_max_ps(_mm256_castsi256_ps(bits), _mm256_castsi256_ps(below)),
+                         _mm256_castsi256_ps(above));
 }
 
-/* encode_near, before signs, which are taken off first but for a direction by sign. Bytes' magnitudes
- * have what the first binade has above the format's. */
+/* encode_near, before signs. Bytes' magnitudes are too large by what the first binade's field, cut
+ * off like the others, is. */
 FF_INLINE __m256i magnitudes_8(__m256i bits, __m256i *most, const struct codes_plan *p, int how,
                                int kind)
 {
     if (kind == FF_BYTES_E8M0)
         return e8m0_8(bits, most, p);
-    const __m256i signs = _mm256_set1_epi32(INT32_MIN);
-    const __m256i magnitude = _mm256_andnot_si256(signs, bits);
-    *most = _mm256_max_epi32(*most, magnitude);
-    __m256 x = _mm256_castsi256_ps(how == FF_BY_SIGN ? bits : magnitude);
-    x = clipped_8(x, p, how);
-    const __m256i exponent = _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7f800000));
+    const __m256i sign = _mm256_set1_epi32(INT32_MIN), field = _mm256_set1_epi32(0x7f800000);
     const __m256i linear = _mm256_set1_epi32((int32_t)p->linear);
+    const __m256i magnitude = _mm256_andnot_si256(sign, bits);
+    *most = _mm256_max_epi32(*most, magnitude);
+    __m256 x = clipped_8(bits, magnitude, p, how);
+    const __m256i exponent = _mm256_and_si256(_mm256_castps_si256(x), field);
     const __m256i binade = kind == FF_BYTES_FIXED ? linear : _mm256_max_epi32(exponent, linear);
     const __m256i magic = _mm256_add_epi32(binade, _mm256_set1_epi32(p->drop << 23));
+    const __m256i half = _mm256_sub_epi32(magic, _mm256_set1_epi32(24 << 23));
     __m256 big = _mm256_castsi256_ps(magic);
     if (how == FF_BY_SIGN)
-        big = _mm256_or_ps(big, _mm256_and_ps(x, _mm256_castsi256_ps(signs)));
-    if (how == FF_TIES_AWAY) /* half the last place of the sum */
-        x = _mm256_add_ps(x, _mm256_castsi256_ps(
-                                 _mm256_sub_epi32(magic, _mm256_set1_epi32(24 << 23))));
+        big = _mm256_or_ps(big, _mm256_and_ps(x, _mm256_castsi256_ps(sign)));
+    if (how == FF_TIES_AWAY)
+        x = _mm256_add_ps(x, _mm256_castsi256_ps(half));
     const __m256 sum = _mm256_add_ps(x, big);
     __m256i kept = _mm256_sub_epi32(_mm256_castps_si256(sum), _mm256_castps_si256(big));
     if (how == FF_STICKY) {
@@ -174,8 +184,8 @@ FF_INLINE uint32_t largest_of(__m256i most)
     return largest;
 }
 
-/* Packs keep signs, of what magnitudes come from. What first binades are above the format's is taken
- * from 16 magnitudes at once. n is a multiple of 32. */
+/* Packs keep the signs of values. `first` is what magnitudes are too large by: for 16 at once. n is a
+ * multiple of 32. */
 #define FF_ENCODE_BYTES(name, HOW, KIND)                                                           \
     FF_LOOP uint32_t name(const uint32_t *restrict values, void *restrict codes, size_t n,         \
                           const struct codes_plan *p)                                              \
@@ -193,8 +203,8 @@ FF_INLINE uint32_t largest_of(__m256i most)
                 const __m256i a = _mm256_loadu_si256(at), b = _mm256_loadu_si256(at + 1);          \
                 signs[k] = _mm256_packs_epi32(a, b);                                               \
                 magnitudes[k] = _mm256_sub_epi16(                                                  \
-                    _mm256_packus_epi32(magnitudes_8(a, &most, &hoisted, HOW, KIND),                         \
-                                        magnitudes_8(b, &most, &hoisted, HOW, KIND)),                        \
+                    _mm256_packus_epi32(magnitudes_8(a, &most, &hoisted, HOW, KIND),                \
+                                        magnitudes_8(b, &most, &hoisted, HOW, KIND)),               \
                     first);                                                                        \
             }                                                                                      \
             const __m256i bytes = with_signs_32(                                                   \
@@ -230,8 +240,8 @@ FF_ENCODE_BYTES(bytes_e8m0, FF_AS_IT_IS, FF_BYTES_E8M0)
             const __m256i *at = (const __m256i *)(values + i);                                     \
             const __m256i a = _mm256_loadu_si256(at), b = _mm256_loadu_si256(at + 1);              \
             const __m256i magnitudes =                                                             \
-                _mm256_packus_epi32(magnitudes_8(a, &most, &hoisted, HOW, FF_WORDS_CAPPED),         \
-                                    magnitudes_8(b, &most, &hoisted, HOW, FF_WORDS_CAPPED));        \
+                _mm256_packus_epi32(magnitudes_8(a, &most, &hoisted, HOW, FF_WORDS_CAPPED),        \
+                                    magnitudes_8(b, &most, &hoisted, HOW, FF_WORDS_CAPPED));       \
             const __m256i negative = _mm256_srai_epi16(_mm256_packs_epi32(a, b), 15);              \
             const __m256i words = _mm256_or_si256(magnitudes, _mm256_and_si256(negative, sign));   \
             _mm256_storeu_si256((__m256i *)((uint16_t *)codes + i),                                \
@@ -245,7 +255,7 @@ FF_ENCODE_WORDS(words_ties_away, FF_TIES_AWAY)
 FF_ENCODE_WORDS(words_sticky, FF_STICKY)
 
 /* Writes codes of finite values, and returns the largest magnitude, of all; E8M0 takes 0 for none
- * either. The CPU has been turned to the plan's direction. */
+ * either. The CPU has been turned to the mode's direction. */
 static uint32_t encode_codes(const uint32_t *values, void *codes, size_t n,
                              const struct codes_plan *p)
 {
@@ -261,10 +271,6 @@ static uint32_t encode_codes(const uint32_t *values, void *codes, size_t n,
     const uint32_t before = bytes_e8m0(values, codes, n, p);
     return before < 0x7f7fffff ? before : 0x7f800000;
 }
-
-/* How the CPU rounds sums from now on. dispatch.c sees to it that it is to nearest even. */
-FF_INLINE void turn_to(unsigned direction) { _MM_SET_ROUNDING_MODE(direction); }
-FF_INLINE void turn_back(void) { _MM_SET_ROUNDING_MODE(_MM_ROUND_NEAREST); }
 
 /* Eight values as floats. */
 FF_INLINE __m256 eight_f32(const int32_t *x) { return _mm256_loadu_ps((const float *)x); }

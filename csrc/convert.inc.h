@@ -510,7 +510,7 @@ FF_LOOP int encode_blocks_f64(struct ff_format f, const struct ff_rules *r, uint
 /* Codes of one or two bytes without a buffer: codes_256.h. */
 #ifndef FF_HAS_BYTES
 struct codes_plan {
-    int is_there, direction;
+    int is_there;
 };
 FF_INLINE struct codes_plan codes_plan_of(struct ff_format f, const struct ff_rules *r,
                                           struct plan32 p)
@@ -518,8 +518,6 @@ FF_INLINE struct codes_plan codes_plan_of(struct ff_format f, const struct ff_ru
     return (void)f, (void)r, (void)p, (struct codes_plan){0};
 }
 #define encode_codes(values, codes, n, p) ((void)(p), UINT32_MAX)
-#define turn_to(direction) ((void)(direction))
-#define turn_back() ((void)0)
 #endif
 
 /* Codes of a byte to nearest even, with a buffer where that is not to be had; n <= FF_CHUNK. Returns
@@ -567,8 +565,9 @@ static int encode_block_f32(const struct encoding32 *e, uint64_t start, const ui
     if (e->is_fast) {
         if (draws)
             random_words(e->seed, start, n, words);
-        const uint32_t most = e->is_e8m0 ? fast32_e8m0(values, narrow, n, &e->plan)
-                                         : fast32(values, draws ? words : NULL, narrow, n, f, &e->plan);
+        const uint32_t most =
+            e->is_e8m0 ? fast32_e8m0(values, narrow, n, &e->plan)
+                       : fast32(values, draws ? words : NULL, narrow, n, f, &e->plan);
         const int rest = most < 0x7f800000 ? 0 : patch32(f, e->rules, values, narrow, n);
         if (rest == 0)
             store_codes32(narrow, codes, code_bytes(f), n);
@@ -580,26 +579,43 @@ static int encode_block_f32(const struct encoding32 *e, uint64_t start, const ui
                       : encode_blocks_f64(f, e->rules, e->seed, start, wide, codes, n);
 }
 
+#ifdef FF_HAS_BYTES
+/* Values from the first on, until they have to go by blocks; returns how many. */
+static size_t encode_usual_f32(const struct encoding32 *e, const uint32_t *values, uint8_t *codes,
+                               size_t n)
+{
+    const size_t bytes = code_bytes(e->format);
+    size_t done = 0;
+    if (!e->codes.is_there)
+        return 0;
+    turn_to(e->rules->rounding);
+    while (n - done >= 32) {
+        const size_t count = n - done < FF_CHUNK ? (n - done) & ~(size_t)31 : FF_CHUNK;
+        if (encode_codes(values + done, codes + done * bytes, count, &e->codes) >= 0x7f800000)
+            break;
+        done += count;
+    }
+    turn_back();
+    return done;
+}
+#else
+#define encode_usual_f32(e, values, codes, n) 0
+#endif
+
 static int encode_blocks_f32(struct ff_format f, const struct ff_rules *r, uint64_t seed,
                              uint64_t start, const uint32_t *values, uint8_t *codes, size_t n)
 {
     const struct encoding32 e = encoding32_of(f, r, seed);
     const size_t bytes = code_bytes(f);
-    int is_error = 0;
-    turn_to(e.codes.direction);
-    FF_CHUNKS({
-        uint8_t *const to = codes + from * bytes;
-        if (e.codes.is_there && count % 32 == 0 &&
-            encode_codes(values + from, to, count, &e.codes) < 0x7f800000)
-            continue;
-        turn_back();
-        is_error = encode_block_f32(&e, start + from, values + from, to, count);
-        if (is_error)
-            break;
-        turn_to(e.codes.direction);
-    })
-    turn_back();
-    return is_error;
+    for (size_t from = 0;;) {
+        from += encode_usual_f32(&e, values + from, codes + from * bytes, n - from);
+        const size_t count = n - from < FF_CHUNK ? n - from : FF_CHUNK;
+        if (count == 0)
+            return 0;
+        if (encode_block_f32(&e, start + from, values + from, codes + from * bytes, count))
+            return 1;
+        from += count;
+    }
 }
 
 /* The conversions that most ask for. */
@@ -645,17 +661,28 @@ FF_LOOP int encode_f64(const struct ff_format *format, const struct ff_rules *r,
 FF_DEFINE_MAP(widen_f32, (), (), float, double, FF_WIDEN_FP32)
 
 #ifdef FF_ENCODE_F32_FP16
-/* The slot and, for what it leaves, the usual way. */
+/* The slot, by the CPU's direction, and, for what it leaves, the usual way. */
 FF_INLINE void encode_some_fp16(const struct ff_rules *r, const float *values, uint16_t *codes,
                                 size_t n)
 {
     const size_t whole = FF_ENCODE_F32_FP16(values, codes, n);
-    if (whole < n)
-        encode_blocks_f32(FP16, r, 0, 0, (const uint32_t *)values + whole,
-                          (uint8_t *)(codes + whole), n - whole);
+    if (whole == n)
+        return;
+    turn_back();
+    encode_blocks_f32(FP16, r, 0, 0, (const uint32_t *)values + whole, (uint8_t *)(codes + whole),
+                      n - whole);
+    turn_to(r->rounding);
 }
 FF_DEFINE_STREAMED(f32_to_fp16, (const struct ff_rules *r, ), (r, ), float, uint16_t,
                    encode_some_fp16)
+
+static void f32_to_fp16_by_direction(const struct ff_rules *r, const float *values,
+                                     uint16_t *codes, size_t n)
+{
+    turn_to(r->rounding);
+    f32_to_fp16(r, values, codes, n);
+    turn_back();
+}
 #endif
 
 FF_LOOP int encode_f32(const struct ff_format *format, const struct ff_rules *r, uint64_t seed,
@@ -663,8 +690,9 @@ FF_LOOP int encode_f32(const struct ff_format *format, const struct ff_rules *r,
 {
     const struct ff_format f = *format;
 #ifdef FF_ENCODE_F32_FP16
-    if (is_usual(r) && is_format(f, FP16))
-        f32_to_fp16(r, values, codes, n);
+    const int has_direction = r->rounding != FF_NEAREST_AWAY && r->rounding != FF_TO_ODD;
+    if (r->is_ieee && r->rounding != FF_STOCHASTIC && has_direction && is_format(f, FP16))
+        f32_to_fp16_by_direction(r, values, codes, n);
     else
 #endif
     if (is_usual(r) && is_format(f, BF16))

@@ -523,7 +523,8 @@ FF_DEFINE_DIVIDE(bf16, int16_t, uint32_t, not_finite32, FF_DOUBLE_OF_32)
         if (how == FF_IN_DOUBLE ||                                                                 \
             divide_block_##T(x, some, length, scale, how, &q->near, quotients))                    \
             return format_in_double_##T(x, some, length, scale, q, codes);                         \
-        const uint32_t most = near_codes(quotients, codes, n, *q->format, &q->near, &q->bytes);               \
+        const uint32_t most =                                                                      \
+            near_codes(quotients, codes, n, *q->format, &q->near, &q->bytes);                      \
         if (most >= 0x7f800000) /* or the quotient is */                                           \
             return format_in_double_##T(x, some, length, scale, q, codes);                         \
         if (most <= q->within)                                                                     \

@@ -10,12 +10,13 @@ FF_REGION_BEGIN("avx2,f16c")
 #include "multiply_tile_256.h"
 #include "random_256.h"
 
-/* VCVTPS2PH gives the bits of encode_any for FP16 by the default rules, NaNs included (all 2^32
+/* VCVTPS2PH gives the bits of encode_any for FP16 by the default rules or another direction,
+ * NaNs included (all 2^32
  * inputs: tests/exhaustive). benchmarks/ measures what the slot earns. */
 FF_INLINE void encode_8_fp16(const float *values, uint16_t *codes)
 {
     _mm_storeu_si128((__m128i *)codes,
-                     _mm256_cvtps_ph(_mm256_loadu_ps(values), _MM_FROUND_TO_NEAREST_INT));
+                     _mm256_cvtps_ph(_mm256_loadu_ps(values), _MM_FROUND_CUR_DIRECTION));
 }
 
 static size_t encode_f32_fp16(const float *restrict values, uint16_t *restrict codes, size_t n)

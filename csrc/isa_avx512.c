@@ -15,7 +15,7 @@ FF_REGION_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,avx2,f16c" FF_WIDTH)
 
 FF_INLINE __m256i fp16_of(const float *values)
 {
-    return _mm512_cvtps_ph(_mm512_loadu_ps(values), _MM_FROUND_TO_NEAREST_INT);
+    return _mm512_cvtps_ph(_mm512_loadu_ps(values), _MM_FROUND_CUR_DIRECTION);
 }
 
 /* The slot of isa_avx2.c, four times as wide: whole cache lines are stored, a tenth faster. */

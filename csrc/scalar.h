@@ -17,6 +17,24 @@ static const struct ff_format FP32 = FF_IEEE(8, 23, 127);
 static const struct ff_format FP64 = FF_IEEE(11, 52, 1023);
 static const struct ff_format E8M0FNU = {8, 0, 127, FF_UNSIGNED, FF_NAN_TOP, 0, 0};
 
+/* --- the CPU's own rounding ------------------------------------------------------------------- */
+
+/* Has floating-point operations round by a mode, or toward zero where that is a step of it, until
+ * turn_back: dispatch.c sees to it that they round to nearest even before. Loops between the two are
+ * functions of their own, so that no operation is moved out. */
+#if defined(__SSE2__)
+FF_INLINE void turn_to(int rounding)
+{
+    static const unsigned directions[] = {
+        [FF_NEAREST_EVEN] = _MM_ROUND_NEAREST,  [FF_NEAREST_AWAY] = _MM_ROUND_TOWARD_ZERO,
+        [FF_TOWARD_ZERO] = _MM_ROUND_TOWARD_ZERO, [FF_TOWARD_POSITIVE] = _MM_ROUND_UP,
+        [FF_TOWARD_NEGATIVE] = _MM_ROUND_DOWN,  [FF_TO_ODD] = _MM_ROUND_TOWARD_ZERO,
+    };
+    _MM_SET_ROUNDING_MODE(directions[rounding]);
+}
+FF_INLINE void turn_back(void) { _MM_SET_ROUNDING_MODE(_MM_ROUND_NEAREST); }
+#endif
+
 /* --- what follows from a format ---------------------------------------------------------------- */
 
 FF_INLINE int code_bits(struct ff_format f)
@@ -226,7 +244,7 @@ FF_INLINE uint64_t encode_any(uint64_t bits, struct any_plan p, int stochastic, 
         U add, add_differs, odd_add, linear, rebias, limit, limit_differs;                         \
         U overflow, overflow_differs, sign, plus, code_mask, beyond;                               \
         F scale;                                                                                   \
-        int drop, is_inside, is_near, is_capped;                                                             \
+        int drop, is_inside, is_near, is_capped;                                                   \
     }
 FF_DEFINE_PLAN(plan32, uint32_t, float);
 FF_DEFINE_PLAN(plan64, uint64_t, double);
@@ -324,8 +342,8 @@ FF_INLINE uint32_t encode_fast_e8m0(uint32_t bits, struct plan32 p)
     return (int32_t)bits < 0 ? p.overflow ^ p.overflow_differs : code;
 }
 
-/* Fills a plan; returns 0 if encode_fast cannot have it. Stochastic rounding is encode_drawn32's alone. WIDE is the format of the patterns, TOP
- * its largest exponent. */
+/* Fills a plan; returns 0 if encode_fast cannot have it. Stochastic rounding is encode_drawn32's
+ * alone. WIDE is the format of the patterns, TOP its largest exponent. */
 #define FF_DEFINE_PLAN_FOR(name, plan, U, F, M, WIDE, TOP)                                         \
     static int name(struct plan *p, struct ff_format f, const struct ff_rules *r)                  \
     {                                                                                              \
