@@ -270,11 +270,11 @@ def _quantize(
     plan, groups, once, numbers = settled or _settled(backend, values.shape, values.dtype, *options)
     if scale is None and zero_point is not None:
         raise TypeError("a zero_point goes with a scale; a scheme finds its own")
-    is_number = type(scale) is float and (zero_point is None or type(zero_point) is int)
-    if once is not None and min is None and max is None and (scale is None or is_number):
+    plain = None if scale is None else _plain(scale, zero_point)
+    if once is not None and min is None and max is None and (scale is None or plain is not None):
         given = None
-        if is_number:
-            kept, zeros = numbers(scale, zero_point)
+        if plain is not None:
+            kept, zeros = numbers(*plain)
             given = kept.copy(), zeros  # the result's scale may be it
         done = once(x, values, given, out)
         if done is not None:
@@ -314,7 +314,7 @@ def settle(
 
 
 #: What `_given` makes of a float and an integer or None, which is kept.
-Numbers: TypeAlias = Callable[[Any, Any], "Parameters"]
+Numbers: TypeAlias = Callable[[float, "int | None"], "Parameters"]
 Settled: TypeAlias = "tuple[Plan, Groups, OnePass | None, Numbers]"
 #: Options of these types cannot change, and their hash and type tell all there is to them.
 _PLAIN = frozenset((type(None), bool, int, float, str, Codebook, Format, Rounding))
@@ -534,6 +534,17 @@ def _given(scale: Any, zero_point: Any, groups: Groups, plan: Plan, backend: Bac
             raise TypeError(f"a zero_point is for integers, not for {plan.scheme.name}")
         return scales, None
     return scales, _for_groups(_given_zero_point(zero_point), groups, "zero_point")
+
+
+def _plain(scale: Any, zero_point: Any) -> tuple[float, int | None] | None:
+    """Return a scale and a zero point that are scalars, as Python has them, or None."""
+    if not isinstance(scale, (float, np.floating)):
+        return None
+    if zero_point is None:
+        return float(scale), None
+    if isinstance(zero_point, bool) or not isinstance(zero_point, (int, np.integer)):
+        return None
+    return float(scale), int(zero_point)
 
 
 def _given_scale(scale: Any, scale_format: Format) -> np.ndarray:

@@ -16,6 +16,7 @@ import pytest
 
 import floatfmt as ff
 from floatfmt.data import SAMPLE_MODEL
+from mutations import AVX2_ALONE, MUTATIONS, ROOT, TEXTS
 
 PACKAGE = Path(ff.__file__).parent
 
@@ -247,3 +248,13 @@ def test_the_examples_of_the_docstrings_run(name):
     module = importlib.import_module(f"floatfmt.{name}".rstrip("."))
     result = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert result.failed == 0
+
+
+@pytest.mark.parametrize("how", MUTATIONS.values(), ids=MUTATIONS)
+def test_what_a_mutation_changes_is_there(how):
+    assert (ROOT / "csrc" / how.file).read_text().count(how.old) == 1
+
+
+def test_mutations_have_names_of_their_own():
+    names = [name for texts in TEXTS.values() for name in texts] + list(AVX2_ALONE)
+    assert len(names) == len(set(names))

@@ -247,6 +247,27 @@ def test_the_given_scale_is_rounded_before_it_divides(backend):
     assert ff.quantize(np.float64([0.2549999952316284]), scale=0.03).codes.tolist() == [8]
 
 
+@pytest.mark.parametrize(
+    "kind", [np.float32, np.float64, np.longdouble, np.array, ml_dtypes.bfloat16]
+)
+@pytest.mark.parametrize("whole", [int, np.int8, np.uint64, np.array])
+def test_any_kind_of_number_is_a_scale_and_a_zero_point(backend, kind, whole):
+    x = np.linspace(-3, 3, 99, dtype=np.float32)
+    found = ff.quantize(x, scale=kind(0.0390625), zero_point=whole(7))
+    expected = ff.quantize(x, scale=0.0390625, zero_point=7)
+    assert found.codes.tolist() == expected.codes.tolist()
+    assert (found.scale, found.zero_point) == (expected.scale, expected.zero_point)
+    for wrong in (kind(-1.5), kind(np.nan)):
+        with pytest.raises(ValueError, match=f"scale is {float(wrong)}; a scale is positive"):
+            ff.quantize(x, scale=wrong)
+
+
+@pytest.mark.parametrize("wrong", [True, np.bool_(True), 1.0, np.float32(1)])
+def test_a_zero_point_is_an_integer(wrong):
+    with pytest.raises(TypeError, match="zero_point must be an integer"):
+        ff.quantize(np.float32([1, 2]), scale=np.float32(0.5), zero_point=wrong)
+
+
 def test_absmax_never_gives_minus_128():
     assert ff.absmax(np.float32([-FP32_MAX]), scale_dtype="fp16").codes.tolist() == [-127]
 
