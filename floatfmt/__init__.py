@@ -12,8 +12,6 @@ from .backends import NativeMissingWarning, available_backends, use_backend, use
 from .elements import Codebook
 from .formats import Format, format, formats, p3109
 from .packing import pack, unpack
-from .quantize import absmax, quantize, zeropoint
-from .quantized import Quantized
 from .rounding import Rounding, rounding_mode
 
 if TYPE_CHECKING:
@@ -47,6 +45,8 @@ if TYPE_CHECKING:
     from .llm_int8 import LLMInt8, ThresholdSweep, llm_int8_matmul, sweep_threshold
     from .measurement import Measurement, measure
     from .metrics import Error, Errors, error
+    from .quantization import absmax, quantize, zeropoint
+    from .quantized import Quantized
     from .quantized_file import load_quantized, save_quantized
     from .rounding_chain import DoubleRounding, double_rounding
     from .survey import Survey, round_all
@@ -79,6 +79,8 @@ _LATER = {
     "llm_int8": ("LLMInt8", "ThresholdSweep", "llm_int8_matmul", "sweep_threshold"),
     "measurement": ("Measurement", "measure"),
     "metrics": ("Error", "Errors", "error"),
+    "quantization": ("absmax", "quantize", "zeropoint"),
+    "quantized": ("Quantized",),
     "quantized_file": ("load_quantized", "save_quantized"),
     "rounding_chain": ("DoubleRounding", "double_rounding"),
     "survey": ("Survey", "round_all"),

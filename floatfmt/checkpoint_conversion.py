@@ -32,7 +32,7 @@ from .checkpoint import (
 from .checkpoint_writer import Layout, Writer, copy_file, new_directory, new_file, write_text
 from .error_figures import keep_freed_memory
 from .formats import format
-from .quantize import quantize
+from .quantization import quantize
 from .quantized_file import (
     METADATA_KEY,
     Record,

@@ -19,7 +19,7 @@ from .elements import Codebook
 from .error_figures import widened
 from .formats import Format, FormatLike, format, nearest_names
 from .formats import formats as registered_formats
-from .quantize import quantize, settle
+from .quantization import quantize, settle
 from .quantizing import approximate
 from .schemes import EXAMPLES, SCHEMES, named, parse
 

@@ -17,7 +17,7 @@ from . import interop
 from .backends import Float64, current_backend
 from .integer_product import integer_product
 from .metrics import Error, error, json_number
-from .quantize import absmax
+from .quantization import absmax
 from .quantized import Quantized
 from .table import Table
 

@@ -19,7 +19,7 @@ from .codes import code_dtype
 from .convention import find as find_convention
 from .elements import Codebook, Elements, Integers
 from .formats import Format, FormatLike, format
-from .quantize import SCALE_FORMATS, settle
+from .quantization import SCALE_FORMATS, settle
 from .quantized import Quantized, groups_of, wide
 from .quantizing import DOUBLE_BLOCK, Plan, double_scale
 from .schemes import find

@@ -62,7 +62,7 @@ ORDER = (
     "by_convention",
     "exports",
     "quantizing",
-    "quantize",
+    "quantization",
     "storage",
     "error_figures",
     "metrics",
@@ -151,11 +151,10 @@ def test_only_native_imports_the_extension():
 
 LOADED = "import sys, floatfmt; print(*sys.modules)"
 
-#: What rounding and quantising arrays takes; all else comes when it is asked for.
+#: What rounding arrays takes; all else comes when it is asked for.
 AT_IMPORT = {
     *("formats", "rounding", "elements", "interop", "backends", "backends.reference"),
-    *("backends.native", "backends.threads", "streaming", "arrays", "packing", "codebooks"),
-    *("schemes", "groups", "codes", "quantized", "quantizing", "quantize"),
+    *("backends.native", "backends.threads", "streaming", "arrays", "packing"),
 }
 
 

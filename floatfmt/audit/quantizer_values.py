@@ -10,7 +10,7 @@ import numpy as np
 from ..backends import current_backend
 from ..convention import Parameters, Plan, find, fp32_array
 from ..formats import format
-from ..quantize import quantize
+from ..quantization import quantize
 from .inputs import Inputs, Part
 from .inputs import inputs as inputs_of
 from .positions import LENGTHS

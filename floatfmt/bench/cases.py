@@ -20,7 +20,7 @@ from ..backends import available_backends
 from ..fields import compose, decompose
 from ..formats import format, formats
 from ..packing import pack, unpack
-from ..quantize import absmax, quantize, zeropoint
+from ..quantization import absmax, quantize, zeropoint
 from ..quantized import Quantized
 from ..rounding import Rounding
 from . import contenders as who

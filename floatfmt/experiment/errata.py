@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..llm_int8 import llm_int8_matmul
-from ..quantize import absmax
+from ..quantization import absmax
 from .results import Erratum
 
 __all__ = ["errata"]

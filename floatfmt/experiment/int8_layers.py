@@ -16,7 +16,7 @@ from ..backends import current_backend
 from ..elements import Scaling
 from ..formats import format, nearest_names
 from ..integer_product import INT32_COLUMNS
-from ..quantize import absmax
+from ..quantization import absmax
 from .layers import Layer, head_name, linear_layers, replace_module
 from .models import model_of
 from .products import Layer8, int8_linear

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..quantize import absmax, quantize
+from ..quantization import absmax, quantize
 from ..timing import interleaved
 from .int8_layers import int8_layers, quantize_model
 from .layers import linear_layers, replace_module

@@ -18,7 +18,7 @@ from ..arrays import decode, encode
 from ..comparison_rows import FloatRow, QuantizedRow, rows_of
 from ..formats import Format
 from ..metrics import Error, error
-from ..quantize import quantize
+from ..quantization import quantize
 from ..quantized import Quantized
 from ..schemes import find
 from .int8_layers import LAYER_SCHEMES, int8_layers, quantize_model
