@@ -65,8 +65,6 @@ static struct codes_plan codes_plan_of(struct ff_format f, const struct ff_rules
     const int is_e8m0 = is_format(f, E8M0FNU);
     if (r->rounding == FF_STOCHASTIC || code_bytes(f) > 2 || !(p.is_inside || is_e8m0))
         return c;
-    if (r->rounding == FF_NEAREST_AWAY && !is_e8m0 && (p.linear >> 23) + (uint32_t)p.drop <= 24)
-        return c; /* half a place is no normal float */
     const int twos = f.sign == FF_TWOS_COMPLEMENT;
     c.how = hows[r->rounding];
     c.drop = p.drop, c.linear = p.linear, c.add = p.add, c.odd_add = p.odd_add;
@@ -107,7 +105,7 @@ FF_INLINE __m256 clipped_8(__m256i bits, __m256i magnitude, const struct codes_p
 }
 
 /* encode_near, before signs. Bytes' magnitudes are too large by what the first binade's field, cut
- * off like the others, is. */
+ * off like the others, is. A plan32's linear is 2^-104 or more: half a place is a normal float. */
 FF_INLINE __m256i magnitudes_8(__m256i bits, __m256i *most, const struct codes_plan *p, int how,
                                int kind)
 {
