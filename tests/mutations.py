@@ -188,7 +188,6 @@ TEXTS = {
             "_mm256_set1_epi32(25 << 23)",
         ),
         "what is lost is forgotten": ("_CMP_NEQ_OQ", "_CMP_EQ_OQ"),
-        "fixed-point values are in several binades": ("f.exponent_bits ?", "1 ?"),
         "a byte has a sign where -0 is NaN": (
             "= f.nan == FF_NAN_NEGATIVE_ZERO ? UINT8_MAX : 0",
             "= 0",
