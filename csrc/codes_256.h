@@ -270,6 +270,29 @@ static uint32_t encode_codes(const uint32_t *values, void *codes, size_t n,
     return before < 0x7f7fffff ? before : 0x7f800000;
 }
 
+/* Rounds binary64 to odd in binary32: toward zero, and the last bit says that something was lost. Returns
+ * the largest magnitude. n is a multiple of 8. */
+FF_LOOP uint32_t narrow_to_odd_256(const uint64_t *restrict values, uint32_t *restrict narrow,
+                                   size_t n)
+{
+    __m256i most = _mm256_setzero_si256();
+    for (size_t i = 0; i < n; i += 8) {
+        const __m256d a = _mm256_loadu_pd((const double *)(values + i));
+        const __m256d b = _mm256_loadu_pd((const double *)(values + i + 4));
+        const __m128 near_a = _mm256_cvtpd_ps(a), near_b = _mm256_cvtpd_ps(b);
+        const __m256d lost_a = _mm256_cmp_pd(_mm256_cvtps_pd(near_a), a, _CMP_NEQ_OQ);
+        const __m256d lost_b = _mm256_cmp_pd(_mm256_cvtps_pd(near_b), b, _CMP_NEQ_OQ);
+        const __m256i lost = _mm256_castps_si256(_mm256_shuffle_ps(
+            _mm256_castpd_ps(lost_a), _mm256_castpd_ps(lost_b), _MM_SHUFFLE(2, 0, 2, 0)));
+        const __m256i odd =
+            _mm256_srli_epi32(_mm256_permute4x64_epi64(lost, _MM_SHUFFLE(3, 1, 2, 0)), 31);
+        const __m256i near = _mm256_castps_si256(_mm256_set_m128(near_b, near_a));
+        most = _mm256_max_epi32(most, _mm256_and_si256(near, _mm256_set1_epi32(INT32_MAX)));
+        _mm256_storeu_si256((__m256i *)(narrow + i), _mm256_or_si256(near, odd));
+    }
+    return largest_of(most);
+}
+
 /* Eight values as floats. */
 FF_INLINE __m256 eight_f32(const int32_t *x) { return _mm256_loadu_ps((const float *)x); }
 FF_INLINE __m256 eight_f16(const int16_t *x)

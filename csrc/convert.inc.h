@@ -618,47 +618,68 @@ static int encode_blocks_f32(struct ff_format f, const struct ff_rules *r, uint6
     }
 }
 
+enum { FF_NARROWED = 2048 };
+
+/* Rounds binary64 to odd in binary32. Returns the largest magnitude: a NaN's payload may change. */
+FF_LOOP uint32_t narrow_to_odd(const uint64_t *restrict values, uint32_t *restrict narrow, size_t n)
+{
+    uint32_t most = 0;
+    size_t i = 0;
+#ifdef FF_HAS_BYTES /* turned as well, for one operation less */
+    turn_to(FF_TOWARD_ZERO);
+    i = n & ~(size_t)7;
+    most = narrow_to_odd_256(values, narrow, i);
+    turn_back();
+#endif
+    for (; i < n; i++) {
+        const double magnitude = double_of_bits(values[i] & INT64_MAX);
+        const float near = (float)magnitude;
+        const uint32_t sign = (uint32_t)(values[i] >> 32) & UINT32_C(0x80000000);
+        const uint32_t bits = bits_of_float(near);
+        most = bits > most ? bits : most;
+        narrow[i] = sign | (bits - (near > magnitude)) | (near != magnitude);
+    }
+    return most;
+}
+
+/* Whether what f makes of a value by a deterministic mode is what it makes of that: binary32 has two
+ * bits more than f everywhere, and no value of f, -128 of int8 included, is beyond it. */
+static int is_inside_fp32(struct ff_format f)
+{
+    const uint64_t largest = max_code(f) + (f.sign == FF_TWOS_COMPLEMENT);
+    return f.fraction_bits <= 21 && (f.has_zero ? 1 : 0) - f.bias - f.fraction_bits >= -147 &&
+           (int)(largest >> f.fraction_bits) - f.bias <= 127;
+}
+
 /* The conversions that most ask for. */
-#define FF_F64_TO_FP16(x) ((uint16_t)encode64_inside(x, FP16))
-#define FF_F64_TO_BF16(x) ((uint16_t)encode64_inside(x, BF16))
-#define FF_F64_TO_FP32(x) ((uint32_t)encode64_inside(x, FP32))
 #define FF_F32_TO_BF16(x) ((uint16_t)encode32_alike(x, BF16))
 #define FF_F32_TO_TF32(x) encode32_alike(x, TF32)
 #define FF_F32_TO_FP32(x) encode32_alike(x, FP32)
 #define FF_F32_TO_BF16_BY(x) ((uint16_t)encode32_alike_by(x, BF16, p))
 #define FF_F32_TO_TF32_BY(x) encode32_alike_by(x, TF32, p)
-FF_DEFINE_MAP(f64_to_fp16, (), (), uint64_t, uint16_t, FF_F64_TO_FP16)
-FF_DEFINE_MAP(f64_to_bf16, (), (), uint64_t, uint16_t, FF_F64_TO_BF16)
-FF_DEFINE_MAP(f64_to_fp32, (), (), uint64_t, uint32_t, FF_F64_TO_FP32)
 FF_DEFINE_MAP(f32_to_bf16, (), (), uint32_t, uint16_t, FF_F32_TO_BF16)
 FF_DEFINE_MAP(f32_to_tf32, (), (), uint32_t, uint32_t, FF_F32_TO_TF32)
 FF_DEFINE_MAP(f32_to_bf16_by, (struct alike32 p, ), (p, ), uint32_t, uint16_t, FF_F32_TO_BF16_BY)
 FF_DEFINE_MAP(f32_to_tf32_by, (struct alike32 p, ), (p, ), uint32_t, uint32_t, FF_F32_TO_TF32_BY)
 FF_DEFINE_MAP(f32_to_fp32, (), (), uint32_t, uint32_t, FF_F32_TO_FP32)
 
+/* Whether turn_to is all that there is to do for a mode. */
+static int has_direction(int rounding)
+{
+    return rounding == FF_NEAREST_EVEN || rounding == FF_TOWARD_ZERO ||
+           rounding == FF_TOWARD_POSITIVE || rounding == FF_TOWARD_NEGATIVE;
+}
+
 static int is_usual(const struct ff_rules *r)
 {
     return r->is_ieee && r->rounding == FF_NEAREST_EVEN;
 }
 
-FF_LOOP int encode_f64(const struct ff_format *format, const struct ff_rules *r, uint64_t seed,
-                      uint64_t start, const void *restrict values, void *restrict codes, size_t n)
-{
-    const struct ff_format f = *format;
-    if (is_usual(r) && is_format(f, FP16))
-        f64_to_fp16(values, codes, n);
-    else if (is_usual(r) && is_format(f, BF16))
-        f64_to_bf16(values, codes, n);
-    else if (is_usual(r) && is_format(f, FP32))
-        f64_to_fp32(values, codes, n);
-    else
-        return encode_blocks_f64(f, r, seed, start, values, codes, n);
-    return 0;
-}
-
-/* Widening by the CPU's own conversion: exact, and a NaN becomes quiet and keeps its payload. */
+/* By the CPU's own conversions: a NaN becomes quiet and keeps its payload. */
 #define FF_WIDEN_FP32(x) ((double)(x))
+#define FF_F64_TO_FP32(x) ((float)(x))
 FF_DEFINE_MAP(widen_f32, (), (), float, double, FF_WIDEN_FP32)
+FF_DEFINE_MAP(f64_to_fp32, (), (), double, float, FF_F64_TO_FP32)
 
 #ifdef FF_ENCODE_F32_FP16
 /* The slot, by the CPU's direction, and, for what it leaves, the usual way. */
@@ -690,8 +711,7 @@ FF_LOOP int encode_f32(const struct ff_format *format, const struct ff_rules *r,
 {
     const struct ff_format f = *format;
 #ifdef FF_ENCODE_F32_FP16
-    const int has_direction = r->rounding != FF_NEAREST_AWAY && r->rounding != FF_TO_ODD;
-    if (r->is_ieee && r->rounding != FF_STOCHASTIC && has_direction && is_format(f, FP16))
+    if (r->is_ieee && has_direction(r->rounding) && is_format(f, FP16))
         f32_to_fp16_by_direction(r, values, codes, n);
     else
 #endif
@@ -709,6 +729,35 @@ FF_LOOP int encode_f32(const struct ff_format *format, const struct ff_rules *r,
         f32_to_tf32_by(alike32_of(f, r->rounding), values, codes, n);
     else
         return encode_blocks_f32(f, r, seed, start, values, codes, n);
+    return 0;
+}
+
+/* By way of binary32 where that is all the same. */
+static int encode_f64(const struct ff_format *format, const struct ff_rules *r, uint64_t seed,
+                      uint64_t start, const void *restrict values_, void *restrict codes_, size_t n)
+{
+    uint32_t narrow[FF_NARROWED];
+    const struct ff_format f = *format;
+    const uint64_t *const values = values_;
+    uint8_t *const codes = codes_;
+    const size_t bytes = code_bytes(f);
+    const int is_inside = r->rounding != FF_STOCHASTIC && is_inside_fp32(f);
+    if (r->is_ieee && has_direction(r->rounding) && is_format(f, FP32)) {
+        turn_to(r->rounding);
+        f64_to_fp32(values_, codes_, n);
+        turn_back();
+        return 0;
+    }
+    if (!is_inside)
+        return encode_blocks_f64(f, r, seed, start, values, codes, n);
+    for (size_t from = 0; from < n; from += FF_NARROWED) {
+        const size_t count = n - from < FF_NARROWED ? n - from : FF_NARROWED;
+        const int is_nan = narrow_to_odd(values + from, narrow, count) > 0x7f800000;
+        uint8_t *const to = codes + from * bytes;
+        if (is_nan ? encode_blocks_f64(f, r, seed, start + from, values + from, to, count)
+                   : encode_f32(format, r, seed, start + from, narrow, to, count))
+            return 1;
+    }
     return 0;
 }
 

@@ -22,18 +22,25 @@ static const struct ff_format E8M0FNU = {8, 0, 127, FF_UNSIGNED, FF_NAN_TOP, 0, 
 /* Has floating-point operations round by a mode, or toward zero where that is a step of it, until
  * turn_back: dispatch.c sees to it that they round to nearest even before. Loops between the two are
  * functions of their own, so that no operation is moved out. */
-#if defined(__SSE2__)
 FF_INLINE void turn_to(int rounding)
 {
-    static const unsigned directions[] = {
-        [FF_NEAREST_EVEN] = _MM_ROUND_NEAREST,  [FF_NEAREST_AWAY] = _MM_ROUND_TOWARD_ZERO,
-        [FF_TOWARD_ZERO] = _MM_ROUND_TOWARD_ZERO, [FF_TOWARD_POSITIVE] = _MM_ROUND_UP,
-        [FF_TOWARD_NEGATIVE] = _MM_ROUND_DOWN,  [FF_TO_ODD] = _MM_ROUND_TOWARD_ZERO,
-    };
-    _MM_SET_ROUNDING_MODE(directions[rounding]);
-}
-FF_INLINE void turn_back(void) { _MM_SET_ROUNDING_MODE(_MM_ROUND_NEAREST); }
+#if defined(__SSE2__) /* MXCSR */
+    enum { NEAREST = 0, UP = 2, DOWN = 1, ZERO = 3, PLACE = 13 };
+#else /* FPCR */
+    enum { NEAREST = 0, UP = 1, DOWN = 2, ZERO = 3, PLACE = 22 };
 #endif
+    static const uint8_t directions[] = {
+        [FF_NEAREST_EVEN] = NEAREST,   [FF_NEAREST_AWAY] = ZERO,    [FF_TOWARD_ZERO] = ZERO,
+        [FF_TOWARD_POSITIVE] = UP,     [FF_TOWARD_NEGATIVE] = DOWN, [FF_TO_ODD] = ZERO,
+    };
+    const uint32_t direction = (uint32_t)directions[rounding] << PLACE;
+#if defined(__SSE2__)
+    _mm_setcsr((_mm_getcsr() & ~(UINT32_C(3) << PLACE)) | direction);
+#else
+    __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)direction));
+#endif
+}
+FF_INLINE void turn_back(void) { turn_to(FF_NEAREST_EVEN); }
 
 /* --- what follows from a format ---------------------------------------------------------------- */
 

@@ -88,6 +88,19 @@ TEXTS = {
             "pack4(codes, packed, high_first, n);\n        i = n & ~(size_t)7;",
             "pack4(codes, packed, high_first, n);\n        i = (n + 7) & ~(size_t)7;",
         ),
+        "fp32 goes on beyond 2^128": ("- f.bias <= 127;", "- f.bias <= 128;"),
+        "the least integer is in fp32": (
+            "max_code(f) + (f.sign == FF_TWOS_COMPLEMENT)",
+            "max_code(f)",
+        ),
+        "fp32 has one bit more": ("f.fraction_bits <= 21 &&", "f.fraction_bits <= 22 &&"),
+        "fp32's subnormals have one bit more": (">= -147 &&", ">= -148 &&"),
+        "odd is away from zero": ("(bits - (near > magnitude))", "bits"),
+        "what fp32 loses is forgotten": ("| (near != magnitude);", ";"),
+        "NaN goes by way of fp32": (
+            "narrow_to_odd(values + from, narrow, count) > 0x7f800000",
+            "narrow_to_odd(values + from, narrow, count) > 0x7fffffff",
+        ),
         "random words start late": ("first = start / 4", "first = (start + 3) / 4"),
         "every chunk draws anew": (
             "encode_carefully(f, r, seed, start + from, values + from,",
@@ -187,7 +200,14 @@ TEXTS = {
             "_mm256_set1_epi32(24 << 23)",
             "_mm256_set1_epi32(25 << 23)",
         ),
-        "what is lost is forgotten": ("_CMP_NEQ_OQ", "_CMP_EQ_OQ"),
+        "what is lost is forgotten": (
+            "_mm256_sub_ps(sum, big), x, _CMP_NEQ_OQ",
+            "_mm256_sub_ps(sum, big), x, _CMP_EQ_OQ",
+        ),
+        "fp64 is cut to fp32": (
+            "_mm256_cvtps_pd(near_b), b, _CMP_NEQ_OQ",
+            "_mm256_cvtps_pd(near_b), b, _CMP_LT_OQ",
+        ),
         "a byte has a sign where -0 is NaN": (
             "= f.nan == FF_NAN_NEGATIVE_ZERO ? UINT8_MAX : 0",
             "= 0",
@@ -281,17 +301,21 @@ TEXTS = {
 #: Of code that other levels do not come to.
 AVX2_ALONE = {
     "sums go the other way": (
-        "[FF_TOWARD_POSITIVE] = _MM_ROUND_UP",
-        "[FF_TOWARD_POSITIVE] = _MM_ROUND_DOWN",
+        "UP = 2, DOWN = 1",
+        "UP = 1, DOWN = 2",
         "scalar.h",
     ),
     "the CPU is not turned back": (
-        "turn_back(void) { _MM_SET_ROUNDING_MODE(_MM_ROUND_NEAREST); }",
+        "turn_back(void) { turn_to(FF_NEAREST_EVEN); }",
         "turn_back(void) {}",
         "scalar.h",
     ),
     "what follows a NaN is to nearest": ("turn_to(r->rounding);\n}", "\n}", "convert.inc.h"),
-    "VCVTPS2PH rounds to odd": ("&& r->rounding != FF_TO_ODD;", ";", "convert.inc.h"),
+    "VCVTPS2PH rounds to odd": (
+        "return rounding == FF_NEAREST_EVEN ||",
+        "return rounding == FF_TO_ODD || rounding == FF_NEAREST_EVEN ||",
+        "convert.inc.h",
+    ),
     "values beyond the last 32 are encoded": (
         "(n - done) & ~(size_t)31",
         "(n - done)",

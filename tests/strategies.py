@@ -49,6 +49,11 @@ CUSTOM_FORMATS = (
     ff.Format("fixed point with Inf and NaN", 0, 5, bias=3, nan="top"),
     ff.Format("e3m0 without zero", 3, 0, signed=False, infinity=False, nan=None, zero=False),
     ff.Format("unsigned e4m3 with Inf", 4, 3, signed=False),
+    ff.Format("e8m6 beyond fp32", 8, 6, signed=False, infinity=False, nan=None),
+    ff.Format("8 bits to -2**128", 0, 7, -127, infinity=False, nan=None, twos_complement=True),
+    ff.Format("e6m22", 6, 22),
+    ff.Format("e8m13, fp32's subnormals have two bits more", 8, 13, bias=135),
+    ff.Format("e8m14, fp32's subnormals have one bit more", 8, 14, bias=135),
 )
 ALL_FORMATS = (*ff.formats(), *CUSTOM_FORMATS)
 
