@@ -99,6 +99,7 @@ def _conversions(given: Inputs) -> dict[str, Case]:
     byte, half, wide = (np.empty(SIZE, kind) for kind in (np.uint8, np.uint16, np.float32))
     nibbles, packed = codes & np.uint8(15), np.empty(SIZE // 2, np.uint8)
     to16, to8, to_bf16 = (rules(format(name)) for name in ("fp16", "fp8_e4m3fn", "bf16"))
+    up = to8.with_rounding(Rounding.TOWARD_POSITIVE)
     odd, random = map(to_bf16.with_rounding, (Rounding.TO_ODD, Rounding.STOCHASTIC))
     return {
         "decompose fp32": _case("decompose", bits, FP32, *split),
@@ -108,6 +109,7 @@ def _conversions(given: Inputs) -> dict[str, Case]:
         "encode fp32 to fp8": _case("encode", fp32, to8, byte, STREAM),
         "encode fp64 to fp16": _case("encode", fp64, to16, half, STREAM),
         "encode to odd": _case("encode", fp32, odd, half, STREAM),
+        "encode fp32 to fp8 upwards": _case("encode", fp32, up, byte, STREAM),
         "encode stochastically": _case("encode", fp32, random, half, STREAM),
         "decode fp16": _case("decode", fp32.astype(np.float16).view(np.uint16), FP16, wide),
         "decode fp8": _case("decode", codes, FP8, wide),

@@ -1,5 +1,5 @@
-/* From values to codes of one or two bytes in one loop, without a buffer. All deterministic modes take
- * encode_near's sum, with the CPU turned to the mode's direction. Includers have AVX2. */
+/* From values to codes of one or two bytes in one loop. All deterministic modes take
+ * encode_near's sum, with the CPU turned to the mode's direction; E8M0 has one of integers. Includers have AVX2. */
 
 /* What there is to do beside that for a mode: nothing; take signs along, as up is away from zero for
  * some values and toward it for others; add half a place; make what lost something odd. */
@@ -270,7 +270,7 @@ static uint32_t encode_codes(const uint32_t *values, void *codes, size_t n,
     return before < 0x7f7fffff ? before : 0x7f800000;
 }
 
-/* Rounds binary64 to odd in binary32: toward zero, and the last bit says that something was lost. Returns
+/* Rounds binary64 to odd in binary32: toward zero, and the last bit says what was lost. Returns
  * the largest magnitude. n is a multiple of 8. */
 FF_LOOP uint32_t narrow_to_odd_256(const uint64_t *restrict values, uint32_t *restrict narrow,
                                    size_t n)

@@ -449,6 +449,11 @@ FF_LOOP uint32_t fast32_e8m0(const uint32_t *restrict values, uint32_t *restrict
 
 /* Encodes anew what the fast loops do not know, if it is not much of a block: Inf, NaN, and 0, which
  * E8M0 does not have. Returns -1 if it is too much, 1 if a NaN is an error, else 0. */
+FF_INLINE void store_code(void *codes, size_t i, size_t bytes, uint64_t code)
+{
+    memcpy((uint8_t *)codes + i * bytes, &code, bytes); /* x86-64 and AArch64: the low bytes first */
+}
+
 #define FF_DEFINE_PATCH(W, U, INFINITY_CODE, WIDEN)                                                \
     FF_LOOP size_t specials##W(const U *values, size_t n)                                          \
     {                                                                                              \
@@ -457,8 +462,8 @@ FF_LOOP uint32_t fast32_e8m0(const uint32_t *restrict values, uint32_t *restrict
             found += (values[i] & (~(U)0 >> 1)) - 1 >= INFINITY_CODE - 1;                          \
         return found;                                                                              \
     }                                                                                              \
-    static int patch##W(struct ff_format f, const struct ff_rules *r, const U *values, U *codes,   \
-                        size_t n)                                                                  \
+    static int patch##W(struct ff_format f, const struct ff_rules *r, const U *values,             \
+                        void *codes, size_t bytes, size_t n)                                       \
     {                                                                                              \
         if (specials##W(values, n) > n / 8)                                                        \
             return -1;                                                                             \
@@ -471,7 +476,7 @@ FF_LOOP uint32_t fast32_e8m0(const uint32_t *restrict values, uint32_t *restrict
                 return 1;                                                                          \
             uint64_t wide;                                                                         \
             WIDEN;                                                                                 \
-            codes[i] = (U)encode_any(wide, p, 0, 0);                                               \
+            store_code(codes, i, bytes, encode_any(wide, p, 0, 0));                                \
         }                                                                                          \
         return 0;                                                                                  \
     }
@@ -497,7 +502,7 @@ FF_LOOP int encode_blocks_f64(struct ff_format f, const struct ff_rules *r, uint
         if (is_fast)
             rest = fast64(values + from, wide, count, f, &p) < UINT64_C(0x7ff0000000000000)
                        ? 0
-                       : patch64(f, r, values + from, wide, count);
+                       : patch64(f, r, values + from, wide, 8, count);
         if (rest == 0)
             store_codes64(wide, codes + from * bytes, bytes, count);
         else if (rest == 1 || encode_carefully(f, r, seed, start + from, values + from,
@@ -533,17 +538,28 @@ static uint32_t near_codes(const uint32_t *values, uint8_t *codes, size_t n, str
     return most;
 }
 
-/* How binary32 patterns become codes. */
+/* How binary32 patterns become codes: by a loop of the conversion's own, or by plans. */
+enum way32 {
+    FF_PLANNED,
+    FF_TO_FP16,
+    FF_TO_BF16,
+    FF_TO_BF16_BY,
+    FF_TO_TF32,
+    FF_TO_TF32_BY,
+    FF_TO_FP32,
+    FF_TO_FP64
+};
 struct encoding32 {
     struct ff_format format;
     const struct ff_rules *rules;
     uint64_t seed;
+    enum way32 way;
     int is_fast, is_e8m0;
     struct plan32 plan;
     struct codes_plan codes;
 };
 
-static struct encoding32 encoding32_of(struct ff_format f, const struct ff_rules *r, uint64_t seed)
+static struct encoding32 planned32(struct ff_format f, const struct ff_rules *r, uint64_t seed)
 {
     struct encoding32 e = {.format = f, .rules = r, .seed = seed, .is_e8m0 = is_format(f, E8M0FNU)};
     const int has_loop = f.has_zero || (e.is_e8m0 && r->rounding != FF_STOCHASTIC);
@@ -568,7 +584,7 @@ static int encode_block_f32(const struct encoding32 *e, uint64_t start, const ui
         const uint32_t most =
             e->is_e8m0 ? fast32_e8m0(values, narrow, n, &e->plan)
                        : fast32(values, draws ? words : NULL, narrow, n, f, &e->plan);
-        const int rest = most < 0x7f800000 ? 0 : patch32(f, e->rules, values, narrow, n);
+        const int rest = most < 0x7f800000 ? 0 : patch32(f, e->rules, values, narrow, 4, n);
         if (rest == 0)
             store_codes32(narrow, codes, code_bytes(f), n);
         if (rest >= 0)
@@ -580,39 +596,46 @@ static int encode_block_f32(const struct encoding32 *e, uint64_t start, const ui
 }
 
 #ifdef FF_HAS_BYTES
-/* Values from the first on, until they have to go by blocks; returns how many. */
+/* Values from the first on, until a block has to go another way; returns how many. */
 static size_t encode_usual_f32(const struct encoding32 *e, const uint32_t *values, uint8_t *codes,
                                size_t n)
 {
     const size_t bytes = code_bytes(e->format);
+    const int turns = e->rules->rounding != FF_NEAREST_EVEN;
     size_t done = 0;
-    if (!e->codes.is_there)
-        return 0;
-    turn_to(e->rules->rounding);
+    if (turns)
+        turn_to(e->rules->rounding);
     while (n - done >= 32) {
         const size_t count = n - done < FF_CHUNK ? (n - done) & ~(size_t)31 : FF_CHUNK;
-        if (encode_codes(values + done, codes + done * bytes, count, &e->codes) >= 0x7f800000)
-            break;
+        uint8_t *const to = codes + done * bytes;
+        if (encode_codes(values + done, to, count, &e->codes) >= 0x7f800000) {
+            turn_back();
+            if (patch32(e->format, e->rules, values + done, to, bytes, count) != 0)
+                return done;
+            if (turns)
+                turn_to(e->rules->rounding);
+        }
         done += count;
     }
-    turn_back();
+    if (turns)
+        turn_back();
     return done;
 }
 #else
 #define encode_usual_f32(e, values, codes, n) 0
 #endif
 
-static int encode_blocks_f32(struct ff_format f, const struct ff_rules *r, uint64_t seed,
-                             uint64_t start, const uint32_t *values, uint8_t *codes, size_t n)
+static int encode_planned_f32(const struct encoding32 *e, uint64_t start, const uint32_t *values,
+                              uint8_t *codes, size_t n)
 {
-    const struct encoding32 e = encoding32_of(f, r, seed);
-    const size_t bytes = code_bytes(f);
+    const size_t bytes = code_bytes(e->format);
     for (size_t from = 0;;) {
-        from += encode_usual_f32(&e, values + from, codes + from * bytes, n - from);
+        if (e->codes.is_there)
+            from += encode_usual_f32(e, values + from, codes + from * bytes, n - from);
         const size_t count = n - from < FF_CHUNK ? n - from : FF_CHUNK;
         if (count == 0)
             return 0;
-        if (encode_block_f32(&e, start + from, values + from, codes + from * bytes, count))
+        if (encode_block_f32(e, start + from, values + from, codes + from * bytes, count))
             return 1;
         from += count;
     }
@@ -670,11 +693,6 @@ static int has_direction(int rounding)
            rounding == FF_TOWARD_POSITIVE || rounding == FF_TOWARD_NEGATIVE;
 }
 
-static int is_usual(const struct ff_rules *r)
-{
-    return r->is_ieee && r->rounding == FF_NEAREST_EVEN;
-}
-
 /* By the CPU's own conversions: a NaN becomes quiet and keeps its payload. */
 #define FF_WIDEN_FP32(x) ((double)(x))
 #define FF_F64_TO_FP32(x) ((float)(x))
@@ -689,47 +707,70 @@ FF_INLINE void encode_some_fp16(const struct ff_rules *r, const float *values, u
     const size_t whole = FF_ENCODE_F32_FP16(values, codes, n);
     if (whole == n)
         return;
+    const struct encoding32 e = planned32(FP16, r, 0);
     turn_back();
-    encode_blocks_f32(FP16, r, 0, 0, (const uint32_t *)values + whole, (uint8_t *)(codes + whole),
-                      n - whole);
+    encode_planned_f32(&e, 0, (const uint32_t *)values + whole, (uint8_t *)(codes + whole),
+                       n - whole);
     turn_to(r->rounding);
 }
 FF_DEFINE_STREAMED(f32_to_fp16, (const struct ff_rules *r, ), (r, ), float, uint16_t,
                    encode_some_fp16)
-
-static void f32_to_fp16_by_direction(const struct ff_rules *r, const float *values,
-                                     uint16_t *codes, size_t n)
-{
-    turn_to(r->rounding);
-    f32_to_fp16(r, values, codes, n);
-    turn_back();
-}
+#define FF_HAS_FP16 1
+#else
+#define FF_HAS_FP16 0
+#define f32_to_fp16(r, values, codes, n) ((void)0)
 #endif
 
-FF_LOOP int encode_f32(const struct ff_format *format, const struct ff_rules *r, uint64_t seed,
+static enum way32 way_of(struct ff_format f, const struct ff_rules *r)
+{
+    const int is_even = r->rounding == FF_NEAREST_EVEN;
+    if (!r->is_ieee || r->rounding == FF_STOCHASTIC)
+        return FF_PLANNED;
+    if (FF_HAS_FP16 && has_direction(r->rounding) && is_format(f, FP16))
+        return FF_TO_FP16;
+    if (is_format(f, BF16))
+        return is_even ? FF_TO_BF16 : FF_TO_BF16_BY;
+    if (is_format(f, TF32))
+        return is_even ? FF_TO_TF32 : FF_TO_TF32_BY;
+    if (is_even && is_format(f, FP32))
+        return FF_TO_FP32;
+    return is_even && is_format(f, FP64) ? FF_TO_FP64 : FF_PLANNED;
+}
+
+static struct encoding32 encoding32_of(struct ff_format f, const struct ff_rules *r, uint64_t seed)
+{
+    const enum way32 way = way_of(f, r);
+    if (way == FF_PLANNED)
+        return planned32(f, r, seed);
+    return (struct encoding32){.format = f, .rules = r, .way = way};
+}
+
+static int encode_by(const struct encoding32 *e, uint64_t start, const void *values, void *codes,
+                     size_t n)
+{
+    const struct ff_rules *const r = e->rules;
+    switch (e->way) {
+    case FF_PLANNED: return encode_planned_f32(e, start, values, codes, n);
+    case FF_TO_FP16:
+        turn_to(r->rounding);
+        f32_to_fp16(r, values, codes, n);
+        turn_back();
+        break;
+    case FF_TO_BF16: f32_to_bf16(values, codes, n); break;
+    case FF_TO_BF16_BY: f32_to_bf16_by(alike32_of(BF16, r->rounding), values, codes, n); break;
+    case FF_TO_TF32: f32_to_tf32(values, codes, n); break;
+    case FF_TO_TF32_BY: f32_to_tf32_by(alike32_of(TF32, r->rounding), values, codes, n); break;
+    case FF_TO_FP32: f32_to_fp32(values, codes, n); break;
+    case FF_TO_FP64: widen_f32(values, codes, n); break;
+    }
+    return 0;
+}
+
+static int encode_f32(const struct ff_format *format, const struct ff_rules *r, uint64_t seed,
                       uint64_t start, const void *restrict values, void *restrict codes, size_t n)
 {
-    const struct ff_format f = *format;
-#ifdef FF_ENCODE_F32_FP16
-    if (r->is_ieee && has_direction(r->rounding) && is_format(f, FP16))
-        f32_to_fp16_by_direction(r, values, codes, n);
-    else
-#endif
-    if (is_usual(r) && is_format(f, BF16))
-        f32_to_bf16(values, codes, n);
-    else if (is_usual(r) && is_format(f, TF32))
-        f32_to_tf32(values, codes, n);
-    else if (is_usual(r) && is_format(f, FP32))
-        f32_to_fp32(values, codes, n);
-    else if (is_usual(r) && is_format(f, FP64))
-        widen_f32(values, codes, n);
-    else if (r->is_ieee && r->rounding != FF_STOCHASTIC && is_format(f, BF16))
-        f32_to_bf16_by(alike32_of(f, r->rounding), values, codes, n);
-    else if (r->is_ieee && r->rounding != FF_STOCHASTIC && is_format(f, TF32))
-        f32_to_tf32_by(alike32_of(f, r->rounding), values, codes, n);
-    else
-        return encode_blocks_f32(f, r, seed, start, values, codes, n);
-    return 0;
+    const struct encoding32 e = encoding32_of(*format, r, seed);
+    return encode_by(&e, start, values, codes, n);
 }
 
 /* By way of binary32 where that is all the same. */
@@ -741,21 +782,21 @@ static int encode_f64(const struct ff_format *format, const struct ff_rules *r, 
     const uint64_t *const values = values_;
     uint8_t *const codes = codes_;
     const size_t bytes = code_bytes(f);
-    const int is_inside = r->rounding != FF_STOCHASTIC && is_inside_fp32(f);
     if (r->is_ieee && has_direction(r->rounding) && is_format(f, FP32)) {
         turn_to(r->rounding);
         f64_to_fp32(values_, codes_, n);
         turn_back();
         return 0;
     }
-    if (!is_inside)
+    if (r->rounding == FF_STOCHASTIC || !is_inside_fp32(f))
         return encode_blocks_f64(f, r, seed, start, values, codes, n);
+    const struct encoding32 e = encoding32_of(f, r, seed);
     for (size_t from = 0; from < n; from += FF_NARROWED) {
         const size_t count = n - from < FF_NARROWED ? n - from : FF_NARROWED;
         const int is_nan = narrow_to_odd(values + from, narrow, count) > 0x7f800000;
         uint8_t *const to = codes + from * bytes;
         if (is_nan ? encode_blocks_f64(f, r, seed, start + from, values + from, to, count)
-                   : encode_f32(format, r, seed, start + from, narrow, to, count))
+                   : encode_by(&e, start + from, narrow, to, count))
             return 1;
     }
     return 0;
@@ -767,15 +808,16 @@ static int encode_f64(const struct ff_format *format, const struct ff_rules *r, 
                           uint64_t start, const void *restrict values, void *restrict codes,       \
                           size_t n)                                                                \
     {                                                                                              \
-        uint32_t wide[FF_CHUNK];                                                                   \
+        uint32_t wide[FF_NARROWED];                                                                \
+        const struct encoding32 e = encoding32_of(*format, r, seed);                               \
         const size_t bytes = code_bytes(*format);                                                  \
-        FF_CHUNKS({                                                                                \
+        for (size_t from = 0; from < n; from += FF_NARROWED) {                                     \
+            const size_t count = n - from < FF_NARROWED ? n - from : FF_NARROWED;                  \
             for (size_t i = 0; i < count; i++)                                                     \
                 wide[i] = load_##T(values, from + i);                                              \
-            if (encode_f32(format, r, seed, start + from, wide, (uint8_t *)codes + from * bytes,   \
-                           count))                                                                 \
+            if (encode_by(&e, start + from, wide, (uint8_t *)codes + from * bytes, count))         \
                 return 1;                                                                          \
-        })                                                                                         \
+        }                                                                                          \
         return 0;                                                                                  \
     }
 FF_DEFINE_ENCODE_16(f16)
@@ -862,7 +904,7 @@ static int round_to_f32(const struct ff_format *format, const struct ff_rules *r
     uint32_t *out = out_;
     const struct ff_format f = *format;
     struct plan32 p;
-    if (is_usual(r) && is_format(f, BF16)) {
+    if (way_of(f, r) == FF_TO_BF16) {
         round_bf16(values, out, n);
         return 0;
     }

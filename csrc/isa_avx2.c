@@ -10,9 +10,8 @@ FF_REGION_BEGIN("avx2,f16c")
 #include "multiply_tile_256.h"
 #include "random_256.h"
 
-/* VCVTPS2PH gives the bits of encode_any for FP16 by the default rules or another direction,
- * NaNs included (all 2^32
- * inputs: tests/exhaustive). benchmarks/ measures what the slot earns. */
+/* VCVTPS2PH gives the bits of encode_any for FP16 by the default rules or another direction, NaNs
+ * included (all 2^32 inputs: tests/exhaustive). benchmarks/ measures what the slot earns. */
 FF_INLINE void encode_8_fp16(const float *values, uint16_t *codes)
 {
     _mm_storeu_si128((__m128i *)codes,

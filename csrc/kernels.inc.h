@@ -1,7 +1,7 @@
 /* Every kernel once, as plain loops that the compiler vectorises for the region this text is
  * included in. The includer has included kernels.h and scalar.h, defines FF_TABLE, the table's
- * name, and may define FF_ENCODE_F32_FP16, a function that makes that conversion by the default rules
- * for as many values as it likes and returns how many. */
+ * name, and may define FF_ENCODE_F32_FP16, a function that makes that conversion in the CPU's direction
+ * (see turn_to), all else by the default rules, for as many values as it likes and returns how many. */
 
 /* Elements worked on at a time where a step needs a buffer or a retry, quantising and converting. */
 enum { FF_BLOCK = 256, FF_CHUNK = 512 };

@@ -20,8 +20,8 @@ static const struct ff_format E8M0FNU = {8, 0, 127, FF_UNSIGNED, FF_NAN_TOP, 0, 
 /* --- the CPU's own rounding ------------------------------------------------------------------- */
 
 /* Has floating-point operations round by a mode, or toward zero where that is a step of it, until
- * turn_back: dispatch.c sees to it that they round to nearest even before. Loops between the two are
- * functions of their own, so that no operation is moved out. */
+ * turn_back: dispatch.c sees to it that they round to nearest even before. Both are volatile, and what
+ * lies between reads and writes memory: tests of every mode would see an operation moved out. */
 FF_INLINE void turn_to(int rounding)
 {
 #if defined(__SSE2__) /* MXCSR */
@@ -30,8 +30,8 @@ FF_INLINE void turn_to(int rounding)
     enum { NEAREST = 0, UP = 1, DOWN = 2, ZERO = 3, PLACE = 22 };
 #endif
     static const uint8_t directions[] = {
-        [FF_NEAREST_EVEN] = NEAREST,   [FF_NEAREST_AWAY] = ZERO,    [FF_TOWARD_ZERO] = ZERO,
-        [FF_TOWARD_POSITIVE] = UP,     [FF_TOWARD_NEGATIVE] = DOWN, [FF_TO_ODD] = ZERO,
+        [FF_NEAREST_EVEN] = NEAREST, [FF_NEAREST_AWAY] = ZERO,    [FF_TOWARD_ZERO] = ZERO,
+        [FF_TOWARD_POSITIVE] = UP,   [FF_TOWARD_NEGATIVE] = DOWN, [FF_TO_ODD] = ZERO,
     };
     const uint32_t direction = (uint32_t)directions[rounding] << PLACE;
 #if defined(__SSE2__)

@@ -540,9 +540,10 @@ def _plain(scale: Any, zero_point: Any) -> tuple[float, int | None] | None:
     """Return a scale and a zero point that are scalars, as Python has them, or None."""
     if not isinstance(scale, (float, np.floating)):
         return None
-    if zero_point is None:
-        return float(scale), None
-    if isinstance(zero_point, bool) or not isinstance(zero_point, (int, np.integer)):
+    if zero_point is None or type(zero_point) is int:
+        return float(scale), zero_point
+    # timedelta64 is an np.integer.
+    if not isinstance(zero_point, np.integer) or isinstance(zero_point, np.timedelta64):
         return None
     return float(scale), int(zero_point)
 

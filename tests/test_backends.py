@@ -1,6 +1,7 @@
 """The C kernel, every function at every level, against the NumPy reference, bit for bit."""
 
 import functools
+import itertools
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 import floatfmt as ff
 from floatfmt.backends import backend_name, current_backend, native, reference
 from floatfmt.elements import Intervals, Scaling, intervals, limits, saturating, table
-from floatfmt.rounding import rules
+from floatfmt.rounding import OVERFLOWS, rules
 from floatfmt.schemes import POWER_RULES, SCHEMES
 from strategies import (
     ALL_FORMATS,
@@ -80,8 +81,9 @@ def test_every_boundary_and_every_tie_equals_the_reference(level, dtype, loops):
             found = [code for code in found if 0 < code & source.magnitude_mask <= source.max_code]
         x = np.array(found, source.code_dtype).view(dtype)
         nan = "largest" if target.nan is None else "quiet"  # the default, which has own loops
-        for rounding in ff.Rounding:
-            how = {"rounding": rounding, "nan": nan, "seed": 1}
+        overflows = [o for o in OVERFLOWS if o != "nan" or target.nan is not None]
+        for rounding, overflow in itertools.product(ff.Rounding, overflows):
+            how = {"rounding": rounding, "overflow": overflow, "nan": nan, "seed": 1}
             assert_equal_bits(level, functools.partial(ff.encode, x, target, **how))
             if source.holds(target):
                 assert_equal_bits(level, functools.partial(ff.round_to, x, target, **how))
@@ -734,10 +736,17 @@ def test_long_arrays_equal_the_reference(level, dtype):
         assert_equal_bits(level, lambda scheme=scheme: results(ff.quantize(x, scheme)))
 
 
+def upwards(x, target, out):
+    return ff.encode(x, target, rounding="toward_positive", out=out)
+
+
 #: What makes arrays of bits, or of fp32 values, into others, and the dtypes of those.
 STREAMED = {
     "encode fp16": (lambda x, out: ff.encode(x.view("f4"), "fp16", out=out[0]), ["u2"]),
     "encode bf16": (lambda x, out: ff.encode(x.view("f4"), "bf16", out=out[0]), ["u2"]),
+    "encode fp16 upwards": (lambda x, out: upwards(x.view("f4"), "fp16", out[0]), ["u2"]),
+    "encode bf16 upwards": (lambda x, out: upwards(x.view("f4"), "bf16", out[0]), ["u2"]),
+    "encode fp64 upwards": (lambda x, out: upwards(x.astype("f8"), "fp32", out[0]), ["u4"]),
     "round to fp16": (lambda x, out: ff.round_to(x.view("f4"), "fp16", out=out[0]), ["f4"]),
     "round to bf16": (lambda x, out: ff.round_to(x.view("f4"), "bf16", out=out[0]), ["f4"]),
     "decode fp16": (lambda x, out: ff.decode(x.astype("u2"), "fp16", out=out[0]), ["f4"]),

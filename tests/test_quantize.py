@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import floatfmt as ff
-from floatfmt import exact
+from floatfmt import exact, quantization
 from strategies import FLOAT_DTYPES, finite_arrays
 
 torch = pytest.importorskip("torch")
@@ -262,7 +262,15 @@ def test_any_kind_of_number_is_a_scale_and_a_zero_point(backend, kind, whole):
             ff.quantize(x, scale=wrong)
 
 
-@pytest.mark.parametrize("wrong", [True, np.bool_(True), 1.0, np.float32(1)])
+def test_scalars_of_numpy_are_plain_numbers():
+    plain = quantization._plain  # what spares a call two thirds of its time
+    assert plain(np.float32(0.5), np.uint8(7)) == plain(0.5, 7) == (0.5, 7)
+    assert plain(np.array(0.5), 7) is plain(0.5, np.timedelta64(7)) is plain(0.5, True) is None
+
+
+@pytest.mark.parametrize(
+    "wrong", [True, np.bool_(True), 1.0, np.float32(1), np.timedelta64(7), np.timedelta64("NaT")]
+)
 def test_a_zero_point_is_an_integer(wrong):
     with pytest.raises(TypeError, match="zero_point must be an integer"):
         ff.quantize(np.float32([1, 2]), scale=np.float32(0.5), zero_point=wrong)

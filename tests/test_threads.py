@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import floatfmt as ff
 from floatfmt.backends import thread_count, threads
-from floatfmt.quantize import _kept
+from floatfmt.quantization import _kept
 
 pytestmark = pytest.mark.skipif(
     ff.available_backends() == ("reference",), reason="the reference runs on one thread"
