@@ -625,8 +625,8 @@ static size_t encode_usual_f32(const struct encoding32 *e, const uint32_t *value
 #define encode_usual_f32(e, values, codes, n) 0
 #endif
 
-static int encode_planned_f32(const struct encoding32 *e, uint64_t start, const uint32_t *values,
-                              uint8_t *codes, size_t n)
+FF_LOOP int encode_planned_f32(const struct encoding32 *e, uint64_t start, const uint32_t *values,
+                               uint8_t *codes, size_t n)
 {
     const size_t bytes = code_bytes(e->format);
     for (size_t from = 0;;) {
