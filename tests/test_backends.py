@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 import floatfmt as ff
 from floatfmt.backends import backend_name, current_backend, native, reference
 from floatfmt.elements import Intervals, Scaling, intervals, limits, saturating, table
-from floatfmt.rounding import OVERFLOWS, rules
+from floatfmt.rounding import NANS, OVERFLOWS, rules
 from floatfmt.schemes import POWER_RULES, SCHEMES
 from strategies import (
     ALL_FORMATS,
@@ -87,6 +87,23 @@ def test_every_boundary_and_every_tie_equals_the_reference(level, dtype, loops):
             assert_equal_bits(level, functools.partial(ff.encode, x, target, **how))
             if source.holds(target):
                 assert_equal_bits(level, functools.partial(ff.round_to, x, target, **how))
+
+
+@pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
+def test_every_nan_has_the_code_of_the_reference(level, dtype):
+    """By each bit of its payload, among few and many finite values."""
+    source = ff.format(dtype)
+    payloads = [1 << bit for bit in range(source.fraction_bits)]
+    found = [source.nan_code | source.sign_bit, *(source.max_code + 1 + p for p in payloads)]
+    nans = np.array(found, source.code_dtype).view(dtype)
+    few = np.concatenate((nans, np.ones(4096 - nans.size, dtype)))
+    for target in ALL_FORMATS:
+        for nan in NANS:
+            how = {"nan": nan, "rounding": "toward_positive"}
+            for x in (nans, few):
+                assert_equal_bits(
+                    level, lambda x=x, how=how, to=target: or_error(lambda: ff.encode(x, to, **how))
+                )
 
 
 @given(
@@ -766,7 +783,7 @@ def test_long_arrays_written_past_the_caches_are_those_of_pieces(level, name, of
     bits = np.random.default_rng(5).integers(0, 2**32, n, dtype=np.uint32)
     rooms = [np.full((n + 64) * np.dtype(d).itemsize, 0xA5, np.uint8).view(d) for d in dtypes]
     apart = [np.empty(n, dtype) for dtype in dtypes]
-    with ff.use_backend(level):
+    with ff.use_backend(level), ff.use_threads(1):  # parts for threads might be too short
         operation(bits, [room[offset : offset + n] for room in rooms])
         for start in range(0, n, piece):
             part = slice(start, start + piece)
