@@ -271,7 +271,7 @@ static uint32_t encode_codes(const uint32_t *values, void *codes, size_t n,
 }
 
 /* Rounds binary64 to odd in binary32: toward zero, and the last bit says what was lost. Returns
- * the largest magnitude. n is a multiple of 8. */
+ * the largest magnitude before that. n is a multiple of 8. */
 FF_LOOP uint32_t narrow_to_odd_256(const uint64_t *restrict values, uint32_t *restrict narrow,
                                    size_t n)
 {

@@ -447,30 +447,31 @@ FF_LOOP uint32_t fast32_e8m0(const uint32_t *restrict values, uint32_t *restrict
     return most < 0x7f7fffff ? most : 0x7f800000;
 }
 
-/* Encodes anew what the fast loops do not know, if it is not much of a block: Inf, NaN, and 0, which
- * E8M0 does not have. Returns -1 if it is too much, 1 if a NaN is an error, else 0. */
 FF_INLINE void store_code(void *codes, size_t i, size_t bytes, uint64_t code)
 {
     memcpy((uint8_t *)codes + i * bytes, &code, bytes); /* x86-64 and AArch64: the low bytes first */
 }
 
+/* Encodes anew what the fast loops do not know, if it is not much of a block: Inf, NaN, and 0, which
+ * E8M0 does not have. Returns -1 if it is too much, 1 if a NaN is an error, else 0. */
 #define FF_DEFINE_PATCH(W, U, INFINITY_CODE, WIDEN)                                                \
-    FF_LOOP size_t specials##W(const U *values, size_t n)                                          \
+    FF_LOOP size_t specials##W(const U *values, U least, size_t n)                                 \
     {                                                                                              \
         size_t found = 0;                                                                          \
         for (size_t i = 0; i < n; i++)                                                             \
-            found += (values[i] & (~(U)0 >> 1)) - 1 >= INFINITY_CODE - 1;                          \
+            found += (values[i] & (~(U)0 >> 1)) - least >= INFINITY_CODE - least;                  \
         return found;                                                                              \
     }                                                                                              \
     static int patch##W(struct ff_format f, const struct ff_rules *r, const U *values,             \
                         void *codes, size_t bytes, size_t n)                                       \
     {                                                                                              \
-        if (specials##W(values, n) > n / 8)                                                        \
+        const U least = f.has_zero ? 0 : 1;                                                        \
+        if (specials##W(values, least, n) > n / 8)                                                 \
             return -1;                                                                             \
         const struct any_plan p = any_plan_of(f, r);                                               \
         for (size_t i = 0; i < n; i++) {                                                           \
             const U magnitude = values[i] & (~(U)0 >> 1);                                          \
-            if (magnitude - 1 < INFINITY_CODE - 1)                                                 \
+            if (magnitude - least < INFINITY_CODE - least)                                         \
                 continue;                                                                          \
             if (r->nan_is_error && magnitude > INFINITY_CODE)                                      \
                 return 1;                                                                          \
@@ -525,8 +526,8 @@ FF_INLINE struct codes_plan codes_plan_of(struct ff_format f, const struct ff_ru
 #define encode_codes(values, codes, n, p) ((void)(p), UINT32_MAX)
 #endif
 
-/* Codes of a byte to nearest even, with a buffer where that is not to be had; n <= FF_CHUNK. Returns
- * the largest magnitude. */
+/* Codes of a byte to nearest even, by way of a buffer where there is no such loop; n <= FF_CHUNK.
+ * Returns the largest magnitude. */
 static uint32_t near_codes(const uint32_t *values, uint8_t *codes, size_t n, struct ff_format f,
                            const struct plan32 *p, const struct codes_plan *bytes)
 {
@@ -643,7 +644,8 @@ FF_LOOP int encode_planned_f32(const struct encoding32 *e, uint64_t start, const
 
 enum { FF_NARROWED = 2048 };
 
-/* Rounds binary64 to odd in binary32. Returns the largest magnitude: a NaN's payload may change. */
+/* Rounds binary64 to odd in binary32. Returns more than Inf's pattern if there is a NaN, whose payload
+ * may change. */
 FF_LOOP uint32_t narrow_to_odd(const uint64_t *restrict values, uint32_t *restrict narrow, size_t n)
 {
     uint32_t most = 0;
@@ -665,8 +667,8 @@ FF_LOOP uint32_t narrow_to_odd(const uint64_t *restrict values, uint32_t *restri
     return most;
 }
 
-/* Whether what f makes of a value by a deterministic mode is what it makes of that: binary32 has two
- * bits more than f everywhere, and no value of f, -128 of int8 included, is beyond it. */
+/* Whether any deterministic mode makes the same code of f of a value and of that value rounded to odd:
+ * binary32 has two bits more than f everywhere, and no value of f, -128 of int8 included, is beyond. */
 static int is_inside_fp32(struct ff_format f)
 {
     const uint64_t largest = max_code(f) + (f.sign == FF_TWOS_COMPLEMENT);
@@ -788,14 +790,14 @@ static int encode_f64(const struct ff_format *format, const struct ff_rules *r, 
         turn_back();
         return 0;
     }
-    if (r->rounding == FF_STOCHASTIC || !is_inside_fp32(f))
-        return encode_blocks_f64(f, r, seed, start, values, codes, n);
     const struct encoding32 e = encoding32_of(f, r, seed);
+    if (r->rounding == FF_STOCHASTIC || !is_inside_fp32(f) || (e.way == FF_PLANNED && !e.is_fast))
+        return encode_blocks_f64(f, r, seed, start, values, codes, n);
     for (size_t from = 0; from < n; from += FF_NARROWED) {
         const size_t count = n - from < FF_NARROWED ? n - from : FF_NARROWED;
         const int is_nan = narrow_to_odd(values + from, narrow, count) > 0x7f800000;
         uint8_t *const to = codes + from * bytes;
-        if (is_nan ? encode_blocks_f64(f, r, seed, start + from, values + from, to, count)
+        if (is_nan && r->keeps_payload ? encode_blocks_f64(f, r, seed, start + from, values + from, to, count)
                    : encode_by(&e, start + from, narrow, to, count))
             return 1;
     }

@@ -82,7 +82,7 @@ def encode(
 
     Notes
     -----
-    fp64 is rounded from its own 64 bits, never through fp32 (IEEE 754-2019 5.4.2, formatOf).
+    fp64 is rounded once, as IEEE 754-2019 5.4.2 (formatOf) has it, not to fp32 and then again.
 
     Stochastic rounding goes up where 32 random bits added to the discarded fraction's leading 32
     bits carry. The bits are Philox4x32-10's (Salmon and others, SC 2011): key = seed, word

@@ -434,6 +434,22 @@ def test_chunks_shrink_when_they_take_long(monkeypatch):
     assert counts[-2] < 300
 
 
+def test_chunks_grow_again_after_the_machine_paused(monkeypatch):
+    """Once one took an hour, ten million inputs went by ones and twos."""
+    monkeypatch.setattr(importlib.import_module("floatfmt.audit.sweep"), "CHUNK_S", 0.1)
+    counts = []
+
+    def work(first, count):
+        counts.append(count)
+        if not first:
+            time.sleep(2)
+
+    done = sweep(lambda: work, lambda done, found: None, 100_000, chunk=100, threads=1)
+    assert done.done == 100_000
+    assert min(counts[:2]) < 10
+    assert max(counts[2:]) == 100
+
+
 def interrupt_main_thread():
     import _thread
 

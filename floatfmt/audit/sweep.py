@@ -79,7 +79,7 @@ def sweep(
     size, first : int
         How many inputs there are, and how many of them were done before.
     chunk : int
-        Inputs of a chunk; fewer where that takes long.
+        Inputs of a chunk; fewer while that takes long.
     threads : int, optional
         As many as there are CPUs, unless there are few inputs.
     budget_s : float, optional
@@ -121,6 +121,7 @@ class _Queue:
         self, first: int, size: int, chunk: int, began: float, budget_s: float | None
     ) -> None:
         self.next, self.size, self.chunk, self.began = first, size, chunk, began
+        self.most = chunk
         self.deadline = None if budget_s is None else began + budget_s
         self.stopped, self.done, self.lock = "", first, threading.RLock()
         self.errors: list[BaseException] = []
@@ -167,8 +168,10 @@ class _Queue:
             waited, result = self._waiting.pop(self.done)
             self.done += waited
             merge(self.done, result)
-        if seconds > CHUNK_S and self.chunk > 1:
+        if seconds > CHUNK_S:
             self.chunk = max(min(self.chunk, int(count * CHUNK_S / seconds)), 1)
+        elif seconds < CHUNK_S / 4:  # or one pause of the machine would make all that follow small
+            self.chunk = max(self.chunk, min(2 * count, self.most))
 
     def stop(self, why: str) -> None:
         with self.lock:
