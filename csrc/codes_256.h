@@ -1,5 +1,6 @@
 /* From values to codes of one or two bytes in one loop. All deterministic modes take
- * encode_near's sum, with the CPU turned to the mode's direction; E8M0 has one of integers. Includers have AVX2. */
+ * encode_near's sum, with the CPU turned to the mode's direction; E8M0 has one of integers. Includers
+ * have AVX2. */
 
 /* What there is to do beside that for a mode: nothing; take signs along, as up is away from zero for
  * some values and toward it for others; add half a place; make what lost something odd. */
@@ -201,8 +202,8 @@ FF_INLINE uint32_t largest_of(__m256i most)
                 const __m256i a = _mm256_loadu_si256(at), b = _mm256_loadu_si256(at + 1);          \
                 signs[k] = _mm256_packs_epi32(a, b);                                               \
                 magnitudes[k] = _mm256_sub_epi16(                                                  \
-                    _mm256_packus_epi32(magnitudes_8(a, &most, &hoisted, HOW, KIND),                \
-                                        magnitudes_8(b, &most, &hoisted, HOW, KIND)),               \
+                    _mm256_packus_epi32(magnitudes_8(a, &most, &hoisted, HOW, KIND),               \
+                                        magnitudes_8(b, &most, &hoisted, HOW, KIND)),              \
                     first);                                                                        \
             }                                                                                      \
             const __m256i bytes = with_signs_32(                                                   \
