@@ -9,6 +9,7 @@ from cffi import FFI
 # setuptools runs this file from the project's root and wants paths relative to it.
 CSRC = Path("csrc")
 HEADERS = (
+    "blocks_256.h",
     "codes_256.h",
     "cells_256.h",
     "floatfmt.h",

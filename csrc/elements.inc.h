@@ -186,6 +186,17 @@ FF_DEFINE_VALUE_EDGES(bf16, 32, int32_t, float)
 #ifndef FF_COUNT_BOUNDED_f32
 #define FF_COUNT_BOUNDED_f32
 #endif
+/* What a loop that does not know some blocks returns in place of how many values are clamped. */
+enum { FF_OTHER_WAY = -2 };
+#ifdef FF_HAS_BYTES
+#include "blocks_256.h"
+#else
+#define power_blocks_f32(f, r, ...) ((void)(r), FF_OTHER_WAY)
+#define power_blocks_f16(f, r, ...) ((void)(r), FF_OTHER_WAY)
+#define power_blocks_bf16(f, r, ...) ((void)(r), FF_OTHER_WAY)
+#endif
+#define power_blocks_f64(f, r, ...) ((void)(r), FF_OTHER_WAY)
+
 #ifdef FF_HAS_CELLS
 #include "cells_256.h"
 #else
@@ -372,6 +383,13 @@ FF_DEFINE_CHANNEL_COUNTS(bf16, int16_t, 32, int32_t, float, 0x7f800000, is_exact
                                                  double *scale, uint8_t *codes)                    \
     {                                                                                              \
         const struct scaling_plan plan = scaling_plan_of(s);                                       \
+        const struct ff_rules r = saturating_rules(v->format, FF_NEAREST_EVEN);                    \
+        int64_t clamped = FF_OTHER_WAY;                                                            \
+        if (v->is_rounding && s->times == 1)                                                       \
+            clamped = power_blocks_##T(v->format, &r, &plan, v->low, v->high, x, channels, inner,  \
+                                       packs, scale, codes);                                       \
+        if (clamped != FF_OTHER_WAY)                                                               \
+            return clamped;                                                                        \
         return quantize_channels_of_##T(x, channels, inner, &plan, s->times, v, packs, scale,      \
                                         codes);                                                    \
     }
@@ -583,10 +601,14 @@ FF_DEFINE_FORMAT_BLOCK(bf16, int16_t)
                                               uint8_t *codes)                                      \
     {                                                                                              \
         const struct scaling_plan plan = scaling_plan_of(s);                                       \
+        int64_t clamped =                                                                          \
+            power_blocks_##T(*f, r, &plan, low, high, x_, channels, inner, 0, scale, codes);       \
+        if (clamped != FF_OTHER_WAY)                                                               \
+            return clamped;                                                                        \
+        clamped = 0;                                                                               \
         const struct format_plan q = format_plan_of(f, r, low, high);                              \
         const size_t step = channels_at_once(inner, channels);                                     \
         double amax[FF_CHUNK];                                                                     \
-        int64_t clamped = 0;                                                                       \
         for (size_t c = 0; c < channels; c += step) {                                              \
             const I *const x = (const I *)x_ + c * inner;                                          \
             const size_t some = channels - c < step ? channels - c : step;                         \

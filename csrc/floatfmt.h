@@ -91,6 +91,8 @@ struct ff_intervals {
     int32_t is_spaced;     /* 1: neighbours are 2^-30 apart, and 2^-30 of their size */
     uint32_t first_equal;  /* bit k is takes_equal[k], k < 16; of zeros likewise */
     uint32_t first_zero;
+    int32_t is_rounding;   /* 1: codes are those of `format`, to nearest even and saturating */
+    struct ff_format format;
     double low, high;
     double threshold[256]; /* one more than there can be: loops of even lengths */
     int64_t takes_equal[256];

@@ -121,12 +121,8 @@ struct scale_plan {
 
 static struct scale_plan scale_plan_of(struct ff_format f)
 {
-    const uint64_t largest = max_code(f);
-    const struct ff_rules saturating = {
-        .rounding = f.fraction_bits == 0 ? FF_TOWARD_POSITIVE : FF_NEAREST_EVEN,
-        .limit = {(int64_t)largest},
-        .overflow = {largest},
-    };
+    const struct ff_rules saturating =
+        saturating_rules(f, f.fraction_bits == 0 ? FF_TOWARD_POSITIVE : FF_NEAREST_EVEN);
     const int k = f.fraction_bits + f.bias - 1;
     return (struct scale_plan){
         .encoding = any_plan_of(f, &saturating),

@@ -73,6 +73,17 @@ FF_INLINE uint64_t max_code(struct ff_format f)
     return magnitude_mask(f) - (uint64_t)(f.has_infinity != 0) - (f.nan == FF_NAN_TOP);
 }
 
+/* Rules by which what overflows becomes the largest finite value, for finite values alone. */
+static struct ff_rules saturating_rules(struct ff_format f, int rounding)
+{
+    const uint64_t largest = max_code(f);
+    return (struct ff_rules){
+        .rounding = rounding,
+        .limit = {(int64_t)largest, (int64_t)largest},
+        .overflow = {largest, largest | sign_bit(f)},
+    };
+}
+
 FF_INLINE int is_format(struct ff_format f, struct ff_format g)
 {
     return f.exponent_bits == g.exponent_bits && f.fraction_bits == g.fraction_bits &&

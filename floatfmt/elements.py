@@ -186,6 +186,8 @@ class Intervals:
         One more than there are thresholds.
     low, high : float
         Values beyond lie more than half a step outside the codes: they count as clamped.
+    format : Format or None
+        Whose codes these are, of values rounded to nearest even.
     """
 
     thresholds: np.ndarray
@@ -193,6 +195,7 @@ class Intervals:
     codes: np.ndarray
     low: float
     high: float
+    format: Format | None
 
 
 class _Rung(NamedTuple):
@@ -244,12 +247,14 @@ def intervals(elements: Codebook | Format, rounding: Rounding = Rounding.NEAREST
     ladder = _ladder(elements)
     edges = [_edge(below, above, rounding) for below, above in itertools.pairwise(ladder)]
     low, high = limits(elements)
+    is_rounding = isinstance(elements, Format) and rounding is Rounding.NEAREST_EVEN
     return Intervals(
         thresholds=np.array([threshold for threshold, _ in edges]),
         sides=np.array([side for _, side in edges], np.uint8),
         codes=np.array([rung.code for rung in ladder], np.uint8),
         low=low,
         high=high,
+        format=elements if is_rounding else None,
     )
 
 

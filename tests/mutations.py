@@ -186,6 +186,52 @@ TEXTS = {
             "_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)",
         ),
     },
+    "blocks_256.h": {
+        "a scale's exponent is that of 1": (
+            "(int32_t)s->top - 1023 + 127",
+            "(int32_t)s->top - 896 + 1",
+        ),
+        "nothing carries": ("(int32_t)(s->carry >> 29)", "0"),
+        "less carries": ("(int32_t)(s->carry >> 29)", "(int32_t)(s->carry >> 30)"),
+        "the end counts as clamped, in a block": (
+            "(int32_t)bits_of_float((float)high)",
+            "(int32_t)bits_of_float((float)high) - 1",
+        ),
+        "less than an ulp beyond the end": (
+            "(int32_t)bits_of_float((float)high)",
+            "(int32_t)bits_of_float((float)high) + 1",
+        ),
+        "exponents end at 2^-126": ("_mm256_set1_epi32(-127));", "_mm256_set1_epi32(-126));"),
+        "the scale of zeros is the least": (
+            "_mm256_andnot_si256(is_zero, exponent)",
+            "exponent",
+        ),
+        "the last four scales are the first": (
+            "_mm256_extracti128_si256(field, 1)",
+            "_mm256_castsi256_si128(field)",
+        ),
+        "two blocks have one scale": (
+            "x[2 * k], x[2 * k + 1]),\n                                   _mm256_unpackhi",
+            "x[2 * k], x[2 * k]),\n                                   _mm256_unpackhi",
+        ),
+        "half of the clamped values count": (
+            "_mm256_cmpgt_epi32(_mm256_andnot_si256(sign, c), within)",
+            "_mm256_setzero_si256()",
+        ),
+        "what is clamped last counts for all": ("*clamped += sum_of", "*clamped = sum_of"),
+        "some lanes are not counted": ("k < 8; k++)\n        sum", "k < 7; k++)\n        sum"),
+        "codes lie in a byte the other way round": ("(1 << 12 | 1)", "(1 << 8 | 16)"),
+        "the last group's magnitudes are those of all": (
+            "greatest = _mm256_max_epi32(greatest, most);",
+            "greatest = most;",
+        ),
+        "any length is whole": ("inner % 32 != 0", "inner % 16 != 0"),
+        "integers are formats like others": (
+            "b.codes.kind == FF_BYTES_CAPPED && ",
+            "",
+        ),
+        "the least exponent carries": ("FF_LEAST_TOP = 127 + 2", "FF_LEAST_TOP = 127 - 9"),
+    },
     "codes_256.h": {
         "bytes overflow at the limit": (
             "_mm256_min_epi32(magnitude, above)",
@@ -325,6 +371,7 @@ MUTATIONS = {
     **dict(rows("quantize.inc.h", QUANTISERS)),
     **dict(rows("elements.inc.h", ELEMENTS)),
     **dict(rows("cells_256.h", ELEMENTS, "avx2")),
+    **dict(rows("blocks_256.h", "scales_and_codes or power_of_two or any_block_of", "avx2")),
     **dict(rows("codes_256.h", f"{CONVERSIONS} or {ELEMENTS}", "avx2")),
     **dict(rows("random_256.h", CONVERSIONS, "avx2")),
     **dict(rows("isa_avx2.c", f"{CONVERSIONS} or {ELEMENTS}", "avx2")),

@@ -691,6 +691,8 @@ def _c_intervals(parts: Intervals) -> Any:
     order = next((k for k, named in enumerate(orders) if np.array_equal(named, codes)), len(orders))
     made = ffi.new("struct ff_intervals *", {"n": n, "order": order, "low": parts.low})
     made.high = parts.high
+    if parts.format is not None:
+        made.is_rounding, made.format = 1, _c_format(parts.format)[0]
     far = np.abs(parts.thresholds) >= 2.0**-40
     far |= (parts.thresholds == 0) & (parts.sides == BY_SIGN)
     made.is_far_from_0 = bool(far.all()) and min(abs(parts.low), abs(parts.high)) >= 2.0**-40
