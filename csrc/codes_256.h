@@ -7,22 +7,32 @@
 enum { FF_AS_IT_IS, FF_BY_SIGN, FF_TIES_AWAY, FF_STICKY };
 
 /* Kinds of codes: bytes; those of fixed-point formats, all of whose values are in one binade; bytes
- * and words that are magnitudes and signs, whatever overflows; E8M0, which has its own sum. */
-enum { FF_BYTES, FF_BYTES_FIXED, FF_BYTES_CAPPED, FF_WORDS_CAPPED, FF_BYTES_E8M0 };
+ * and words that are magnitudes and signs, whatever overflows, negative ones 0 where there is no sign;
+ * bytes of which 0 alone has no sign, so that -0 is NaN; E8M0, which has its own sum. */
+enum {
+    FF_BYTES,
+    FF_BYTES_FIXED,
+    FF_BYTES_CAPPED,
+    FF_BYTES_FNUZ,
+    FF_WORDS_CAPPED,
+    FF_KINDS,
+    FF_BYTES_E8M0 = FF_KINDS
+};
 
 /* Pairs are by sign.
  *
  *   beyond       pattern of the magnitude that larger ones are taken for
  *   add, odd_add as in a plan32, for E8M0
+ *   sign, keep   a negative code is (magnitude | sign) & keep
  * and where codes are not capped:
  *   limit        larger magnitudes become `overflow`, a code
- *   flip, minus  a negative code is (magnitude ^ flip) - minus, in the bits of code_mask; that of 0
- *                is 0 under no_negative_zero */
+ *   flip, minus  a negative code is (magnitude ^ flip) - minus, in the bits of code_mask: minus and
+ *                code_mask are for fixed-point formats */
 struct codes_plan {
     uint32_t beyond[2], linear, add, odd_add;
     int is_there, drop, how, kind;
     uint16_t sign;
-    uint8_t limit[2], overflow[2], flip, minus, code_mask, no_negative_zero;
+    uint8_t limit[2], overflow[2], flip, minus, code_mask, keep;
 };
 
 /* Of a magnitude of f, or the next one after them all, as if magnitudes went on. */
@@ -33,21 +43,34 @@ FF_INLINE uint32_t pattern_of_magnitude(uint32_t magnitude, struct ff_format f, 
     return bits_of_float((float)((double)magnitude * power_of_two(1 - f.bias - f.fraction_bits)));
 }
 
+/* Whether what overflows has a magnitude, and the sign of others, and which: that of a NaN in the place
+ * of -0 is the next one after them all. */
+FF_INLINE int is_capped_at(struct ff_format f, const struct ff_rules *r, int s, uint64_t *cap)
+{
+    const int is_fnuz = f.nan == FF_NAN_NEGATIVE_ZERO && r->overflow[s] == sign_bit(f);
+    *cap = is_fnuz ? sign_bit(f) : r->overflow[s] & ~sign_bit(f);
+    if (f.sign == FF_UNSIGNED && s == 1)
+        return r->overflow[s] == 0;
+    return (*cap | (s ? sign_bit(f) : 0)) == r->overflow[s] && *cap - (uint64_t)r->limit[s] <= 1;
+}
+
 /* Fills what depends on what overflows, and says whether there is a loop. */
 static void set_limits_of_codes(struct codes_plan *c, struct ff_format f, const struct ff_rules *r,
                                 struct plan32 p)
 {
     const uint64_t most = (uint64_t)(r->limit[0] > r->limit[1] ? r->limit[0] : r->limit[1]);
-    int is_capped = f.sign == FF_SIGN_MAGNITUDE && f.nan != FF_NAN_NEGATIVE_ZERO;
+    const int is_byte = code_bytes(f) == 1, is_signed = f.sign == FF_SIGN_MAGNITUDE;
+    const int is_fnuz = f.nan == FF_NAN_NEGATIVE_ZERO;
+    int is_capped = is_signed || (f.sign == FF_UNSIGNED && f.exponent_bits != 0);
     for (int s = 0; s < 2; s++) {
-        const uint64_t overflow = r->overflow[s] & ~sign_bit(f);
+        uint64_t cap;
         c->limit[s] = (uint8_t)r->limit[s], c->overflow[s] = (uint8_t)r->overflow[s];
-        is_capped &= (r->overflow[s] != overflow) == s && overflow - (uint64_t)r->limit[s] <= 1;
-        c->beyond[s] = pattern_of_magnitude((uint32_t)overflow, f, p);
+        is_capped &= is_capped_at(f, r, s, &cap);
+        c->beyond[s] = pattern_of_magnitude((uint32_t)cap, f, p);
     }
-    c->is_there = is_capped || code_bytes(f) == 1;
+    c->is_there = is_capped ? is_byte || (is_signed && !is_fnuz) : is_byte && !is_fnuz;
     if (is_capped)
-        c->kind = code_bytes(f) == 1 ? FF_BYTES_CAPPED : FF_WORDS_CAPPED;
+        c->kind = !is_byte ? FF_WORDS_CAPPED : is_fnuz ? FF_BYTES_FNUZ : FF_BYTES_CAPPED;
     else { /* 256 is packed into 255, of which uint8 makes the same */
         c->kind = f.exponent_bits ? FF_BYTES : FF_BYTES_FIXED;
         c->beyond[0] = c->beyond[1] = pattern_of_magnitude((uint32_t)most + 1, f, p);
@@ -72,7 +95,7 @@ static struct codes_plan codes_plan_of(struct ff_format f, const struct ff_rules
     c.sign = (uint16_t)sign_bit(f);
     c.code_mask = (uint8_t)(sign_bit(f) | magnitude_mask(f));
     c.flip = twos ? c.code_mask : (uint8_t)c.sign, c.minus = twos ? UINT8_MAX : 0;
-    c.no_negative_zero = f.nan == FF_NAN_NEGATIVE_ZERO ? UINT8_MAX : 0;
+    c.keep = f.sign == FF_UNSIGNED ? 0 : UINT8_MAX;
     set_limits_of_codes(&c, f, r, p);
     if (is_e8m0)
         c.kind = FF_BYTES_E8M0;
@@ -153,24 +176,27 @@ FF_INLINE __m256i with_signs_32(__m256i magnitudes, __m256i signs, const struct 
     if (kind == FF_BYTES_E8M0)
         return with_signs_e8m0(magnitudes, signs, p);
     const __m256i zero = _mm256_setzero_si256();
-    __m256i negative = _mm256_cmpgt_epi8(zero, signs);
-    if (kind == FF_BYTES_CAPPED)
-        return _mm256_or_si256(magnitudes,
-                               _mm256_and_si256(negative, _mm256_set1_epi8((int8_t)p->sign)));
+    if (kind == FF_BYTES_CAPPED || kind == FF_BYTES_FNUZ) {
+        __m256i sign = _mm256_set1_epi8((int8_t)p->sign);
+        if (kind == FF_BYTES_FNUZ) /* 128, which is NaN, needs none either */
+            sign = _mm256_and_si256(sign, _mm256_cmpgt_epi8(magnitudes, zero));
+        const __m256i codes = _mm256_and_si256(_mm256_or_si256(magnitudes, sign),
+                                               _mm256_set1_epi8((int8_t)p->keep));
+        return _mm256_blendv_epi8(magnitudes, codes, signs);
+    }
+    const __m256i negative = _mm256_cmpgt_epi8(zero, signs);
     const __m256i limit = _mm256_blendv_epi8(_mm256_set1_epi8((int8_t)p->limit[0]),
                                              _mm256_set1_epi8((int8_t)p->limit[1]), signs);
     const __m256i overflow = _mm256_blendv_epi8(_mm256_set1_epi8((int8_t)p->overflow[0]),
                                                 _mm256_set1_epi8((int8_t)p->overflow[1]), signs);
     const __m256i is_within = _mm256_cmpeq_epi8(_mm256_subs_epu8(magnitudes, limit), zero);
-    const __m256i unsigned_zero =
-        _mm256_and_si256(_mm256_cmpeq_epi8(magnitudes, zero),
-                         _mm256_set1_epi8((int8_t)p->no_negative_zero));
-    negative = _mm256_andnot_si256(unsigned_zero, negative);
-    const __m256i flipped = _mm256_xor_si256(
+    __m256i codes = _mm256_xor_si256(
         magnitudes, _mm256_and_si256(negative, _mm256_set1_epi8((int8_t)p->flip)));
-    const __m256i codes = _mm256_and_si256(
-        _mm256_sub_epi8(flipped, _mm256_and_si256(negative, _mm256_set1_epi8((int8_t)p->minus))),
-        _mm256_set1_epi8((int8_t)p->code_mask));
+    if (kind == FF_BYTES_FIXED) {
+        const __m256i minus = _mm256_and_si256(negative, _mm256_set1_epi8((int8_t)p->minus));
+        codes = _mm256_and_si256(_mm256_sub_epi8(codes, minus),
+                                 _mm256_set1_epi8((int8_t)p->code_mask));
+    }
     return _mm256_blendv_epi8(overflow, codes, is_within);
 }
 
@@ -191,7 +217,7 @@ FF_INLINE uint32_t largest_of(__m256i most)
     {                                                                                              \
         const struct codes_plan hoisted = *p;                                                      \
         const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);                           \
-        const int has_binades = KIND == FF_BYTES || KIND == FF_BYTES_CAPPED;                       \
+        const int has_binades = KIND != FF_BYTES_FIXED && KIND != FF_BYTES_E8M0;                   \
         const __m256i first =                                                                      \
             _mm256_set1_epi16(has_binades ? (int16_t)(hoisted.linear >> hoisted.drop) : 0);        \
         __m256i most = _mm256_setzero_si256();                                                     \
@@ -217,15 +243,19 @@ FF_INLINE uint32_t largest_of(__m256i most)
 FF_ENCODE_BYTES(bytes_as_it_is, FF_AS_IT_IS, FF_BYTES)
 FF_ENCODE_BYTES(bytes_fixed_as_it_is, FF_AS_IT_IS, FF_BYTES_FIXED)
 FF_ENCODE_BYTES(bytes_capped_as_it_is, FF_AS_IT_IS, FF_BYTES_CAPPED)
+FF_ENCODE_BYTES(bytes_fnuz_as_it_is, FF_AS_IT_IS, FF_BYTES_FNUZ)
 FF_ENCODE_BYTES(bytes_by_sign, FF_BY_SIGN, FF_BYTES)
 FF_ENCODE_BYTES(bytes_fixed_by_sign, FF_BY_SIGN, FF_BYTES_FIXED)
 FF_ENCODE_BYTES(bytes_capped_by_sign, FF_BY_SIGN, FF_BYTES_CAPPED)
+FF_ENCODE_BYTES(bytes_fnuz_by_sign, FF_BY_SIGN, FF_BYTES_FNUZ)
 FF_ENCODE_BYTES(bytes_ties_away, FF_TIES_AWAY, FF_BYTES)
 FF_ENCODE_BYTES(bytes_fixed_ties_away, FF_TIES_AWAY, FF_BYTES_FIXED)
 FF_ENCODE_BYTES(bytes_capped_ties_away, FF_TIES_AWAY, FF_BYTES_CAPPED)
+FF_ENCODE_BYTES(bytes_fnuz_ties_away, FF_TIES_AWAY, FF_BYTES_FNUZ)
 FF_ENCODE_BYTES(bytes_sticky, FF_STICKY, FF_BYTES)
 FF_ENCODE_BYTES(bytes_fixed_sticky, FF_STICKY, FF_BYTES_FIXED)
 FF_ENCODE_BYTES(bytes_capped_sticky, FF_STICKY, FF_BYTES_CAPPED)
+FF_ENCODE_BYTES(bytes_fnuz_sticky, FF_STICKY, FF_BYTES_FNUZ)
 FF_ENCODE_BYTES(bytes_e8m0, FF_AS_IT_IS, FF_BYTES_E8M0)
 
 #define FF_ENCODE_WORDS(name, HOW)                                                                 \
@@ -258,12 +288,16 @@ FF_ENCODE_WORDS(words_sticky, FF_STICKY)
 static uint32_t encode_codes(const uint32_t *values, void *codes, size_t n,
                              const struct codes_plan *p)
 {
-    static uint32_t (*const loops[4][4])(const uint32_t *, void *, size_t,
+    static uint32_t (*const loops[4][FF_KINDS])(const uint32_t *, void *, size_t,
                                          const struct codes_plan *) = {
-        {bytes_as_it_is, bytes_fixed_as_it_is, bytes_capped_as_it_is, words_as_it_is},
-        {bytes_by_sign, bytes_fixed_by_sign, bytes_capped_by_sign, words_by_sign},
-        {bytes_ties_away, bytes_fixed_ties_away, bytes_capped_ties_away, words_ties_away},
-        {bytes_sticky, bytes_fixed_sticky, bytes_capped_sticky, words_sticky},
+        {bytes_as_it_is, bytes_fixed_as_it_is, bytes_capped_as_it_is, bytes_fnuz_as_it_is,
+         words_as_it_is},
+        {bytes_by_sign, bytes_fixed_by_sign, bytes_capped_by_sign, bytes_fnuz_by_sign,
+         words_by_sign},
+        {bytes_ties_away, bytes_fixed_ties_away, bytes_capped_ties_away, bytes_fnuz_ties_away,
+         words_ties_away},
+        {bytes_sticky, bytes_fixed_sticky, bytes_capped_sticky, bytes_fnuz_sticky,
+         words_sticky},
     };
     if (p->kind != FF_BYTES_E8M0)
         return loops[p->how][p->kind](values, codes, n, p);

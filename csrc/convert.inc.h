@@ -34,7 +34,8 @@ FF_INLINE uint32_t load_f16(const void *x, size_t i)
         struct ff_format f, const CODE##_t *codes, uint8_t *sign, EXPONENT##_t *exponent,          \
         FRACTION##_t *fraction, size_t n)                                                          \
     {                                                                                              \
-        size_t i = before_streaming(sign, 1, n, sizeof *exponent + sizeof *fraction);              \
+        const size_t more = sizeof *exponent + sizeof *fraction + sizeof *codes;                   \
+        size_t i = before_streaming(sign, 1, n, more);                                             \
         if (!is_aligned(exponent + i) || !is_aligned(fraction + i))                                \
             i = n;                                                                                 \
         split_##CODE##_##EXPONENT##_##FRACTION(f, codes, sign, exponent, fraction, i);             \
@@ -78,7 +79,8 @@ FF_INLINE uint32_t load_f16(const void *x, size_t i)
         struct ff_format f, const uint8_t *sign, const EXPONENT##_t *exponent,                     \
         const FRACTION##_t *fraction, CODE##_t *codes, size_t n)                                   \
     {                                                                                              \
-        size_t i = before_streaming(codes, sizeof *codes, n, 0);                                   \
+        const size_t more = sizeof *sign + sizeof *exponent + sizeof *fraction;                    \
+        size_t i = before_streaming(codes, sizeof *codes, n, more);                                \
         int stray = join_##CODE##_##EXPONENT##_##FRACTION(f, sign, exponent, fraction, codes, i);  \
         if (i == n)                                                                                \
             return stray;                                                                          \
@@ -915,7 +917,7 @@ static int round_to_f32(const struct ff_format *format, const struct ff_rules *r
     struct rounding32 q = {p.linear, p.beyond, (uint32_t)p.drop << 23, 0, 0};
     const struct decoding32 d = decoding32_of(f);
     q.largest = decoding32_pattern(p.limit, d), q.overflow = decoding32_pattern(p.overflow, d);
-    const int past = is_streamed(n * sizeof *out);
+    const int past = is_streamed(n * (sizeof *values + sizeof *out));
     int stray = 0;
     for (size_t from = 0, count; from < n && !stray; from += count) {
         const size_t room = FF_CHUNK - (past ? ((uintptr_t)(out + from) & 63) / sizeof *out : 0);

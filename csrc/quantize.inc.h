@@ -511,7 +511,7 @@ FF_DEFINE_QUANTIZE_WITHIN(bf16)
     static int64_t quantize_run_##T(const I *x, size_t n, const struct parameters *p,              \
                                     uint8_t *codes)                                                \
     {                                                                                              \
-        const int streams = is_streamed(n) && is_aligned(codes);                                   \
+        const int streams = is_streamed(n * (sizeof *x + sizeof *codes)) && is_aligned(codes);     \
         int64_t clamped = 0;                                                                       \
         size_t careful = 0;                                                                        \
         for (size_t i = 0; i < n; i += FF_BLOCK) {                                                 \
@@ -689,7 +689,8 @@ static int64_t quantize_channels_f64(const int64_t *x, size_t channels, size_t i
                                      size_t ahead, int packs, uint8_t *codes)                      \
     {                                                                                              \
         _Alignas(64) uint8_t lines[FF_BLOCK];                                                      \
-        const int streams = !packs && !ahead && is_streamed(n) && is_aligned(codes);               \
+        const int streams = !packs && !ahead && is_streamed(n * (sizeof *x + sizeof *codes)) &&    \
+                            is_aligned(codes);                                                     \
         int64_t clamped = 0;                                                                       \
         for (size_t i = 0; i < n; i += FF_BLOCK) {                                                 \
             const size_t count = n - i < FF_BLOCK ? n - i : FF_BLOCK;                              \

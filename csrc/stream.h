@@ -2,8 +2,8 @@
  * the caches does not, but whoever wants the result next has to fetch it from memory. Included inside
  * each ISA's region, after scalar.h. */
 
-/* Bytes of output from which on that pays: benchmarks/README.md has the figures. */
-#define FF_STREAMED_FROM ((size_t)8 << 20)
+/* Bytes read and written from which on that pays: benchmarks/README.md has the figures. */
+#define FF_STREAMED_FROM ((size_t)16 << 20)
 
 /* What a streaming loop works on at a time, in elements: whole lines, that stay in registers or
  * nearly so. More would let reading wait for writing. */
@@ -37,7 +37,7 @@ FF_INLINE void prefetch_ahead(const void *x, size_t bytes)
 }
 
 /* How many of n elements of so many bytes at `to` come before those that are streamed: up to the first
- * whole line, or all. `more` are the bytes of an element that go elsewhere. */
+ * whole line, or all. `more` are the bytes of an element that go elsewhere or are read. */
 FF_INLINE size_t before_streaming(const void *to, size_t bytes, size_t n, size_t more)
 {
     const size_t rest = -(uintptr_t)to & 63;
@@ -51,7 +51,7 @@ FF_INLINE size_t before_streaming(const void *to, size_t bytes, size_t n, size_t
 #define FF_DEFINE_STREAMED(name, PARAMETER, ARGUMENT, IN, OUT, SOME)                               \
     FF_LOOP void name(FF_BARE PARAMETER const IN *restrict x, OUT *restrict out, size_t n)         \
     {                                                                                              \
-        size_t i = before_streaming(out, sizeof(OUT), n, 0);                                       \
+        size_t i = before_streaming(out, sizeof(OUT), n, sizeof(IN));                              \
         SOME(FF_BARE ARGUMENT x, out, i);                                                          \
         if (i == n)                                                                                \
             return;                                                                                \

@@ -255,9 +255,12 @@ TEXTS = {
             "_mm256_cvtps_pd(near_b), b, _CMP_LT_OQ",
         ),
         "a byte has a sign where -0 is NaN": (
-            "= f.nan == FF_NAN_NEGATIVE_ZERO ? UINT8_MAX : 0",
-            "= 0",
+            "_mm256_and_si256(sign, _mm256_cmpgt_epi8(magnitudes, zero))",
+            "sign",
         ),
+        "what has no sign is negative": ("f.sign == FF_UNSIGNED ? 0 : UINT8_MAX", "UINT8_MAX"),
+        "the NaN in the place of -0 has a magnitude": ("is_fnuz ? sign_bit(f) : r", "0 ? 0 : r"),
+        "negative values overflow to 0": ("return r->overflow[s] == 0;", "return 1;"),
         "negative integers are flipped": ("twos ? UINT8_MAX : 0", "0"),
         "negative integers fill their bytes": (
             "c.code_mask = (uint8_t)(sign_bit(f) | magnitude_mask(f))",

@@ -422,12 +422,16 @@ def test_scales_and_codes_in_one_pass_equal_the_reference(level, dtype, how, ele
     assert_equal_bits(level, lambda: run(False))
 
 
-MX_ELEMENTS = ("fp4_e2m1fn", "fp6_e2m3fn", "fp6_e3m2fn", "fp8_e4m3fn", "fp8_e5m2")
+#: Those of the MX formats, one that has no -0, and one whose largest value is below 1.
+MX_ELEMENTS = (
+    *map(ff.format, ("fp4_e2m1fn", "fp6_e2m3fn", "fp6_e3m2fn", "fp8_e4m3fn", "fp8_e5m2")),
+    ff.format("fp8_e4m3fnuz"),
+    ff.Format("e2m3 below 1", 2, 3, bias=4, infinity=False, nan=None),
+)
 
 
-def by_powers(x, target, rule):
+def by_powers(x, fmt, rule):
     """Clamped values, scales and codes, two a byte if they have 4 bits."""
-    fmt = ff.format(target)
     packs, parts = fmt.bits == 4, intervals(fmt) if fmt.bits == 4 else fmt
     largest = float(fmt.max_finite)
     how = Scaling(ff.format("fp8_e8m0fnu"), largest, rule, fmt.fraction_bits)
@@ -438,40 +442,40 @@ def by_powers(x, target, rule):
 
 
 @pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
-@pytest.mark.parametrize("target", MX_ELEMENTS)
-@pytest.mark.parametrize(("channels", "inner"), [(8, 32), (21, 32), (11, 96)])
-def test_blocks_with_power_of_two_scales_equal_the_reference(level, target, dtype, channels, inner):
+@pytest.mark.parametrize("fmt", MX_ELEMENTS, ids=str)
+@pytest.mark.parametrize(("channels", "inner"), [(8, 32), (21, 32), (11, 96), (9, 48)])
+def test_blocks_with_power_of_two_scales_equal_the_reference(level, fmt, dtype, channels, inner):
     """Largest magnitudes of all exponents and beside where rules change theirs; ties; clamped."""
-    fmt, info, rng = ff.format(target), ml_dtypes.finfo(dtype), np.random.default_rng(inner)
+    info, rng = ml_dtypes.finfo(dtype), np.random.default_rng(inner)
     eps = float(info.eps)
     values = ff.decode(np.arange(2**fmt.bits, dtype=np.uint8), fmt, dtype=np.float64)
     values = np.sort(values[np.isfinite(values)])
-    places = np.concatenate([values, values[:-1] + np.diff(values) / 2])
+    places = np.concatenate([values, values[:-1] + np.diff(values) / 2, limits(fmt)])
     least, most = info.minexp - info.nmant, info.maxexp
     low, high = max(least, -160), min(most, 160)
     exponents = [least, *range(low, low + 40), *range(low, high - 9, 9), *range(high - 9, high)]
-    top = math.frexp(float(fmt.max_finite))[1] - 1
+    largest = [1, 1 + eps, 1.5, 1.75, 1.875, 2 - eps]
+    top, kind = math.frexp(float(fmt.max_finite))[1] - 1, np.dtype(f"i{dtype.itemsize}")
     for rule, exponent in itertools.product(POWER_RULES, exponents):
-        most = rng.choice([1, 1 + eps, 1.5, 1.75, 1.875, 2 - eps], (1, channels, 1))
-        with np.errstate(over="ignore", under="ignore"):
-            x = rng.choice(places, (1, channels, inner))
-            x = np.where(rng.random(x.shape) < 0.5, x, x * (1 + rng.integers(-2, 3) * eps))
-            x = np.clip(x, -most * 2.0**top, most * 2.0**top)
-            x[..., -1:] = most * 2.0**top
-            x *= rng.random((1, channels, 1)) < 0.9  # some blocks are all zeros
-            x = np.ldexp(x, exponent - top).astype(dtype)
-        x[~np.isfinite(x)] = 1
-        assert_equal_bits(level, functools.partial(by_powers, x, target, rule))
+        shape = 1, channels, 1
+        ends = np.ldexp(rng.choice(largest, shape), exponent).astype(dtype)
+        ends[rng.random(shape) < 0.1] = 0
+        with np.errstate(over="ignore", invalid="ignore"):
+            x = np.ldexp(rng.choice(places, (1, channels, inner)), exponent - top).astype(dtype)
+            x = (x.view(kind) + rng.integers(-1, 2, x.shape).astype(kind)).view(dtype)
+            x = np.where(np.abs(x) < ends, x, ends)  # NaN is not less
+        x[..., -1:] = ends
+        assert_equal_bits(level, functools.partial(by_powers, x, fmt, rule))
 
 
 @pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_value_that_is_not_finite_is_found_in_any_block_of_a_group(level, dtype, bad):
-    for target, at in itertools.product(("fp4_e2m1fn", "fp8_e4m3fn"), range(11 * 32)):
+    for fmt, at in itertools.product(MX_ELEMENTS[:1] + MX_ELEMENTS[-2:], range(11 * 32)):
         x = np.ones((1, 11, 32), dtype)
         x.reshape(-1)[at] = bad
         with ff.use_backend(level):
-            assert by_powers(x, target, "floor")[0] == -1
+            assert by_powers(x, fmt, "floor")[0] == -1
 
 
 @pytest.mark.parametrize("elements", CODEBOOKS, ids=lambda elements: elements.name)
