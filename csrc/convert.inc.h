@@ -684,11 +684,20 @@ static int is_inside_fp32(struct ff_format f)
 #define FF_F32_TO_FP32(x) encode32_alike(x, FP32)
 #define FF_F32_TO_BF16_BY(x) ((uint16_t)encode32_alike_by(x, BF16, p))
 #define FF_F32_TO_TF32_BY(x) encode32_alike_by(x, TF32, p)
-FF_DEFINE_MAP(f32_to_bf16, (), (), uint32_t, uint16_t, FF_F32_TO_BF16)
 FF_DEFINE_MAP(f32_to_tf32, (), (), uint32_t, uint32_t, FF_F32_TO_TF32)
 FF_DEFINE_MAP(f32_to_bf16_by, (struct alike32 p, ), (p, ), uint32_t, uint16_t, FF_F32_TO_BF16_BY)
 FF_DEFINE_MAP(f32_to_tf32_by, (struct alike32 p, ), (p, ), uint32_t, uint32_t, FF_F32_TO_TF32_BY)
 FF_DEFINE_MAP(f32_to_fp32, (), (), uint32_t, uint32_t, FF_F32_TO_FP32)
+
+#ifndef FF_ENCODE_F32_BF16
+#define FF_ENCODE_F32_BF16(values, codes, n) 0
+#endif
+FF_INLINE void encode_some_bf16(const uint32_t *restrict values, uint16_t *restrict codes, size_t n)
+{
+    for (size_t i = FF_ENCODE_F32_BF16(values, codes, n); i < n; i++)
+        codes[i] = FF_F32_TO_BF16(values[i]);
+}
+FF_DEFINE_STREAMED(f32_to_bf16, (), (), uint32_t, uint16_t, encode_some_bf16)
 
 /* Whether turn_to is all that there is to do for a mode. */
 static int has_direction(int rounding)

@@ -123,20 +123,44 @@ int ff_compose(enum ff_isa isa, const struct ff_format *format, const uint8_t *s
     return stray;
 }
 
+static size_t type_bytes(enum ff_type type)
+{
+    static const uint8_t bytes[] = {[FF_F64] = 8, [FF_F32] = 4, [FF_F16] = 2, [FF_BF16] = 2};
+    return bytes[type];
+}
+
+static size_t format_bytes(const struct ff_format *f)
+{
+    const int bits = (f->sign != FF_UNSIGNED) + f->exponent_bits + f->fraction_bits;
+    return bits <= 8 ? 1 : bits <= 16 ? 2 : bits <= 32 ? 4 : 8;
+}
+
+/* Whether n elements here and there overlap or are not aligned. */
+static int is_tangled(const void *x, size_t x_bytes, const void *y, size_t y_bytes, size_t n)
+{
+    const uintptr_t a = (uintptr_t)x, b = (uintptr_t)y;
+    return (a < b + n * y_bytes && b < a + n * x_bytes) || a % x_bytes != 0 || b % y_bytes != 0;
+}
+
 int ff_encode(enum ff_isa isa, enum ff_type type, const struct ff_format *format,
               const struct ff_rules *rules, uint64_t seed, uint64_t start, const void *values,
               void *codes, size_t n)
 {
     int stray;
+    if (is_tangled(values, type_bytes(type), codes, format_bytes(format), n))
+        return -1;
     IN_DEFAULT_ENVIRONMENT(
         stray = ff_table(isa)->encode[type](format, rules, seed, start, values, codes, n));
     return stray;
 }
 
-void ff_decode(enum ff_isa isa, enum ff_type type, const struct ff_format *format,
-               const void *codes, void *values, size_t n)
+int ff_decode(enum ff_isa isa, enum ff_type type, const struct ff_format *format,
+              const void *codes, void *values, size_t n)
 {
+    if (is_tangled(values, type_bytes(type), codes, format_bytes(format), n))
+        return -1;
     IN_DEFAULT_ENVIRONMENT(ff_table(isa)->decode[type](format, codes, values, n));
+    return 0;
 }
 
 int ff_round_to(enum ff_isa isa, enum ff_type type, const struct ff_format *format,

@@ -144,7 +144,8 @@ int ff_compose(enum ff_isa isa, const struct ff_format *format, const uint8_t *s
 /* Rounds n values to codes by the rules, in one rounding.
  * seed, start: for FF_STOCHASTIC, the key of Philox4x32-10 and the index of values[0]: element i
  * is rounded by 32 random bits, word (start + i) % 4 of counter (start + i) / 4.
- * Returns 1 if a value is NaN and that is an error, and then codes means nothing; else 0. */
+ * Returns 1 if a value is NaN and that is an error, and then codes means nothing; -1, with nothing
+ * done, if values and codes overlap or do not lie at multiples of their sizes; else 0. */
 int ff_encode(enum ff_isa isa, enum ff_type type, const struct ff_format *format,
               const struct ff_rules *rules, uint64_t seed, uint64_t start, const void *values,
               void *codes, size_t n);
@@ -152,8 +153,9 @@ int ff_encode(enum ff_isa isa, enum ff_type type, const struct ff_format *format
 /* Writes the exact values of n codes as FF_F32 or FF_F64, which must hold every value of the
  * format. FF_F32: below 2^(1 - bias), or 2^-bias if has_zero = 0, values are equally spaced; that
  * power of two must be a normal float, or exponent_bits 0.
- * A NaN keeps its sign, payload and signalling bit; one that has no payload is quiet. */
-void ff_decode(enum ff_isa isa, enum ff_type type, const struct ff_format *format,
+ * A NaN keeps its sign, payload and signalling bit; one that has no payload is quiet.
+ * Returns -1, with nothing done, as ff_encode; else 0. */
+int ff_decode(enum ff_isa isa, enum ff_type type, const struct ff_format *format,
                const void *codes, void *values, size_t n);
 
 /* ff_encode and ff_decode in one pass; FF_F32 or FF_F64, under the conditions of both. */

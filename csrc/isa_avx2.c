@@ -30,8 +30,48 @@ static size_t encode_f32_fp16(const float *restrict values, uint16_t *restrict c
 }
 #define FF_ENCODE_F32_FP16 encode_f32_fp16
 
-/* VCVTPH2PS makes a signalling NaN quiet, so NaNs, found by magnitudes beyond Inf, are left to who
- * asks: all from the first vector that has one. */
+/* Of 16 values whose words packing puts in order, if none is NaN. */
+FF_INLINE __m256i bf16_16(__m256i a, __m256i b)
+{
+    const __m256i below_half = _mm256_set1_epi32(0x7fff), one = _mm256_set1_epi32(1);
+    const __m256i odd_a = _mm256_and_si256(_mm256_srli_epi32(a, 16), one);
+    const __m256i odd_b = _mm256_and_si256(_mm256_srli_epi32(b, 16), one);
+    return _mm256_packus_epi32(
+        _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(a, below_half), odd_a), 16),
+        _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(b, below_half), odd_b), 16));
+}
+
+FF_INLINE __m256i eight_apart(const uint32_t *low, const uint32_t *high)
+{
+    return _mm256_inserti128_si256(
+        _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)low)),
+        _mm_loadu_si128((const __m128i *)high), 1);
+}
+
+/* Whole 32s: two and a half operations a value less than where each has to be asked for NaN. */
+FF_INLINE size_t encode_f32_bf16(const uint32_t *restrict values, uint16_t *restrict codes,
+                                 size_t n)
+{
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+        __m256 nan = _mm256_setzero_ps();
+        for (size_t k = i; k < i + 32; k += 16) {
+            const __m256i a = eight_apart(values + k, values + k + 8);
+            const __m256i b = eight_apart(values + k + 4, values + k + 12);
+            nan = _mm256_or_ps(nan, _mm256_cmp_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b),
+                                                  _CMP_UNORD_Q));
+            _mm256_storeu_si256((__m256i *)(codes + k), bf16_16(a, b));
+        }
+        if (_mm256_movemask_ps(nan) != 0)
+            for (size_t k = i; k < i + 32; k++)
+                codes[k] = (uint16_t)encode32_alike(values[k], BF16);
+    }
+    return i;
+}
+#define FF_ENCODE_F32_BF16 encode_f32_bf16
+
+/* Whole 32s. VCVTPH2PS makes a signalling NaN quiet, so those that have NaNs, magnitudes beyond Inf,
+ * are done again. */
 FF_INLINE size_t decode_f32_fp16_fast(const uint16_t *restrict codes, uint32_t *restrict values,
                                       size_t n)
 {
@@ -45,7 +85,8 @@ FF_INLINE size_t decode_f32_fp16_fast(const uint16_t *restrict codes, uint32_t *
             _mm256_storeu_ps((float *)(values + k), _mm256_cvtph_ps(code));
         }
         if (_mm_movemask_epi8(_mm_cmpgt_epi16(nan, infinity)) != 0)
-            return i;
+            for (size_t k = i; k < i + 32; k++)
+                values[k] = decode_fp16(codes[k]);
     }
     return i;
 }

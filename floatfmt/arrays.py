@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from . import interop
-from .backends import Backend
+from .backends import Backend, decode_plain, encode_plain
 from .formats import Format, FormatLike, format
 from .rounding import Rounding, Rules, fresh_seed, rules, word64
 from .streaming import run
@@ -97,6 +97,10 @@ def encode(
     array([1, 7], dtype=uint8)
     """
     how = _rules(format, rounding, overflow, nan, subnormals)
+    if type(x) is np.ndarray and (out is None or type(out) is np.ndarray):
+        plain = encode_plain(x, how, out)
+        if plain is not None:
+            return plain
     values = interop.values_array(x)
     codes = interop.checked_out(out, how.code_dtype, values)
     _convert(_encode, values, codes, how, seed)
@@ -182,9 +186,14 @@ def decode(codes: Any, format: FormatLike, *, dtype: Any = None, out: Any = None
     array([448.,  nan], dtype=float32)
     """
     try:
-        fmt, wanted = _cached_decoding(format, dtype)
+        fmt, wanted, filled = _cached_decoding(format, dtype)
     except TypeError:  # something without a hash: say what is wrong with it
-        fmt, wanted = _decoding(format, dtype)
+        fmt, wanted, filled = _decoding(format, dtype)
+    is_array = type(codes) is np.ndarray and (out is None or type(out) is np.ndarray)
+    if is_array and codes.dtype == filled:
+        plain = decode_plain(codes, fmt, wanted, out)
+        if plain is not None:
+            return plain
     array = interop.codes_array(codes, fmt)
     values = interop.checked_out(out, wanted, array)
     run(_decode, (array,), (values,), fmt)
@@ -197,17 +206,19 @@ def _decode(
     backend.decode(codes, fmt, values)
 
 
-def _decoding(format: FormatLike, dtype: Any) -> tuple[Format, np.dtype]:
-    """Return the format of codes and the dtype of their values."""
+def _decoding(format: FormatLike, dtype: Any) -> tuple[Format, np.dtype, np.dtype]:
+    """Return the format of codes, their values' dtype, and the dtype that has no other codes."""
     fmt = _as_format(format)
+    whole = fmt.bits == 8 * fmt.code_dtype.itemsize
+    filled = fmt.code_dtype if whole else np.dtype(object)  # none has
     if dtype is None:
-        return fmt, fmt.value_dtype
+        return fmt, fmt.value_dtype, filled
     wanted = _as_format(dtype)
     if wanted.name not in ("fp32", "fp64"):
         raise ValueError(f"decode gives float32 or float64, got dtype={dtype!r}")
     if wanted.name == "fp32" and fmt.value_dtype != np.float32:
         raise ValueError(f"float32 does not hold the normals of {fmt} as normals; use float64")
-    return fmt, np.dtype(wanted.dtype)
+    return fmt, np.dtype(wanted.dtype), filled
 
 
 _cached_decoding = functools.lru_cache(maxsize=1024)(_decoding)

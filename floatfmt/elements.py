@@ -247,14 +247,14 @@ def intervals(elements: Codebook | Format, rounding: Rounding = Rounding.NEAREST
     ladder = _ladder(elements)
     edges = [_edge(below, above, rounding) for below, above in itertools.pairwise(ladder)]
     low, high = limits(elements)
-    is_rounding = isinstance(elements, Format) and rounding is Rounding.NEAREST_EVEN
+    is_nearest = rounding is Rounding.NEAREST_EVEN
     return Intervals(
         thresholds=np.array([threshold for threshold, _ in edges]),
         sides=np.array([side for _, side in edges], np.uint8),
         codes=np.array([rung.code for rung in ladder], np.uint8),
         low=low,
         high=high,
-        format=elements if is_rounding else None,
+        format=elements if isinstance(elements, Format) and is_nearest else None,
     )
 
 

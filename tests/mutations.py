@@ -259,7 +259,6 @@ TEXTS = {
             "sign",
         ),
         "what has no sign is negative": ("f.sign == FF_UNSIGNED ? 0 : UINT8_MAX", "UINT8_MAX"),
-        "the NaN in the place of -0 has a magnitude": ("is_fnuz ? sign_bit(f) : r", "0 ? 0 : r"),
         "negative values overflow to 0": ("return r->overflow[s] == 0;", "return 1;"),
         "negative integers are flipped": ("twos ? UINT8_MAX : 0", "0"),
         "negative integers fill their bytes": (

@@ -238,6 +238,22 @@ def runs_reference(backend: Backend) -> bool:
     return backend is reference
 
 
+def encode_plain(values: np.ndarray, how: Rules, out: np.ndarray | None) -> np.ndarray | None:
+    """Return the codes of plain arrays, or None if that takes more: see `Native.encode_plain`."""
+    backend = current_backend()
+    return backend.encode_plain(values, how, out) if isinstance(backend, native.Native) else None
+
+
+def decode_plain(
+    codes: np.ndarray, fmt: Format, dtype: np.dtype, out: np.ndarray | None
+) -> np.ndarray | None:
+    """Return the values of plain arrays, or None as `encode_plain`."""
+    backend = current_backend()
+    if not isinstance(backend, native.Native):
+        return None
+    return backend.decode_plain(codes, fmt, dtype, out)
+
+
 def absmax_pass(
     backend: Backend,
     dtype: np.dtype,

@@ -165,6 +165,13 @@ def _c_rules(how: Rules, source: Format) -> tuple[Any, Any]:
     return found
 
 
+def _usual_encoding(how: Rules, dtype: np.dtype) -> tuple[int, np.dtype, tuple[Any, Any]]:
+    """Return a dtype's number, negative if `Native.encode_plain` has none, and what follows."""
+    number, source = _TYPES.get(dtype, (-1, FP64))
+    is_usual = how.rounding is not Rounding.STOCHASTIC and dtype.kind == "f"
+    return number if is_usual else -1, how.code_dtype, _c_rules(how, source)
+
+
 def _new_c_rules(how: Rules) -> Any:
     fields = {
         "rounding": _ROUNDINGS[how.rounding],
@@ -273,6 +280,30 @@ class Native:
         pointers = map(_pointer, (sign, exponent, fraction, codes))
         return not lib.ff_compose(self._isa, _c_format(fmt), *pointers, codes.size)
 
+    def encode_plain(
+        self, values: np.ndarray, how: Rules, out: np.ndarray | None
+    ) -> np.ndarray | None:
+        """Encode into a new array or `out`, as it takes the fewest steps.
+
+        None if that has not been done: arrays do not lie plain and apart, types or shapes do not
+        fit, rounding is stochastic, or a NaN is an error.
+        """
+        dtype = values.dtype
+        usual = how.memo.get(dtype)
+        if usual is None:
+            usual = how.memo[dtype] = _usual_encoding(how, dtype)
+        number, code_dtype, structs = usual
+        try:
+            source = from_buffer(values)
+            codes = np.empty(values.shape, code_dtype) if out is None else out
+            target = from_buffer(_BYTES, codes, True)
+        except ValueError:  # not contiguous, or read-only
+            return None
+        if number < 0 or codes.dtype != code_dtype or codes.shape != values.shape:
+            return None
+        failed = lib.ff_encode(self._isa, number, *structs, 0, 0, source, target, values.size)
+        return None if failed else codes
+
     def encode(
         self, values: np.ndarray, how: Rules, codes: np.ndarray, random: Stream | None = None
     ) -> bool:
@@ -288,6 +319,25 @@ class Native:
             _pointer(codes),
             codes.size,
         )
+
+    def decode_plain(
+        self, codes: np.ndarray, fmt: Format, dtype: np.dtype, out: np.ndarray | None
+    ) -> np.ndarray | None:
+        """Decode into a new array or `out`, as it takes the fewest steps; None as `encode_plain`.
+
+        Any code of the dtype has to be one of the format.
+        """
+        try:
+            source = from_buffer(codes)
+            values = np.empty(codes.shape, dtype) if out is None else out
+            target = from_buffer(_BYTES, values, True)
+        except ValueError:
+            return None
+        if values.dtype != dtype or values.shape != codes.shape:
+            return None
+        number = _TYPES[dtype][0]
+        failed = lib.ff_decode(self._isa, number, _c_format(fmt), source, target, codes.size)
+        return None if failed else values
 
     def decode(self, codes: np.ndarray, fmt: Format, values: np.ndarray) -> None:
         lib.ff_decode(

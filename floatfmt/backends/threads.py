@@ -280,6 +280,16 @@ class Threaded(Native):
 
         return all(_shared(part, out.size, count))
 
+    def encode_plain(
+        self, values: np.ndarray, how: Rules, out: np.ndarray | None
+    ) -> np.ndarray | None:
+        return None if _count(values.size) > 1 else super().encode_plain(values, how, out)
+
+    def decode_plain(
+        self, codes: np.ndarray, fmt: Format, dtype: np.dtype, out: np.ndarray | None
+    ) -> np.ndarray | None:
+        return None if _count(codes.size) > 1 else super().decode_plain(codes, fmt, dtype, out)
+
     def encode(
         self, values: np.ndarray, how: Rules, codes: np.ndarray, random: Stream | None = None
     ) -> bool:
