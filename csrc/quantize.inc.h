@@ -558,12 +558,10 @@ FF_DEFINE_QUANTIZE(f32, int32_t)
 FF_DEFINE_QUANTIZE(f16, int16_t)
 FF_DEFINE_QUANTIZE(bf16, int16_t)
 
-/* Asks for what is to be read after the n values at x, a channel of `inner` later. */
+/* Asks for what is to be read after the n bytes at x, a channel of `inner` later. */
 FF_INLINE void prefetch(const void *x, size_t n, size_t inner)
 {
-    const size_t ahead = inner < 65536 ? inner : 65536;
-    for (size_t k = 0; k < n; k += 64)
-        __builtin_prefetch((const char *)x + ahead + k);
+    prefetch_all((const char *)x + (inner < 65536 ? inner : 65536), n);
 }
 
 /* Runs CALL with `count` for n, a constant for the usual lengths of blocks: loops of so few elements

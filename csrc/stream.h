@@ -29,11 +29,17 @@ FF_INLINE void end_of_stream(void) {}
 
 FF_INLINE int is_aligned(const void *to) { return ((uintptr_t)to & 15) == 0; }
 
+/* Asks for so many bytes before they are read. */
+FF_INLINE void prefetch_all(const void *x, size_t bytes)
+{
+    for (size_t k = 0; k < bytes; k += 64)
+        __builtin_prefetch((const char *)x + k);
+}
+
 /* Asks for what a streaming loop reads a kilobyte later: its stores hold up the hardware's guesses. */
 FF_INLINE void prefetch_ahead(const void *x, size_t bytes)
 {
-    for (size_t k = 0; k < bytes; k += 64)
-        __builtin_prefetch((const char *)x + 1024 + k);
+    prefetch_all((const char *)x + 1024, bytes);
 }
 
 /* How many of n elements of so many bytes at `to` come before those that are streamed: up to the first

@@ -65,12 +65,7 @@ def stored_codes(elements: Elements, groups: Groups, values: np.ndarray, out: An
     if elements.bits == 8:
         return interop.checked_out(out, code_dtype(elements), values)
     shape = packed_shape(groups.rows_in_order, elements.bits)
-    if out is None:
-        return np.empty(shape, np.uint8)
-    stored = interop.checked_out(out, UINT8, np.broadcast_to(np.uint8(0), shape))
-    if np.may_share_memory(stored, values):
-        raise ValueError("out= overlaps the input")
-    return stored
+    return interop.checked_out(out, UINT8, values, shape=shape)
 
 
 class CodeWriter:

@@ -264,7 +264,10 @@ class BlockGroups(NamedTuple):
 
         A copy where the values are one row and do not lie in memory so.
         """
-        return array.reshape(-1) if self.axis is None else np.moveaxis(array, self.axis, -1)
+        if self.axis is None:
+            return array.reshape(-1)
+        is_last = self.axis == array.ndim - 1
+        return array if is_last else np.moveaxis(array, self.axis, -1)
 
     def sections(self) -> Iterator[Section]:
         """Yield sections of whole rows, or of whole blocks of one row if that is long."""

@@ -370,10 +370,13 @@ def memory_order(array: np.ndarray) -> tuple[int, ...]:
     return order if array.transpose(order).flags.c_contiguous else as_they_are
 
 
-def checked_out(out: Any, dtype: np.dtype, *inputs: np.ndarray) -> np.ndarray:
-    """Return an output array of the inputs' shape: `out`, if it was given and fits, or a new one.
+def checked_out(
+    out: Any, dtype: np.dtype, *inputs: np.ndarray, shape: tuple[int, ...] | None = None
+) -> np.ndarray:
+    """Return an output array: `out`, if it was given and fits, or a new one.
 
-    A new one lies in memory as the first input does.
+    Its shape is the inputs', and then a new one lies in memory as the first of them does, or
+    another that is given.
 
     Raises
     ------
@@ -381,9 +384,9 @@ def checked_out(out: Any, dtype: np.dtype, *inputs: np.ndarray) -> np.ndarray:
         `out` has another dtype or shape, cannot be written, or overlaps an input.
     """
     if out is None:
-        return np.empty_like(inputs[0], dtype)
+        return np.empty_like(inputs[0], dtype) if shape is None else np.empty(shape, dtype)
     array = out if type(out) is np.ndarray else to_numpy(out)
-    shape = inputs[0].shape
+    shape = inputs[0].shape if shape is None else shape
     if array.dtype != dtype or not (array is out or is_torch(out) or isinstance(out, np.ndarray)):
         raise TypeError(f"out= must be an array of {dtype}, got {describe(out)}")
     if array.shape != shape:

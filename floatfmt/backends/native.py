@@ -723,10 +723,9 @@ def _stored(dtype: np.dtype) -> Callable[[Float64], np.ndarray]:
 
 
 def _powers_of_two(scale: Float64) -> np.ndarray:
-    """Return them as E8M0: their exponents, with another bias. Overwrites what it is given."""
-    bits = scale.view(np.uint64)
-    bits >>= np.uint64(52)
-    biased = bits.astype(np.uint8)
+    """Return them as E8M0: their exponents, with another bias."""
+    high = scale.view(np.uint32)[1::2] >> np.uint32(20)  # x86-64 and AArch64: the low half is first
+    biased = high.astype(np.uint8)
     biased ^= np.uint8((1023 - 127) & 255)
     return biased.view(_E8M0)
 
