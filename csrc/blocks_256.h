@@ -115,7 +115,7 @@ enum { FF_BLOCKS = 8, FF_LARGEST_BLOCK = 1 << 20 };
     {                                                                                              \
         const __m256i sign = _mm256_set1_epi32(INT32_MIN);                                         \
         __m256i most = _mm256_setzero_si256();                                                     \
-        prefetch(x, n * sizeof(I), 8192); /* two pages: groups are a kilobyte or more */           \
+        prefetch_ahead(x, 8192, n * sizeof(I)); /* groups are a kilobyte or more */                \
         for (size_t i = 0; i < n; i += 8) {                                                        \
             const __m256i bits = _mm256_castps_si256(eight_##T(x + i));                            \
             most = _mm256_max_epi32(most, _mm256_andnot_si256(sign, bits));                        \

@@ -92,6 +92,65 @@ FF_INLINE size_t decode_f32_fp16_fast(const uint16_t *restrict codes, uint32_t *
 }
 #define FF_DECODE_F32_FP16 decode_f32_fp16_fast
 
+/* Codes of a byte that are fp16's with fewer places and another bias: VCVTPH2PS takes them, and a power
+ * of two makes up for the bias. Shifts are to fp16's places; `limit` is the last such magnitude. */
+struct byte_halves {
+    int is_there, shift, sign_shift;
+    int16_t magnitudes, limit;
+    float factor;
+};
+
+static struct byte_halves byte_halves_of(struct ff_format f)
+{
+    const int last = (31 << f.fraction_bits) - 1, largest = (int)max_code(f);
+    return (struct byte_halves){
+        .is_there = f.sign != FF_TWOS_COMPLEMENT && f.nan != FF_NAN_NEGATIVE_ZERO && f.has_zero &&
+                    f.exponent_bits >= 1 && f.exponent_bits <= 5 && f.bias > -100 && f.bias < 100,
+        .shift = 10 - f.fraction_bits,
+        .sign_shift = f.sign == FF_UNSIGNED ? 16 : 16 - code_bits(f), /* 16 leaves nothing */
+        .magnitudes = (int16_t)magnitude_mask(f),
+        .limit = (int16_t)(largest < last ? largest : last),
+        .factor = (float)power_of_two(15 - f.bias),
+    };
+}
+
+FF_INLINE void decode_16_bytes(__m256i codes, const struct byte_halves *h, __m256i *most,
+                               float *values)
+{
+    const __m256 factor = _mm256_set1_ps(h->factor);
+    const __m256i magnitude = _mm256_and_si256(codes, _mm256_set1_epi16(h->magnitudes));
+    const __m256i sign = _mm256_and_si256(
+        _mm256_sll_epi16(codes, _mm_cvtsi32_si128(h->sign_shift)), _mm256_set1_epi16(INT16_MIN));
+    const __m256i half =
+        _mm256_or_si256(_mm256_sll_epi16(magnitude, _mm_cvtsi32_si128(h->shift)), sign);
+    *most = _mm256_max_epi16(*most, magnitude);
+    const __m256 low = _mm256_cvtph_ps(_mm256_castsi256_si128(half));
+    const __m256 high = _mm256_cvtph_ps(_mm256_extracti128_si256(half, 1));
+    _mm256_storeu_ps(values, _mm256_mul_ps(low, factor));
+    _mm256_storeu_ps(values + 8, _mm256_mul_ps(high, factor));
+}
+
+/* Whole 32s, or all. From one that has other codes, as Inf and NaN, 512 are looked up. */
+FF_INLINE size_t decode_bytes(struct byte_halves halves, const uint32_t *restrict table,
+                              const uint8_t *restrict codes, uint32_t *restrict values, size_t n)
+{
+    const __m256i limit = _mm256_set1_epi16(halves.limit);
+    size_t i = 0, next = 0;
+    for (; i + 32 <= n; i = next) {
+        __m256i most = _mm256_setzero_si256();
+        next = i + 32;
+        for (size_t k = i; k < next; k += 16)
+            decode_16_bytes(
+                _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(codes + k))), &halves,
+                &most, (float *)(values + k));
+        if (_mm256_movemask_epi8(_mm256_cmpgt_epi16(most, limit)) != 0)
+            for (next = n - i < 512 ? n : i + 512; i < next; i++)
+                values[i] = table[codes[i]];
+    }
+    return i;
+}
+#define FF_DECODE_BYTES decode_bytes
+
 /* Of 16 places or floats in two registers: VPERMD knows eight, and the fourth bit chooses. */
 FF_INLINE __m256i pick_8(__m256i low, __m256i high, __m256i at)
 {

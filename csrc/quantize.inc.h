@@ -519,7 +519,7 @@ FF_DEFINE_QUANTIZE_WITHIN(bf16)
             const size_t count = n - i < FF_BLOCK ? n - i : FF_BLOCK;                              \
             uint8_t *to = streams && count == FF_BLOCK ? lines : codes + i;                        \
             if (to == lines)                                                                       \
-                prefetch_ahead(x + i, sizeof lines * sizeof *x);                                   \
+                prefetch_ahead(x + i, 4096, sizeof lines * sizeof *x);                             \
             const int64_t more = quantize_block_if_within_##T(x + i, count, p, to, &careful);      \
             if (more < 0)                                                                          \
                 return -1;                                                                         \
@@ -561,7 +561,7 @@ FF_DEFINE_QUANTIZE(bf16, int16_t)
 /* Asks for what is to be read after the n bytes at x, a channel of `inner` later. */
 FF_INLINE void prefetch(const void *x, size_t n, size_t inner)
 {
-    prefetch_all((const char *)x + (inner < 65536 ? inner : 65536), n);
+    prefetch_ahead(x, inner < 65536 ? inner : 65536, n);
 }
 
 /* Runs CALL with `count` for n, a constant for the usual lengths of blocks: loops of so few elements
@@ -696,7 +696,7 @@ static int64_t quantize_channels_f64(const int64_t *x, size_t channels, size_t i
             if (ahead)                                                                             \
                 prefetch(x + i, count * sizeof(I), ahead * sizeof(I));                             \
             else if (streams)                                                                      \
-                prefetch_ahead(x + i, count * sizeof(I));                                          \
+                prefetch_ahead(x + i, 4096, count * sizeof(I));                                    \
             if (bounded)                                                                           \
                 quantize_bounded_##T(x + i, count, p, to);                                         \
             else                                                                                   \

@@ -29,18 +29,15 @@ FF_INLINE void end_of_stream(void) {}
 
 FF_INLINE int is_aligned(const void *to) { return ((uintptr_t)to & 15) == 0; }
 
-/* Asks for so many bytes before they are read. */
-FF_INLINE void prefetch_all(const void *x, size_t bytes)
+/* Asks for so many bytes before they are read: those `ahead` of x. */
+FF_INLINE void prefetch_ahead(const void *x, size_t ahead, size_t bytes)
 {
     for (size_t k = 0; k < bytes; k += 64)
-        __builtin_prefetch((const char *)x + k);
+        __builtin_prefetch((const char *)x + ahead + k);
 }
 
-/* Asks for what a streaming loop reads a kilobyte later: its stores hold up the hardware's guesses. */
-FF_INLINE void prefetch_ahead(const void *x, size_t bytes)
-{
-    prefetch_all((const char *)x + 1024, bytes);
-}
+/* How far ahead a streaming loop asks: its stores hold up the hardware's guesses. */
+enum { FF_AHEAD = 1024 };
 
 /* How many of n elements of so many bytes at `to` come before those that are streamed: up to the first
  * whole line, or all. `more` are the bytes of an element that go elsewhere or are read. */
@@ -64,7 +61,7 @@ FF_INLINE size_t before_streaming(const void *to, size_t bytes, size_t n, size_t
         for (; i + FF_STREAM <= n; i += FF_STREAM) {                                               \
             _Alignas(64) OUT lines[FF_STREAM];                                                     \
             SOME(FF_BARE ARGUMENT x + i, lines, FF_STREAM);                                        \
-            prefetch_ahead(x + i, FF_STREAM * sizeof(IN));                                         \
+            prefetch_ahead(x + i, FF_AHEAD, FF_STREAM * sizeof(IN));                               \
             stream(out + i, lines, sizeof lines);                                                  \
         }                                                                                          \
         end_of_stream();                                                                           \

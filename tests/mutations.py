@@ -311,6 +311,21 @@ TEXTS = {
             "_mm_cmpgt_epi16(nan, infinity)",
             "_mm_cmpgt_epi16(infinity, infinity)",
         ),
+        "bytes decode as if NaN were a number": (
+            "_mm256_cmpgt_epi16(most, limit)",
+            "_mm256_cmpgt_epi16(limit, limit)",
+        ),
+        "the last binade of five exponent bits is fp16's": ("largest < last ?", "1 ?"),
+        "bytes without a sign have one": (
+            "f.sign == FF_UNSIGNED ? 16 : 16 - code_bits(f)",
+            "16 - code_bits(f)",
+        ),
+        "formats have fp16's bias": ("power_of_two(15 - f.bias)", "power_of_two(0)"),
+        "bf16 of NaN is another": ("_mm256_movemask_ps(nan) != 0", "0"),
+        "of two registers one is asked for NaN": (
+            "_mm256_castsi256_ps(a), _mm256_castsi256_ps(b)",
+            "_mm256_castsi256_ps(a), _mm256_castsi256_ps(a)",
+        ),
         "nibbles change places": (
             "_mm_unpacklo_epi8(first, second)",
             "_mm_unpacklo_epi8(second, first)",

@@ -171,6 +171,24 @@ def test_decode_equals_the_reference(level, fmt, dtype, data):
     assert_equal_bits(level, lambda: ff.decode(codes, fmt, dtype=dtype))
 
 
+BYTE_FORMATS = [fmt for fmt in ALL_FORMATS if fmt.code_dtype == np.uint8]
+
+
+@pytest.mark.parametrize("fmt", BYTE_FORMATS, ids=str)
+def test_many_codes_of_a_byte_decode_as_the_reference_has_them(level, fmt):
+    """Few and many that are special, one at any place, lengths that are no multiple of anything."""
+    rng = np.random.default_rng(fmt.bits)
+    any_codes = np.tile(np.arange(2**fmt.bits, dtype=np.uint8), 5000)[:5000]
+    usual = np.array([c for c in range(2**fmt.bits) if ff.exact.is_finite(c, fmt)], np.uint8)
+    special = np.setdiff1d(any_codes, usual)
+    found = [any_codes, rng.choice(any_codes, 2048), rng.choice(usual, 4095)]
+    for at in (0, 31, 32, 700, 2100, 2111) if special.size else ():
+        found.append(rng.choice(usual, 2112))
+        found[-1][at] = rng.choice(special)
+    for codes in found:
+        assert_equal_bits(level, lambda codes=codes: ff.decode(codes, fmt))
+
+
 @given(st.sampled_from(FLOAT_DTYPES), st.sampled_from(ALL_FORMATS), SEEDS, st.data())
 def test_round_to_equals_the_reference_by_every_rule(level, dtype, target, seed, data):
     x = data.draw(value_arrays(dtype, target))
