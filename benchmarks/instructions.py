@@ -135,6 +135,7 @@ def _quantisers(given: Inputs) -> dict[str, Case]:
     byte, packed = np.empty(SIZE, np.uint8), np.empty(SIZE // 2, np.uint8)
     to_int8, to_nf4 = Scaling(FP32, 127.0), Scaling(FP32, NF4.largest)
     nf4, fp4 = intervals(NF4), intervals(format("fp4_e2m1fn"))
+    to_mxfp4 = Scaling(format("fp8_e8m0fnu"), 6.0, "floor", 1)
     to_fp8 = (rules(FP8, overflow="saturate"), *limits(FP8))
     return {
         "quantize": _case("quantize", whole, SCALE, ZERO, -128, 127, byte),
@@ -143,6 +144,10 @@ def _quantisers(given: Inputs) -> dict[str, Case]:
         "absmax rows": _case("quantize_absmax", rows, to_int8, 127, False, byte),
         "absmax nf4": _case(
             *("quantize_absmax", blocks, to_nf4, nf4, True, packed),
+            function="ff_quantize_intervals_absmax",
+        ),
+        "absmax mxfp4": _case(
+            *("quantize_absmax", given.fp32.reshape(1, -1, 32), to_mxfp4, fp4, True, packed),
             function="ff_quantize_intervals_absmax",
         ),
         "range rows": _case("quantize_range", rows, FP32, False, -128, 127, byte),

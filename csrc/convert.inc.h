@@ -627,14 +627,15 @@ static size_t encode_usual_f32(const struct encoding32 *e, const uint32_t *value
 {
     const size_t bytes = code_bytes(e->format);
     const int turns = e->rules->rounding != FF_NEAREST_EVEN;
+    const int is_far = is_streamed(n * (sizeof *values + bytes));
     size_t done = 0;
     if (turns)
         turn_to(e->rules->rounding);
     while (n - done >= 32) {
         const size_t count = n - done < FF_CHUNK ? (n - done) & ~(size_t)31 : FF_CHUNK;
         uint8_t *const to = codes + done * bytes;
-        const size_t next = count * sizeof *values; /* a fifth faster from memory */
-        prefetch_ahead(values + done, next, next);
+        if (is_far) /* a fifth faster */
+            prefetch_ahead(values + done, count * sizeof *values, count * sizeof *values);
         if (encode_codes(values + done, to, count, &e->codes) >= 0x7f800000) {
             turn_back();
             if (patch32(e->format, e->rules, values + done, to, bytes, count) != 0)
