@@ -32,7 +32,10 @@ FF_INLINE int64_t place64(double t)
 
 enum { FF_FEW = 15 }; /* thresholds that are counted one by one; more are searched by halves */
 
-#ifndef FF_COUNT_FEW_32
+#ifdef FF_COUNT_FEW_32
+enum { FF_COUNTS_QUICKLY = 1 };
+#else
+enum { FF_COUNTS_QUICKLY = 0 };
 #define FF_COUNT_FEW_32
 #endif
 #define FF_COUNT_FEW_64
@@ -376,22 +379,6 @@ FF_DEFINE_CHANNEL_COUNTS(bf16, int16_t, 32, int32_t, float, 0x7f800000, is_exact
         }                                                                                          \
         name_codes(v, codes, outer * channels * inner);                                            \
         return clamped;                                                                            \
-    }                                                                                              \
-    static int64_t quantize_intervals_absmax_##T(const void *x, size_t channels, size_t inner,     \
-                                                 const struct ff_scaling *s,                       \
-                                                 const struct ff_intervals *v, int packs,          \
-                                                 double *scale, uint8_t *codes)                    \
-    {                                                                                              \
-        const struct scaling_plan plan = scaling_plan_of(s);                                       \
-        const struct ff_rules r = saturating_rules(v->format, FF_NEAREST_EVEN);                    \
-        int64_t clamped = FF_OTHER_WAY;                                                            \
-        if (v->is_rounding && s->times == 1)                                                       \
-            clamped = power_blocks_##T(v->format, &r, &plan, v->low, v->high, x, channels, inner,  \
-                                       packs, scale, codes);                                       \
-        if (clamped != FF_OTHER_WAY)                                                               \
-            return clamped;                                                                        \
-        return quantize_channels_of_##T(x, channels, inner, &plan, s->times, v, packs, scale,      \
-                                        codes);                                                    \
     }
 FF_DEFINE_INTERVALS(f64, int64_t, FF_NEVER)
 FF_DEFINE_INTERVALS(f32, int32_t, is_exact_divisor)
@@ -594,31 +581,60 @@ FF_DEFINE_FORMAT_BLOCK(bf16, int16_t)
             }                                                                                      \
         return clamped;                                                                            \
     }                                                                                              \
-    static int64_t quantize_format_absmax_##T(const void *x_, size_t channels, size_t inner,       \
+    /* Scales and codes, packed where a channel fits a chunk. */                                   \
+    static int64_t scaled_format_##T(const I *x, size_t channels, size_t inner,                    \
+                                     const struct scaling_plan *plan,                              \
+                                     const struct format_plan *q, int packs, double *scale,        \
+                                     uint8_t *codes)                                               \
+    {                                                                                              \
+        const size_t step = channels_at_once(inner, channels);                                     \
+        double amax[FF_CHUNK];                                                                     \
+        uint8_t loose[FF_CHUNK];                                                                   \
+        int64_t clamped = 0;                                                                       \
+        for (size_t c = 0; c < channels; c += step, x += step * inner) {                           \
+            const size_t some = channels - c < step ? channels - c : step, n = some * inner;       \
+            if (!scales_##T(x, some, inner, plan, amax, scale + c))                                \
+                return -1;                                                                         \
+            clamped += format_channels_##T(x, some, inner, scale + c, q,                           \
+                                           c + some < channels ? n : 0,                            \
+                                           packs ? loose : codes + c * inner);                     \
+            if (packs)                                                                             \
+                pack4(loose, codes + c * inner / 2, 0, n);                                         \
+        }                                                                                          \
+        return clamped;                                                                            \
+    }                                                                                              \
+    static int64_t quantize_format_absmax_##T(const void *x, size_t channels, size_t inner,        \
                                               const struct ff_scaling *s,                          \
                                               const struct ff_format *f, const struct ff_rules *r, \
                                               double low, double high, double *scale,              \
                                               uint8_t *codes)                                      \
     {                                                                                              \
         const struct scaling_plan plan = scaling_plan_of(s);                                       \
-        int64_t clamped =                                                                          \
-            power_blocks_##T(*f, r, &plan, low, high, x_, channels, inner, 0, scale, codes);       \
+        const int64_t clamped =                                                                    \
+            power_blocks_##T(*f, r, &plan, low, high, x, channels, inner, 0, scale, codes);        \
         if (clamped != FF_OTHER_WAY)                                                               \
             return clamped;                                                                        \
-        clamped = 0;                                                                               \
         const struct format_plan q = format_plan_of(f, r, low, high);                              \
-        const size_t step = channels_at_once(inner, channels);                                     \
-        double amax[FF_CHUNK];                                                                     \
-        for (size_t c = 0; c < channels; c += step) {                                              \
-            const I *const x = (const I *)x_ + c * inner;                                          \
-            const size_t some = channels - c < step ? channels - c : step;                         \
-            if (!scales_##T(x, some, inner, &plan, amax, scale + c))                               \
-                return -1;                                                                         \
-            clamped += format_channels_##T(x, some, inner, scale + c, &q,                          \
-                                           c + some < channels ? some * inner : 0,                 \
-                                           codes + c * inner);                                     \
+        return scaled_format_##T(x, channels, inner, &plan, &q, 0, scale, codes);                  \
+    }                                                                                              \
+    static int64_t quantize_intervals_absmax_##T(const void *x, size_t channels, size_t inner,     \
+                                                 const struct ff_scaling *s,                       \
+                                                 const struct ff_intervals *v, int packs,          \
+                                                 double *scale, uint8_t *codes)                    \
+    {                                                                                              \
+        const struct scaling_plan plan = scaling_plan_of(s);                                       \
+        if (v->is_rounding && plan.is_power && s->times == 1) {                                    \
+            const struct ff_rules r = saturating_rules(v->format, FF_NEAREST_EVEN);                \
+            const int64_t clamped = power_blocks_##T(v->format, &r, &plan, v->low, v->high, x,     \
+                                                     channels, inner, packs, scale, codes);        \
+            if (clamped != FF_OTHER_WAY)                                                           \
+                return clamped;                                                                    \
+            const struct format_plan q = format_plan_of(&v->format, &r, v->low, v->high);          \
+            if (!FF_COUNTS_QUICKLY && inner <= FF_CHUNK)                                           \
+                return scaled_format_##T(x, channels, inner, &plan, &q, packs, scale, codes);      \
         }                                                                                          \
-        return clamped;                                                                            \
+        return quantize_channels_of_##T(x, channels, inner, &plan, s->times, v, packs, scale,      \
+                                        codes);                                                    \
     }
 FF_DEFINE_QUANTIZE_FORMAT(f64, int64_t)
 FF_DEFINE_QUANTIZE_FORMAT(f32, int32_t)

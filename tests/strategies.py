@@ -19,6 +19,7 @@ FLOAT_DTYPES = tuple(map(np.dtype, (np.float64, np.float32, np.float16, ml_dtype
 CUSTOM_FORMATS = (
     ff.Format("e5m2", 5, 2),
     ff.Format("e2m1", 2, 1),
+    ff.Format("e5m2 without Inf and NaN", 5, 2, infinity=False, nan=None),
     ff.Format("e8m10 with fp32's subnormals as normals", 8, 10, bias=140),
     ff.Format("e6m20 around 1e10", 6, 20, bias=-3),
     ff.Format("e11m20", 11, 20),
