@@ -135,10 +135,9 @@ def run(
 
 
 #: Writes the codes of plain values, whose parameters it finds unless they are given; returns scales
-#: and zero points as users see them, None for those that are all 0, and what was clamped, or -1.
-Work: TypeAlias = Callable[
-    [np.ndarray, np.ndarray, "Parameters | None"], "tuple[np.ndarray, np.ndarray | None, int]"
-]
+#: and zero points as users see them, None for those that are all 0, what was clamped, or -1, and
+#: the tensor's scale if there is one.
+Work: TypeAlias = Callable[[np.ndarray, np.ndarray, "Parameters | None"], "tuple[Any, ...]"]
 #: Quantises values, which are x's: takes both, parameters if they are given, and ``out=``. Returns
 #: None if values or codes do not lie plain.
 OnePass: TypeAlias = Callable[[Any, np.ndarray, "Parameters | None", Any], "Quantized | None"]
@@ -149,7 +148,7 @@ def one_pass(plan: Plan, groups: Groups, backend: Backend, is_given: bool) -> On
 
     None if there is more to do than that.
     """
-    is_usual = plan.clip is None and plan.nonfinite == "error" and not plan.scheme.two_level
+    is_usual = plan.clip is None and plan.nonfinite == "error"
     in_order = plan.rounding is Rounding.NEAREST_EVEN and not plan.double
     if runs_reference(backend) or not (is_usual and in_order):
         return None
@@ -158,7 +157,8 @@ def one_pass(plan: Plan, groups: Groups, backend: Backend, is_given: bool) -> On
     bits, rows = plan.elements.bits, groups.rows_in_order
     packs = bits == 4 and groups.size % 2 == 0 and rows[-1] % 2 == 0
     finds_range = is_given or plan.scheme.spread == "range"
-    work = (_given_or_range if finds_range else _by_absmax)(plan, groups, backend, packs)
+    find = _given_or_range if finds_range else _two_level if plan.scheme.two_level else _by_absmax
+    work = find(plan, groups, backend, packs)
     return work and _taking(plan, groups, packs, work)
 
 
@@ -178,7 +178,7 @@ def _taking(plan: Plan, groups: Groups, packs: bool, work: Work) -> OnePass:
             codes = stored_codes(elements, groups, values, out)
             if not interop.is_plain(codes):
                 return None
-        scale, zeros, clamped = work(in_order, codes, given)
+        scale, zeros, clamped, *tensor = work(in_order, codes, given)
         if clamped < 0:
             _report_not_finite(values)
         if zeros is None and has_zeros:
@@ -187,7 +187,11 @@ def _taking(plan: Plan, groups: Groups, packs: bool, work: Work) -> OnePass:
             scale = interop.like(scale, x)
             zeros = None if zeros is None else interop.like(zeros, x)
         packed = interop.like(codes, x) if out is None else out
-        return Quantized.of(fields, packed, scale, zeros, clamped)
+        made = Quantized.of(fields, packed, scale, zeros, clamped)
+        if tensor:
+            of_all = np.array(tensor[0], plan.tensor_dtype)
+            made = replace(made, tensor_scale=interop.like(of_all, x))
+        return made
 
     return take
 
@@ -201,6 +205,24 @@ def _by_absmax(plan: Plan, groups: Groups, backend: Backend, packs: bool) -> Wor
     return absmax_pass(
         backend, source, shape, scaling, elements, packs, groups.scale_shape, scale_dtype
     )
+
+
+def _two_level(plan: Plan, groups: Groups, backend: Backend, packs: bool) -> Work | None:
+    elements, shape = _fused_elements(plan), _kernel_shape(groups)
+    if elements is None or not packs:
+        return None
+    scale_shape, scale_dtype = groups.scale_shape, np.dtype(plan.scale_format.dtype)
+
+    def work(values: np.ndarray, codes: np.ndarray, _: Parameters | None) -> tuple[Any, ...]:
+        most = float(backend.amax(values.reshape(1, 1, -1))[0])
+        if not math.isfinite(most):
+            return None, None, -1
+        tensor = _tensor_scale(plan, backend, most)
+        x, how = values.reshape(shape), _scaling(plan, tensor)
+        scale, clamped = backend.quantize_absmax(x, how, elements, packs, codes)
+        return backend.cast(scale, scale_dtype).reshape(scale_shape), None, clamped, tensor
+
+    return work
 
 
 def _given_or_range(plan: Plan, groups: Groups, backend: Backend, _: bool) -> Work | None:
@@ -271,6 +293,15 @@ def _scaling(plan: Plan, tensor_scale: float | None = None) -> Scaling:
     times = 1.0 if tensor_scale is None else tensor_scale
     bits = _fraction_bits(plan.elements)
     return Scaling(plan.scale_format, plan.largest * times, plan.power_rule, bits, times)
+
+
+def _tensor_scale(plan: Plan, backend: Backend, most: float) -> float:
+    """Return the scale that brings the largest block scale to its format's largest value.
+
+    `most` is the largest magnitude of all.
+    """
+    largest = plan.largest * float(plan.scale_format.max_finite)
+    return float(backend.absmax_scale(np.array([most]), format(plan.tensor_dtype), largest)[0])
 
 
 def _report_not_finite(values: np.ndarray) -> NoReturn:
@@ -521,16 +552,13 @@ class _Job:
         self.scale = np.ascontiguousarray(self.groups.from_scales(back))
 
     def _tensor_scale(self) -> float:
-        """Return the scale that brings the largest block scale to its format's largest value."""
         given = [np.abs(end).max(initial=0.0) for end in self.ends if end is not None]
         most = float(max(given, default=0.0))
         for section in self.groups.sections() if not given else ():
             policy = "error" if self.plan.nonfinite == "error" else "ignore"
             values, _ = self._finite(self.view[section.values], policy)
             most = max(most, float(self._amax(values).max(initial=0.0)))
-        fmt = format(self.plan.tensor_dtype)
-        largest = self.plan.largest * float(self.plan.scale_format.max_finite)
-        return float(self.backend.absmax_scale(np.array([most]), fmt, largest)[0])
+        return _tensor_scale(self.plan, self.backend, most)
 
     def _amax(self, values: np.ndarray) -> Float64:
         amax = np.zeros(self._shape_of_groups(values))

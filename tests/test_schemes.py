@@ -195,6 +195,24 @@ def test_codebooks_of_any_values_in_any_order_are_the_oracles(values, x, data):
     agrees(x, values, **data.draw(groupings(x.shape)), **data.draw(roundings()))
 
 
+@pytest.mark.parametrize("dtype", FLOAT_DTYPES, ids=str)
+@pytest.mark.parametrize("scheme", ["nvfp4", "mxfp4", "mxfp6_e3m2fn", "mxfp8_e5m2", "nf4"])
+def test_whole_blocks_have_one_result_everywhere(scheme, dtype):
+    """They take kernels' own passes; of the tensor's scale too, where there is one."""
+    rng = np.random.default_rng(3)
+    x = (rng.standard_normal((9, 192)) * 2.0 ** rng.integers(-12, 3, (9, 1))).astype(dtype)
+    tiny = float(ml_dtypes.finfo(dtype).smallest_subnormal)
+    for values in (x, x * 0, x[:, :64], x.T, x[:0], (x * 0 + tiny).astype(dtype)):
+        q = everywhere(values, scheme)
+        out = np.empty_like(q.packed)
+        assert everywhere(values, scheme, out=out) == q
+        assert everywhere(torch.from_numpy(wide(values)).to(torch.float32), scheme).shape == q.shape
+    for bad in (np.nan, np.inf):
+        x[3, 70] = bad
+        with pytest.raises(ValueError, match=rf"x\[3, 70\] is {bad}"):
+            ff.quantize(x, scheme)
+
+
 @pytest.mark.parametrize("scheme", ["nf4", "dynamic8"])
 def test_blocks_of_tables_run_through_all_values(backend, scheme):
     x = np.random.default_rng(1).standard_normal((3, 70)).astype(np.float32)
