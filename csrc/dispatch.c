@@ -135,11 +135,12 @@ static size_t format_bytes(const struct ff_format *f)
     return bits <= 8 ? 1 : bits <= 16 ? 2 : bits <= 32 ? 4 : 8;
 }
 
-/* Whether n elements here and there overlap or are not aligned. */
+/* Whether n elements here and there overlap or are not aligned; none are neither. */
 static int is_tangled(const void *x, size_t x_bytes, const void *y, size_t y_bytes, size_t n)
 {
     const uintptr_t a = (uintptr_t)x, b = (uintptr_t)y;
-    return (a < b + n * y_bytes && b < a + n * x_bytes) || a % x_bytes != 0 || b % y_bytes != 0;
+    const int overlap = a < b + n * y_bytes && b < a + n * x_bytes;
+    return n != 0 && (overlap || a % x_bytes != 0 || b % y_bytes != 0);
 }
 
 int ff_encode(enum ff_isa isa, enum ff_type type, const struct ff_format *format,

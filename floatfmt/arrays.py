@@ -190,7 +190,7 @@ def decode(codes: Any, format: FormatLike, *, dtype: Any = None, out: Any = None
     except TypeError:  # something without a hash: say what is wrong with it
         fmt, wanted, filled = _decoding(format, dtype)
     is_array = type(codes) is np.ndarray and (out is None or type(out) is np.ndarray)
-    if is_array and codes.dtype == filled:
+    if is_array and filled is not None and codes.dtype == filled:
         plain = decode_plain(codes, fmt, wanted, out)
         if plain is not None:
             return plain
@@ -206,11 +206,10 @@ def _decode(
     backend.decode(codes, fmt, values)
 
 
-def _decoding(format: FormatLike, dtype: Any) -> tuple[Format, np.dtype, np.dtype]:
-    """Return the format of codes, their values' dtype, and the dtype that has no other codes."""
+def _decoding(format: FormatLike, dtype: Any) -> tuple[Format, np.dtype, np.dtype | None]:
+    """Return the format of codes, their values' dtype, and the codes' if it holds no others."""
     fmt = _as_format(format)
-    whole = fmt.bits == 8 * fmt.code_dtype.itemsize
-    filled = fmt.code_dtype if whole else np.dtype(object)  # none has
+    filled = fmt.code_dtype if fmt.bits == 8 * fmt.code_dtype.itemsize else None
     if dtype is None:
         return fmt, fmt.value_dtype, filled
     wanted = _as_format(dtype)

@@ -375,8 +375,7 @@ def checked_out(
 ) -> np.ndarray:
     """Return an output array: `out`, if it was given and fits, or a new one.
 
-    Its shape is the inputs', and then a new one lies in memory as the first of them does, or
-    another that is given.
+    It has the inputs' shape, and a new one lies in memory as the first input does; or `shape`.
 
     Raises
     ------
@@ -402,7 +401,8 @@ def checked_out(
         raise ValueError("out= has several elements in one place in memory")
     for x in inputs:
         if np.may_share_memory(array, x) and _overlap(array, x):
-            raise ValueError("out= overlaps the input or another out=")
+            others = " or another out=" if len(inputs) > 1 else ""
+            raise ValueError(f"out= overlaps the input{others}")
     return array
 
 

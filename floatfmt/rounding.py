@@ -185,7 +185,7 @@ class Rules:
     keeps_payload: bool
     quiets: bool
     code_dtype: np.dtype
-    memo: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __hash__(self) -> int:  # what was asked for settles the rest
         return hash((self.format, self.rounding, self.overflow, self.nan, self.subnormals))

@@ -397,6 +397,14 @@ MUTATIONS = {
         name: Mutation(file, old, new, CONVERSIONS, "avx2")
         for name, (old, new, file) in AVX2_ALONE.items()
     },
+    "memory may overlap": Mutation(
+        *("dispatch.c", "(overlap || a %", "(a %"),
+        *("overlap", "baseline", "tests/test_arrays.py"),
+    ),
+    "arrays end an element early": Mutation(
+        *("dispatch.c", "b < a + n * x_bytes", "b < a + (n - 1) * x_bytes"),
+        *("overlap", "baseline", "tests/test_arrays.py"),
+    ),
     "the caller's environment is worked in": Mutation(
         *("dispatch.c", "saved = ff_default_float_environment();", "saved = read_environment();"),
         *("ftz_and_daz", "baseline", HOSTILE),

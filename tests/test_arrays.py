@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import floatfmt as ff
-from floatfmt import interop
+from floatfmt import arrays, interop
 from floatfmt.rounding import rules
 from strategies import ALL_FORMATS, code_arrays, value_arrays
 
@@ -643,9 +643,67 @@ def test_an_out_that_does_not_fit_is_refused(out, error, message):
         ff.encode(VALUES, "fp16", out=out)
 
 
+@pytest.mark.parametrize(
+    ("out", "error", "message"),
+    [
+        (np.zeros((2, 4)), TypeError, "out= must be an array of float32, got numpy.ndarray"),
+        (np.zeros((4, 2), np.float32), ValueError, r"out= must have shape \(2, 4\), got \(4, 2\)"),
+        (_read_only(np.zeros((2, 4), np.float32)), ValueError, "out= is read-only"),
+    ],
+)
+def test_an_out_that_does_not_fit_values_is_refused(out, error, message):
+    with pytest.raises(error, match=message):
+        ff.decode(np.zeros((2, 4), np.uint16), "fp16", out=out)
+
+
+@pytest.mark.parametrize("shift", range(-16, 17))
+def test_values_and_codes_may_touch_and_not_overlap(backend, shift):
+    """Of 4 fp32 values and as many codes of 2 bytes: 16 and 8 bytes."""
+    memory = np.zeros(64, np.uint8)
+    values, codes = memory[24:40].view(np.float32), memory[24 + shift : 32 + shift]
+    if shift % 2:
+        codes = np.zeros(10, np.uint8)[1:9]  # misaligned, elsewhere
+    codes = codes.view(np.uint16)
+    values[:] = 1.5
+    if shift % 2 or shift <= -8 or shift >= 16:
+        assert ff.encode(values, "bf16", out=codes) is codes
+        assert codes.tolist() == [0x3FC0] * 4
+        values[:] = 0
+        assert ff.decode(codes, "bf16", out=values).tolist() == [1.5] * 4
+        return
+    for convert, x, out in ((ff.encode, values, codes), (ff.decode, codes, values)):
+        with pytest.raises(ValueError, match="out= overlaps the input"):
+            convert(x, "bf16", out=out)
+
+
+def test_empty_arrays_may_lie_anywhere(backend):
+    odd = np.frombuffer(b"12345678", "<f4", offset=1, count=1)[:0]
+    assert ff.encode(odd, "bf16", nan="error").shape == (0,)
+    assert ff.decode(np.frombuffer(b"123", "<u2", offset=1, count=1)[:0], "bf16").shape == (0,)
+
+
+@pytest.mark.parametrize("name", ["fp4_e2m1fn", "int4", "tf32", "fp16"])
+def test_objects_are_no_codes(backend, name):
+    with pytest.raises(TypeError, match="expected codes of"):
+        ff.decode(np.array([1, 2], object), name)
+
+
+def test_what_rules_keep_does_not_grow_with_the_types_that_are_refused():
+    how = arrays._rules("fp16", ff.Rounding.NEAREST_EVEN, "ieee", "quiet", "keep")
+    ff.encode(np.ones(3, np.float32), "fp16")
+    before = len(how.memo)
+    assert before > 0
+    for length in range(1, 50):
+        with pytest.raises(TypeError, match="expected real numbers"):
+            ff.encode(np.zeros(2, f"U{length}"), "fp16")
+    ff.encode(np.ones(3, ">f4"), "fp16")
+    ff.encode(np.ones(3, np.int8), "fp16")
+    assert len(how.memo) <= before + 2
+
+
 def test_an_out_over_the_input_is_refused():
     x = np.ones(8, np.float32)
-    with pytest.raises(ValueError, match="out= overlaps the input"):
+    with pytest.raises(ValueError, match="out= overlaps the input$"):
         ff.round_to(x, "bf16", out=x)
     part = np.zeros(8, np.uint8)
     with pytest.raises(ValueError, match="out= overlaps the input or another out="):

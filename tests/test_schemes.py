@@ -559,6 +559,22 @@ def test_given_scales_may_be_of_a_stored_dtype(backend, scale_dtype):
     assert again.scale.dtype == found.scale.dtype
 
 
+@pytest.mark.parametrize("scale_dtype", ["fp16", "bf16", "e8m0"])
+@pytest.mark.parametrize(
+    "groups", [{}, {"axis": 0}, {"axis": (0, 1)}, {"block": 2}, {"block": 2, "block_axis": None}]
+)
+def test_scales_of_any_shape_may_be_of_a_stored_dtype(groups, scale_dtype):
+    rng = np.random.default_rng(4)
+    x = (rng.standard_normal((3, 4, 2)) * 2.0 ** rng.integers(0, 9, (3, 4, 1))).astype(np.float32)
+    for scheme in ("absmax", "zeropoint"):
+        found = everywhere(x, scheme, scale_dtype=scale_dtype, **groups)
+        parameters = {"scale": found.scale, "zero_point": found.zero_point}
+        again = everywhere(x, scale_dtype=scale_dtype, **parameters, **groups)
+        assert np.array_equal(wide(again.scale), wide(found.scale))
+        assert again.codes.tolist() == found.codes.tolist()
+        assert everywhere(x, scale=2.0, scale_dtype=scale_dtype, **groups).scale.max() == 2
+
+
 PERCENTILES = ("99.9", "99", "70", "50", "12.5", "0.1", "100")
 
 

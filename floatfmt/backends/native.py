@@ -165,11 +165,16 @@ def _c_rules(how: Rules, source: Format) -> tuple[Any, Any]:
     return found
 
 
-def _usual_encoding(how: Rules, dtype: np.dtype) -> tuple[int, np.dtype, tuple[Any, Any]]:
-    """Return a dtype's number, negative if `Native.encode_plain` has none, and what follows."""
-    number, source = _TYPES.get(dtype, (-1, FP64))
-    is_usual = how.rounding is not Rounding.STOCHASTIC and dtype.kind == "f"
-    return number if is_usual else -1, how.code_dtype, _c_rules(how, source)
+def _usual_encoding(how: Rules, dtype: np.dtype) -> tuple[int, np.dtype, Any]:
+    """Return the `enum ff_type` of values, the codes' dtype and what `_c_rules` gives.
+
+    The number is negative if `Native.encode_plain` has none.
+    """
+    if dtype not in _TYPES or how.rounding is Rounding.STOCHASTIC:
+        return -1, how.code_dtype, None
+    number, source = _TYPES[dtype]
+    found = how.memo[dtype.str] = number, how.code_dtype, _c_rules(how, source)
+    return found
 
 
 def _new_c_rules(how: Rules) -> Any:
@@ -283,26 +288,28 @@ class Native:
     def encode_plain(
         self, values: np.ndarray, how: Rules, out: np.ndarray | None
     ) -> np.ndarray | None:
-        """Encode into a new array or `out`, as it takes the fewest steps.
+        """Encode into a new array or `out`, in the fewest steps; C looks whether memory overlaps.
 
-        None if that has not been done: arrays do not lie plain and apart, types or shapes do not
-        fit, rounding is stochastic, or a NaN is an error.
+        None where that is not all there is to do, and then `out` means nothing: arrays that do not
+        lie plain and apart, other types or shapes, stochastic rounding, a NaN that is an error.
         """
         dtype = values.dtype
-        usual = how.memo.get(dtype)
+        if dtype.kind != "f" or not values.flags.c_contiguous:
+            return None
+        usual = how.memo.get(dtype.str)
         if usual is None:
-            usual = how.memo[dtype] = _usual_encoding(how, dtype)
+            usual = _usual_encoding(how, dtype)
         number, code_dtype, structs = usual
+        codes = np.empty(values.shape, code_dtype) if out is None else out
+        if number < 0 or codes.dtype != code_dtype or codes.shape != values.shape:
+            return None
         try:
-            source = from_buffer(values)
-            codes = np.empty(values.shape, code_dtype) if out is None else out
             target = from_buffer(_BYTES, codes, True)
         except ValueError:  # not contiguous, or read-only
             return None
-        if number < 0 or codes.dtype != code_dtype or codes.shape != values.shape:
-            return None
-        failed = lib.ff_encode(self._isa, number, *structs, 0, 0, source, target, values.size)
-        return None if failed else codes
+        source, n = from_buffer(values), values.size
+        is_done = lib.ff_encode(self._isa, number, *structs, 0, 0, source, target, n) == 0
+        return codes if is_done else None
 
     def encode(
         self, values: np.ndarray, how: Rules, codes: np.ndarray, random: Stream | None = None
@@ -323,21 +330,22 @@ class Native:
     def decode_plain(
         self, codes: np.ndarray, fmt: Format, dtype: np.dtype, out: np.ndarray | None
     ) -> np.ndarray | None:
-        """Decode into a new array or `out`, as it takes the fewest steps; None as `encode_plain`.
+        """Decode into a new array or `out`, in the fewest steps; None as `encode_plain`.
 
-        Any code of the dtype has to be one of the format.
+        `codes` are of the format's dtype, of which every one is a code of the format.
         """
+        if not codes.flags.c_contiguous:
+            return None
+        values = np.empty(codes.shape, dtype) if out is None else out
+        if values.dtype != dtype or values.shape != codes.shape:
+            return None
         try:
-            source = from_buffer(codes)
-            values = np.empty(codes.shape, dtype) if out is None else out
             target = from_buffer(_BYTES, values, True)
         except ValueError:
             return None
-        if values.dtype != dtype or values.shape != codes.shape:
-            return None
-        number = _TYPES[dtype][0]
-        failed = lib.ff_decode(self._isa, number, _c_format(fmt), source, target, codes.size)
-        return None if failed else values
+        source, number = from_buffer(codes), _TYPES[dtype][0]
+        is_done = lib.ff_decode(self._isa, number, _c_format(fmt), source, target, codes.size) == 0
+        return values if is_done else None
 
     def decode(self, codes: np.ndarray, fmt: Format, values: np.ndarray) -> None:
         lib.ff_decode(
@@ -724,10 +732,10 @@ def _stored(dtype: np.dtype) -> Callable[[Float64], np.ndarray]:
 
 def _powers_of_two(scale: Float64) -> np.ndarray:
     """Return them as E8M0: their exponents, with another bias."""
-    high = scale.view(np.uint32)[1::2] >> np.uint32(20)  # x86-64 and AArch64: the low half is first
-    biased = high.astype(np.uint8)
+    words = scale.reshape(-1).view(np.uint32)  # on x86-64 and AArch64 the low word of two is first
+    biased = (words[1::2] >> np.uint32(20)).astype(np.uint8)
     biased ^= np.uint8((1023 - 127) & 255)
-    return biased.view(_E8M0)
+    return biased.reshape(scale.shape).view(_E8M0)
 
 
 @functools.lru_cache(maxsize=64)
