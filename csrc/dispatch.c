@@ -129,12 +129,6 @@ static size_t type_bytes(enum ff_type type)
     return bytes[type];
 }
 
-static size_t format_bytes(const struct ff_format *f)
-{
-    const int bits = (f->sign != FF_UNSIGNED) + f->exponent_bits + f->fraction_bits;
-    return bits <= 8 ? 1 : bits <= 16 ? 2 : bits <= 32 ? 4 : 8;
-}
-
 /* Whether n elements here and there overlap or are not aligned; none are neither. */
 static int is_tangled(const void *x, size_t x_bytes, const void *y, size_t y_bytes, size_t n)
 {
@@ -148,7 +142,7 @@ int ff_encode(enum ff_isa isa, enum ff_type type, const struct ff_format *format
               void *codes, size_t n)
 {
     int stray;
-    if (is_tangled(values, type_bytes(type), codes, format_bytes(format), n))
+    if (is_tangled(values, type_bytes(type), codes, code_bytes(*format), n))
         return -1;
     IN_DEFAULT_ENVIRONMENT(
         stray = ff_table(isa)->encode[type](format, rules, seed, start, values, codes, n));
@@ -158,7 +152,7 @@ int ff_encode(enum ff_isa isa, enum ff_type type, const struct ff_format *format
 int ff_decode(enum ff_isa isa, enum ff_type type, const struct ff_format *format,
               const void *codes, void *values, size_t n)
 {
-    if (is_tangled(values, type_bytes(type), codes, format_bytes(format), n))
+    if (is_tangled(values, type_bytes(type), codes, code_bytes(*format), n))
         return -1;
     IN_DEFAULT_ENVIRONMENT(ff_table(isa)->decode[type](format, codes, values, n));
     return 0;

@@ -156,7 +156,7 @@ int ff_encode(enum ff_isa isa, enum ff_type type, const struct ff_format *format
  * A NaN keeps its sign, payload and signalling bit; one that has no payload is quiet.
  * Returns -1, with nothing done, as ff_encode; else 0. */
 int ff_decode(enum ff_isa isa, enum ff_type type, const struct ff_format *format,
-               const void *codes, void *values, size_t n);
+              const void *codes, void *values, size_t n);
 
 /* ff_encode and ff_decode in one pass; FF_F32 or FF_F64, under the conditions of both. */
 int ff_round_to(enum ff_isa isa, enum ff_type type, const struct ff_format *format,

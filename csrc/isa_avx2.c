@@ -48,14 +48,19 @@ FF_INLINE __m256i eight_apart(const uint32_t *low, const uint32_t *high)
         _mm_loadu_si128((const __m128i *)high), 1);
 }
 
-/* Whole 32s: two and a half operations a value less than where each has to be asked for NaN. */
+/* How far a loop goes that is slower, and takes what another does not know. */
+FF_INLINE size_t until_512(size_t i, size_t n) { return n - i < 512 ? n : i + 512; }
+
+/* Whole 32s, or all: two and a half operations a value less than where each is asked for NaN, as 512 are
+ * from one on. */
 FF_INLINE size_t encode_f32_bf16(const uint32_t *restrict values, uint16_t *restrict codes,
                                  size_t n)
 {
-    size_t i = 0;
-    for (; i + 32 <= n; i += 32) {
+    size_t i = 0, next = 0;
+    for (; i + 32 <= n; i = next) {
         __m256 nan = _mm256_setzero_ps();
-        for (size_t k = i; k < i + 32; k += 16) {
+        next = i + 32;
+        for (size_t k = i; k < next; k += 16) {
             const __m256i a = eight_apart(values + k, values + k + 8);
             const __m256i b = eight_apart(values + k + 4, values + k + 12);
             nan = _mm256_or_ps(nan, _mm256_cmp_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b),
@@ -63,30 +68,31 @@ FF_INLINE size_t encode_f32_bf16(const uint32_t *restrict values, uint16_t *rest
             _mm256_storeu_si256((__m256i *)(codes + k), bf16_16(a, b));
         }
         if (_mm256_movemask_ps(nan) != 0)
-            for (size_t k = i; k < i + 32; k++)
-                codes[k] = (uint16_t)encode32_alike(values[k], BF16);
+            for (next = until_512(i, n); i < next; i++)
+                codes[i] = (uint16_t)encode32_alike(values[i], BF16);
     }
     return i;
 }
 #define FF_ENCODE_F32_BF16 encode_f32_bf16
 
-/* Whole 32s. VCVTPH2PS makes a signalling NaN quiet, so those that have NaNs, magnitudes beyond Inf,
- * are done again. */
+/* Whole 32s, or all. VCVTPH2PS makes a signalling NaN quiet, so from a magnitude beyond Inf on 512 go the
+ * other way. */
 FF_INLINE size_t decode_f32_fp16_fast(const uint16_t *restrict codes, uint32_t *restrict values,
                                       size_t n)
 {
     const __m128i magnitudes = _mm_set1_epi16(0x7fff), infinity = _mm_set1_epi16(0x7c00);
-    size_t i = 0;
-    for (; i + 32 <= n; i += 32) {
+    size_t i = 0, next = 0;
+    for (; i + 32 <= n; i = next) {
         __m128i nan = _mm_setzero_si128();
-        for (size_t k = i; k < i + 32; k += 8) {
+        next = i + 32;
+        for (size_t k = i; k < next; k += 8) {
             const __m128i code = _mm_loadu_si128((const __m128i *)(codes + k));
             nan = _mm_max_epi16(nan, _mm_and_si128(code, magnitudes));
             _mm256_storeu_ps((float *)(values + k), _mm256_cvtph_ps(code));
         }
         if (_mm_movemask_epi8(_mm_cmpgt_epi16(nan, infinity)) != 0)
-            for (size_t k = i; k < i + 32; k++)
-                values[k] = decode_fp16(codes[k]);
+            for (next = until_512(i, n); i < next; i++)
+                values[i] = decode_fp16(codes[i]);
     }
     return i;
 }
@@ -144,7 +150,7 @@ FF_INLINE size_t decode_bytes(struct byte_halves halves, const uint32_t *restric
                 _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(codes + k))), &halves,
                 &most, (float *)(values + k));
         if (_mm256_movemask_epi8(_mm256_cmpgt_epi16(most, limit)) != 0)
-            for (next = n - i < 512 ? n : i + 512; i < next; i++)
+            for (next = until_512(i, n); i < next; i++)
                 values[i] = table[codes[i]];
     }
     return i;

@@ -10,7 +10,20 @@
 #include <emmintrin.h>
 #endif
 
+#define FF_INLINE static inline __attribute__((always_inline))
+
 enum { FF_TYPES = FF_BF16 + 1 };
+
+FF_INLINE int code_bits(struct ff_format f)
+{
+    return (f.sign != FF_UNSIGNED) + f.exponent_bits + f.fraction_bits;
+}
+
+FF_INLINE size_t code_bytes(struct ff_format f)
+{
+    const int bits = code_bits(f);
+    return bits <= 8 ? 1 : bits <= 16 ? 2 : bits <= 32 ? 4 : 8;
+}
 
 /* Rows of x that int8_widen puts into a panel; the last panel is filled up with zeros. */
 enum { FF_PANEL_ROWS = 16 };

@@ -1,7 +1,6 @@
 /* Bit primitives, one value at a time, free of branches so that loops around them vectorise.
  * Included inside each ISA's region, after kernels.h. */
 
-#define FF_INLINE static inline __attribute__((always_inline))
 /* For loops that many call: one copy each, or the library grows tenfold. */
 #define FF_LOOP static __attribute__((noinline))
 
@@ -43,17 +42,6 @@ FF_INLINE void turn_to(int rounding)
 FF_INLINE void turn_back(void) { turn_to(FF_NEAREST_EVEN); }
 
 /* --- what follows from a format ---------------------------------------------------------------- */
-
-FF_INLINE int code_bits(struct ff_format f)
-{
-    return (f.sign != FF_UNSIGNED) + f.exponent_bits + f.fraction_bits;
-}
-
-FF_INLINE size_t code_bytes(struct ff_format f)
-{
-    const int bits = code_bits(f);
-    return bits <= 8 ? 1 : bits <= 16 ? 2 : bits <= 32 ? 4 : 8;
-}
 
 FF_INLINE uint64_t magnitude_mask(struct ff_format f)
 {

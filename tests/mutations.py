@@ -230,7 +230,7 @@ TEXTS = {
             "b.codes.kind == FF_BYTES_CAPPED && ",
             "",
         ),
-        "the least exponent carries": ("FF_LEAST_TOP = 127 + 2", "FF_LEAST_TOP = 127 - 9"),
+        "a reciprocal is subnormal": ("FF_LEAST_TOP = 127 + 2", "FF_LEAST_TOP = 127 + 1"),
     },
     "codes_256.h": {
         "bytes overflow at the limit": (

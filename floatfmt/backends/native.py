@@ -316,7 +316,7 @@ class Native:
     ) -> bool:
         seed, start = random or (0, 0)
         number, source = _TYPES[values.dtype]
-        return not lib.ff_encode(
+        failed = lib.ff_encode(
             self._isa,
             number,
             *_c_rules(how, source),
@@ -326,6 +326,8 @@ class Native:
             _pointer(codes),
             codes.size,
         )
+        assert failed >= 0, "values and codes are apart and aligned"
+        return not failed
 
     def decode_plain(
         self, codes: np.ndarray, fmt: Format, dtype: np.dtype, out: np.ndarray | None
@@ -348,7 +350,7 @@ class Native:
         return values if is_done else None
 
     def decode(self, codes: np.ndarray, fmt: Format, values: np.ndarray) -> None:
-        lib.ff_decode(
+        failed = lib.ff_decode(
             self._isa,
             _type(values),
             _c_format(fmt),
@@ -356,6 +358,7 @@ class Native:
             _pointer(values),
             codes.size,
         )
+        assert not failed, "codes and values are apart and aligned"
 
     def round_to(
         self, values: np.ndarray, how: Rules, out: np.ndarray, random: Stream | None = None
