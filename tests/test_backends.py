@@ -473,6 +473,7 @@ def test_blocks_with_power_of_two_scales_equal_the_reference(level, fmt, dtype, 
     least, most = info.minexp - info.nmant, info.maxexp
     low, high = max(least, -160), min(most, 160)
     exponents = [least, *range(low, low + 40), *range(low, high - 9, 9), *range(high - 9, high)]
+    exponents = exponents if (channels, inner) == (8, 32) else exponents[::6]
     largest = [1, 1 + eps, 1.5, 1.75, 1.875, 2 - eps]
     top, kind = math.frexp(float(fmt.max_finite))[1] - 1, np.dtype(f"i{dtype.itemsize}")
     for rule, exponent in itertools.product(POWER_RULES, exponents):
