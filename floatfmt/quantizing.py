@@ -189,8 +189,7 @@ def _taking(plan: Plan, groups: Groups, packs: bool, work: Work) -> OnePass:
         packed = interop.like(codes, x) if out is None else out
         made = Quantized.of(fields, packed, scale, zeros, clamped)
         if tensor:
-            of_all = np.array(tensor[0], plan.tensor_dtype)
-            made = replace(made, tensor_scale=interop.like(of_all, x))
+            made = replace(made, tensor_scale=interop.like(tensor[0], x))
         return made
 
     return take
@@ -217,10 +216,12 @@ def _two_level(plan: Plan, groups: Groups, backend: Backend, packs: bool) -> Wor
         most = float(backend.amax(values.reshape(1, 1, -1))[0])
         if not math.isfinite(most):
             return None, None, -1
-        tensor = _tensor_scale(plan, backend, most)
-        x, how = values.reshape(shape), _scaling(plan, tensor)
-        scale, clamped = backend.quantize_absmax(x, how, elements, packs, codes)
-        return backend.cast(scale, scale_dtype).reshape(scale_shape), None, clamped, tensor
+        with backend.float_environment():  # Python's own arithmetic, too
+            tensor = _tensor_scale(plan, backend, most)
+            x, how = values.reshape(shape), _scaling(plan, tensor)
+            scale, clamped = backend.quantize_absmax(x, how, elements, packs, codes)
+            stored = backend.cast(scale, scale_dtype).reshape(scale_shape)
+            return stored, None, clamped, np.array(tensor, plan.tensor_dtype)
 
     return work
 
