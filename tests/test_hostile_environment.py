@@ -57,6 +57,7 @@ OPERATIONS = {
     "zeropoint": lambda: _everything(ff.zeropoint(SUBNORMALS)),
     "zeropoint by columns": lambda: _everything(ff.zeropoint(SUBNORMALS.reshape(50, 100), axis=1)),
     "given": lambda: _everything(ff.quantize(SUBNORMALS, scale=2.0**-130, zero_point=7)),
+    "nvfp4": lambda: _tensor_scaled(ff.quantize(SUBNORMALS[:4992], "nvfp4")),
     "verify": lambda: _verdict("fp16", "fp8_e5m2"),
     "verify fp64": lambda: _verdict("fp64", "fp8_e4m3fn"),
     "traces": lambda: b"".join(_traced(row) for row in ff.conventions()),
@@ -117,6 +118,10 @@ def _multiplied(threshold: float, weights: str) -> bytes:
 
 def _fields(fields: ff.Fields) -> bytes:
     return fields.fraction.tobytes() + fields.exact.tobytes() + fields.ulp.tobytes()
+
+
+def _tensor_scaled(q: ff.Quantized) -> bytes:
+    return _everything(q) + np.asarray(q.tensor_scale).tobytes()
 
 
 def _everything(q: ff.Quantized) -> bytes:
