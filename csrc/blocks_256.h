@@ -1,6 +1,6 @@
 /* Blocks whose scales are powers of two, which divide their values without an error: the largest
  * magnitude, the scale and the codes, 32 values at a time, while they are in registers. Includers have
- * AVX2 and codes_256.h. */
+ * AVX2 and slots_256.h. */
 
 /* What a block needs to know of elements that have a sign and a magnitude and saturate.
  *
@@ -79,8 +79,8 @@ FF_INLINE __m256i words_of_quotients(__m256i a, __m256i c, const struct blocks_p
         _mm256_add_epi32(_mm256_cmpgt_epi32(_mm256_andnot_si256(sign, a), within),
                          _mm256_cmpgt_epi32(_mm256_andnot_si256(sign, c), within));
     *outside = _mm256_sub_epi32(*outside, is_outside);
-    return _mm256_packus_epi32(magnitudes_8(a, &unused, &b->codes, FF_AS_IT_IS, FF_BYTES_CAPPED),
-                               magnitudes_8(c, &unused, &b->codes, FF_AS_IT_IS, FF_BYTES_CAPPED));
+    return _mm256_packus_epi32(magnitudes_256(a, &unused, &b->codes, FF_AS_IT_IS, FF_BYTES_CAPPED),
+                               magnitudes_256(c, &unused, &b->codes, FF_AS_IT_IS, FF_BYTES_CAPPED));
 }
 
 /* Stores those bytes in the values' order, or their low halves. */
@@ -127,7 +127,7 @@ enum { FF_BLOCKS = 8, FF_LARGEST_BLOCK = 4096 };
         if (n <= 256) /* two groups of usual blocks before they are needed, or more */             \
             prefetch_ahead(x, 8192, n * sizeof(I));                                                \
         for (size_t i = 0; i < n; i += 8) {                                                        \
-            const __m256i bits = _mm256_castps_si256(eight_##T(x + i));                            \
+            const __m256i bits = _mm256_castps_si256(floats_##T##_256(x + i));                            \
             most = _mm256_max_epi32(most, _mm256_andnot_si256(sign, bits));                        \
         }                                                                                          \
         return most;                                                                               \
@@ -142,12 +142,12 @@ enum { FF_BLOCKS = 8, FF_LARGEST_BLOCK = 4096 };
             __m256i words[2], signs[2];                                                            \
             for (size_t k = 0; k < 2; k++) {                                                       \
                 const I *const at = x + i + 16 * k;                                                \
-                const __m256i a = _mm256_castps_si256(_mm256_mul_ps(eight_##T(at), factors));      \
-                const __m256i c = _mm256_castps_si256(_mm256_mul_ps(eight_##T(at + 8), factors));  \
+                const __m256i a = _mm256_castps_si256(_mm256_mul_ps(floats_##T##_256(at), factors));      \
+                const __m256i c = _mm256_castps_si256(_mm256_mul_ps(floats_##T##_256(at + 8), factors));  \
                 signs[k] = _mm256_packs_epi32(a, c);                                               \
                 words[k] = _mm256_sub_epi16(words_of_quotients(a, c, b, &outside), first);         \
             }                                                                                      \
-            const __m256i bytes = with_signs_32(                                                   \
+            const __m256i bytes = with_signs_256(                                                   \
                 _mm256_packus_epi16(words[0], words[1]), _mm256_packs_epi16(signs[0], signs[1]),   \
                 &b->codes, FF_BYTES_CAPPED);                                                       \
             store_bytes_32(bytes, packs, codes + (packs ? i / 2 : i));                             \
@@ -203,7 +203,7 @@ enum { FF_BLOCKS = 8, FF_LARGEST_BLOCK = 4096 };
             greatest = _mm256_max_epi32(greatest, most);                                           \
         }                                                                                          \
         _mm_setcsr(before);                                                                        \
-        return largest_of(greatest) >= 0x7f800000 ? -1 : clamped;                                  \
+        return largest_of_256(greatest) >= 0x7f800000 ? -1 : clamped;                                  \
     }
 FF_DEFINE_BLOCKS(f32, int32_t)
 FF_DEFINE_BLOCKS(f16, int16_t)

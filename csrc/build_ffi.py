@@ -10,17 +10,19 @@ from cffi import FFI
 CSRC = Path("csrc")
 HEADERS = (
     "blocks_256.h",
-    "codes_256.h",
     "cells_256.h",
+    "codes_plan.h",
     "floatfmt.h",
     "kernels.h",
     "multiply_tile_256.h",
     "random_256.h",
     "region.h",
+    "registers.h",
     "scalar.h",
+    "slots_256.h",
     "stream.h",
 )
-PARTS = ("kernels.inc.h", "convert.inc.h", "quantize.inc.h", "elements.inc.h")
+PARTS = ("kernels.inc.h", "codes.inc.h", "convert.inc.h", "quantize.inc.h", "elements.inc.h")
 SOURCES = ("dispatch.c", "linear.c", "isa_baseline.c", "isa_avx2.c", "isa_avx512.c")
 
 # Products and sums round separately on every ISA: no contraction to FMA. Exceptions are masked and

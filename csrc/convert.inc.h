@@ -537,8 +537,8 @@ FF_LOOP int encode_blocks_f64(struct ff_format f, const struct ff_rules *r, uint
     return 0;
 }
 
-/* Codes of one or two bytes without a buffer: codes_256.h. */
-#ifndef FF_HAS_BYTES
+/* Codes of one or two bytes without a buffer: codes.inc.h. */
+#ifndef FF_HAS_CODES
 struct codes_plan {
     int is_there;
 };
@@ -620,7 +620,7 @@ static int encode_block_f32(const struct encoding32 *e, uint64_t start, const ui
                       : encode_blocks_f64(f, e->rules, e->seed, start, wide, codes, n);
 }
 
-#ifdef FF_HAS_BYTES
+#ifdef FF_HAS_CODES
 /* Values from the first on, until a block has to go another way; returns how many. */
 static size_t encode_usual_f32(const struct encoding32 *e, const uint32_t *values, uint8_t *codes,
                                size_t n)
@@ -677,7 +677,7 @@ FF_LOOP uint32_t narrow_to_odd(const uint64_t *restrict values, uint32_t *restri
 {
     uint32_t most = 0;
     size_t i = 0;
-#ifdef FF_HAS_BYTES /* turned as well, for one operation less */
+#ifdef FF_HAS_CODES /* turned as well, for one operation less */
     turn_to(FF_TOWARD_ZERO);
     i = n & ~(size_t)7;
     most = narrow_to_odd_256(values, narrow, i);

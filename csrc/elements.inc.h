@@ -191,7 +191,7 @@ FF_DEFINE_VALUE_EDGES(bf16, 32, int32_t, float)
 #endif
 /* What a loop that does not know some blocks returns in place of how many values are clamped. */
 enum { FF_OTHER_WAY = -2 };
-#ifdef FF_HAS_BYTES
+#ifdef FF_HAS_CODES
 #include "blocks_256.h"
 #else
 #define power_blocks_f32(f, r, ...) ((void)(r), FF_OTHER_WAY)

@@ -6,9 +6,9 @@
 
 FF_REGION_BEGIN("avx2,f16c")
 #include "scalar.h"
-#include "codes_256.h"
-#include "multiply_tile_256.h"
-#include "random_256.h"
+#include "slots_256.h"
+#define encode_codes encode_codes_256
+#define FF_WITHIN_BYTES(T, n) within_bytes_##T##_256
 
 /* VCVTPS2PH gives the bits of encode_any for FP16 by the default rules or another direction, NaNs
  * included (all 2^32 inputs: tests/exhaustive). benchmarks/ measures what the slot earns. */
@@ -29,133 +29,6 @@ static size_t encode_f32_fp16(const float *restrict values, uint16_t *restrict c
     return i;
 }
 #define FF_ENCODE_F32_FP16 encode_f32_fp16
-
-/* Of 16 values whose words packing puts in order, if none is NaN. */
-FF_INLINE __m256i bf16_16(__m256i a, __m256i b)
-{
-    const __m256i below_half = _mm256_set1_epi32(0x7fff), one = _mm256_set1_epi32(1);
-    const __m256i odd_a = _mm256_and_si256(_mm256_srli_epi32(a, 16), one);
-    const __m256i odd_b = _mm256_and_si256(_mm256_srli_epi32(b, 16), one);
-    return _mm256_packus_epi32(
-        _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(a, below_half), odd_a), 16),
-        _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(b, below_half), odd_b), 16));
-}
-
-FF_INLINE __m256i eight_apart(const uint32_t *low, const uint32_t *high)
-{
-    return _mm256_inserti128_si256(
-        _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)low)),
-        _mm_loadu_si128((const __m128i *)high), 1);
-}
-
-/* How far a loop goes that is slower, and takes what another does not know. */
-FF_INLINE size_t until_512(size_t i, size_t n) { return n - i < 512 ? n : i + 512; }
-
-/* Whole 32s, or all: two and a half operations a value less than where each is asked for NaN, as 512 are
- * from one on. */
-FF_INLINE size_t encode_f32_bf16(const uint32_t *restrict values, uint16_t *restrict codes,
-                                 size_t n)
-{
-    size_t i = 0, next = 0;
-    for (; i + 32 <= n; i = next) {
-        __m256 nan = _mm256_setzero_ps();
-        next = i + 32;
-        for (size_t k = i; k < next; k += 16) {
-            const __m256i a = eight_apart(values + k, values + k + 8);
-            const __m256i b = eight_apart(values + k + 4, values + k + 12);
-            nan = _mm256_or_ps(nan, _mm256_cmp_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b),
-                                                  _CMP_UNORD_Q));
-            _mm256_storeu_si256((__m256i *)(codes + k), bf16_16(a, b));
-        }
-        if (_mm256_movemask_ps(nan) != 0)
-            for (next = until_512(i, n); i < next; i++)
-                codes[i] = (uint16_t)encode32_alike(values[i], BF16);
-    }
-    return i;
-}
-#define FF_ENCODE_F32_BF16 encode_f32_bf16
-
-/* Whole 32s, or all. VCVTPH2PS makes a signalling NaN quiet, so from a magnitude beyond Inf on 512 go the
- * other way. */
-FF_INLINE size_t decode_f32_fp16_fast(const uint16_t *restrict codes, uint32_t *restrict values,
-                                      size_t n)
-{
-    const __m128i magnitudes = _mm_set1_epi16(0x7fff), infinity = _mm_set1_epi16(0x7c00);
-    size_t i = 0, next = 0;
-    for (; i + 32 <= n; i = next) {
-        __m128i nan = _mm_setzero_si128();
-        next = i + 32;
-        for (size_t k = i; k < next; k += 8) {
-            const __m128i code = _mm_loadu_si128((const __m128i *)(codes + k));
-            nan = _mm_max_epi16(nan, _mm_and_si128(code, magnitudes));
-            _mm256_storeu_ps((float *)(values + k), _mm256_cvtph_ps(code));
-        }
-        if (_mm_movemask_epi8(_mm_cmpgt_epi16(nan, infinity)) != 0)
-            for (next = until_512(i, n); i < next; i++)
-                values[i] = decode_fp16(codes[i]);
-    }
-    return i;
-}
-#define FF_DECODE_F32_FP16 decode_f32_fp16_fast
-
-/* Codes of a byte that are fp16's with fewer places and another bias: VCVTPH2PS takes them, and a power
- * of two makes up for the bias. Shifts are to fp16's places; `limit` is the last such magnitude. */
-struct byte_halves {
-    int is_there, shift, sign_shift;
-    int16_t magnitudes, limit;
-    float factor;
-};
-
-static struct byte_halves byte_halves_of(struct ff_format f)
-{
-    const int last = (31 << f.fraction_bits) - 1, largest = (int)max_code(f);
-    return (struct byte_halves){
-        .is_there = f.sign != FF_TWOS_COMPLEMENT && f.nan != FF_NAN_NEGATIVE_ZERO && f.has_zero &&
-                    f.exponent_bits >= 1 && f.exponent_bits <= 5 && f.bias > -100 && f.bias < 100,
-        .shift = 10 - f.fraction_bits,
-        .sign_shift = f.sign == FF_UNSIGNED ? 16 : 16 - code_bits(f), /* 16 leaves nothing */
-        .magnitudes = (int16_t)magnitude_mask(f),
-        .limit = (int16_t)(largest < last ? largest : last),
-        .factor = (float)power_of_two(15 - f.bias),
-    };
-}
-
-FF_INLINE void decode_16_bytes(__m256i codes, const struct byte_halves *h, __m256i *most,
-                               float *values)
-{
-    const __m256 factor = _mm256_set1_ps(h->factor);
-    const __m256i magnitude = _mm256_and_si256(codes, _mm256_set1_epi16(h->magnitudes));
-    const __m256i sign = _mm256_and_si256(
-        _mm256_sll_epi16(codes, _mm_cvtsi32_si128(h->sign_shift)), _mm256_set1_epi16(INT16_MIN));
-    const __m256i half =
-        _mm256_or_si256(_mm256_sll_epi16(magnitude, _mm_cvtsi32_si128(h->shift)), sign);
-    *most = _mm256_max_epi16(*most, magnitude);
-    const __m256 low = _mm256_cvtph_ps(_mm256_castsi256_si128(half));
-    const __m256 high = _mm256_cvtph_ps(_mm256_extracti128_si256(half, 1));
-    _mm256_storeu_ps(values, _mm256_mul_ps(low, factor));
-    _mm256_storeu_ps(values + 8, _mm256_mul_ps(high, factor));
-}
-
-/* Whole 32s, or all. From one that has other codes, as Inf and NaN, 512 are looked up. */
-FF_INLINE size_t decode_bytes(struct byte_halves halves, const uint32_t *restrict table,
-                              const uint8_t *restrict codes, uint32_t *restrict values, size_t n)
-{
-    const __m256i limit = _mm256_set1_epi16(halves.limit);
-    size_t i = 0, next = 0;
-    for (; i + 32 <= n; i = next) {
-        __m256i most = _mm256_setzero_si256();
-        next = i + 32;
-        for (size_t k = i; k < next; k += 16)
-            decode_16_bytes(
-                _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(codes + k))), &halves,
-                &most, (float *)(values + k));
-        if (_mm256_movemask_epi8(_mm256_cmpgt_epi16(most, limit)) != 0)
-            for (next = until_512(i, n); i < next; i++)
-                values[i] = table[codes[i]];
-    }
-    return i;
-}
-#define FF_DECODE_BYTES decode_bytes
 
 /* Of 16 places or floats in two registers: VPERMD knows eight, and the fourth bit chooses. */
 FF_INLINE __m256i pick_8(__m256i low, __m256i high, __m256i at)
@@ -237,7 +110,6 @@ FF_INLINE void store_counts_32(const __m256i minus[4], uint8_t *index)
         store_counts_32(minus, index + i);                                                         \
     }
 
-
 /* The places of a channel's thresholds, as edges32 has them, without its buffers. Beyond 2^-900 no
  * product is a subnormal double, so those that are spaced stay in order. */
 #define FF_FEW_EDGES_32                                                                            \
@@ -279,23 +151,6 @@ FF_INLINE __m256i few_edges(const struct ff_intervals *v, int k, double scale)
     return _mm256_blendv_epi8(_mm256_set1_epi32(INT32_MAX), place, is_used);
 }
 
-/* A sum of products is one code and sixteen times its neighbour: VPMADDUBSW. */
-#define FF_PACK4                                                                                   \
-    const __m256i low_bits = _mm256_set1_epi8(15);                                                 \
-    const __m256i weights = _mm256_set1_epi16((int16_t)(256 << odd | 1 << even));                  \
-    for (; i + 32 <= n / 2; i += 32)                                                               \
-        pack4_64(codes + 2 * i, packed + i, low_bits, weights)
-FF_INLINE void pack4_64(const uint8_t *codes, uint8_t *packed, __m256i low_bits, __m256i weights)
-{
-    const __m256i first = _mm256_loadu_si256((const __m256i *)codes);
-    const __m256i second = _mm256_loadu_si256((const __m256i *)(codes + 32));
-    const __m256i both =
-        _mm256_packus_epi16(_mm256_maddubs_epi16(_mm256_and_si256(first, low_bits), weights),
-                            _mm256_maddubs_epi16(_mm256_and_si256(second, low_bits), weights));
-    _mm256_storeu_si256((__m256i *)packed,
-                        _mm256_permute4x64_epi64(both, _MM_SHUFFLE(3, 1, 2, 0)));
-}
-
 #define FF_LOOK_UP_16                                                                              \
     const __m256i low = _mm256_castps_si256(_mm256_loadu_ps(t));                                   \
     const __m256i high = _mm256_castps_si256(_mm256_loadu_ps(t + 8));                              \
@@ -318,7 +173,6 @@ FF_INLINE void pack4_64(const uint8_t *codes, uint8_t *packed, __m256i low_bits,
         _mm256_storeu_ps(out + i, _mm256_castsi256_ps(left));                                      \
         _mm256_storeu_ps(out + i + 8, _mm256_castsi256_ps(right));                                 \
     }
-#define FF_HAS_CELLS
 #define FF_TABLE ff_kernels_avx2
 #include "kernels.inc.h"
 

@@ -11,7 +11,89 @@
 #endif
 FF_REGION_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,avx2,f16c" FF_WIDTH)
 #include "scalar.h"
-#include "multiply_tile_256.h"
+#include "slots_256.h"
+
+/* --- what codes.inc.h calls: see slots_256.h --------------------------------------------------- */
+
+FF_INLINE __m512i by_sign_512(__m512i positive, __m512i negative, __m512i y)
+{
+    return _mm512_mask_blend_epi8(_mm512_movepi8_mask(y), positive, negative);
+}
+
+FF_INLINE __m512i where_negative_512(__m512i x, __m512i y)
+{
+    return _mm512_maskz_mov_epi8(_mm512_movepi8_mask(y), x);
+}
+FF_INLINE __m512i where_positive_512(__m512i x, __m512i y)
+{
+    return _mm512_maskz_mov_epi8(_mm512_cmpgt_epi8_mask(y, _mm512_setzero_si512()), x);
+}
+
+FF_INLINE __m512i up_to_512(__m512i within, __m512i x, __m512i limit, __m512i beyond)
+{
+    return _mm512_mask_blend_epi8(_mm512_cmple_epu8_mask(x, limit), beyond, within);
+}
+
+FF_INLINE __m512i odd_where_unlike_512(__m512i kept, __m512 a, __m512 b)
+{
+    const __mmask16 unlike = _mm512_cmp_ps_mask(a, b, _CMP_NEQ_OQ);
+    return _mm512_mask_or_epi32(kept, unlike, kept, _mm512_set1_epi32(1));
+}
+
+FF_INLINE int any_greater_16_512(__m512i a, __m512i b)
+{
+    return _mm512_cmpgt_epi16_mask(a, b) != 0;
+}
+FF_INLINE int any_greater_32_512(__m512i a, __m512i b)
+{
+    return _mm512_cmpgt_epi32_mask(a, b) != 0;
+}
+
+FF_INLINE uint32_t largest_of_512(__m512i x) { return _mm512_reduce_max_epu32(x); }
+
+/* Packing is by quarters here. */
+FF_INLINE __m512i bytes_in_order_512(__m512i bytes)
+{
+    const __m512i order =
+        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    return _mm512_permutexvar_epi32(order, bytes);
+}
+FF_INLINE __m512i words_in_order_512(__m512i words)
+{
+    return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), words);
+}
+
+FF_INLINE __m512 floats_f32_512(const int32_t *x) { return _mm512_loadu_ps(x); }
+FF_INLINE __m512 floats_f16_512(const int16_t *x)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)x));
+}
+FF_INLINE __m512 floats_bf16_512(const int16_t *x)
+{
+    const __m512i bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)x));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
+}
+
+#define FF_BITS 512
+#include "codes.inc.h"
+#undef FF_BITS
+
+/* 32 values may be left over. */
+static uint32_t encode_codes(const uint32_t *values, void *codes, size_t n,
+                             const struct codes_plan *p)
+{
+    const size_t whole = n & ~(size_t)63, bytes = p->kind == FF_WORDS_CAPPED ? 2 : 1;
+    const uint32_t most = whole == 0 ? 0 : encode_codes_512(values, codes, whole, p);
+    if (whole == n)
+        return most;
+    const uint32_t last =
+        encode_codes_256(values + whole, (uint8_t *)codes + whole * bytes, n - whole, p);
+    return last > most ? last : most;
+}
+#define FF_WITHIN_BYTES(T, n)                                                                      \
+    ((n) % 64 == 0 ? within_bytes_##T##_512 : within_bytes_##T##_256)
+
+/* --- slots ------------------------------------------------------------------------------------- */
 
 FF_INLINE __m256i fp16_of(const float *values)
 {
@@ -54,8 +136,8 @@ static size_t encode_f32_fp16(const float *restrict values, uint16_t *restrict c
     const __m512i table = _mm512_loadu_si512(p), middle = _mm512_set1_epi32(p[7]);                 \
     for (; i + 16 <= n; i += 16)                                                                   \
     _mm_storeu_si128((__m128i *)(index + i),                                                       \
-                     _mm512_cvtepi32_epi8(count_16(table, middle, _mm512_loadu_si512(x + i))))
-FF_INLINE __m512i count_16(__m512i table, __m512i middle, __m512i x)
+                     _mm512_cvtepi32_epi8(search_16(table, middle, _mm512_loadu_si512(x + i))))
+FF_INLINE __m512i search_16(__m512i table, __m512i middle, __m512i x)
 {
     __m512i at = _mm512_maskz_set1_epi32(_mm512_cmpgt_epi32_mask(x, middle), 8);
     for (int step = 4; step != 0; step >>= 1) {
@@ -73,7 +155,7 @@ FF_INLINE __m512i count_16(__m512i table, __m512i middle, __m512i x)
     const __m512 factor = _mm512_set1_ps(e->factor);                                               \
     for (; i + 16 <= n; i += 16)                                                                   \
     _mm_storeu_si128((__m128i *)(index + i),                                                       \
-                     _mm512_cvtepi32_epi8(count_16(table, middle, order_16(x + i, factor))))
+                     _mm512_cvtepi32_epi8(search_16(table, middle, order_16(x + i, factor))))
 FF_INLINE __m512i order_16(const void *x, __m512 factor)
 {
     const __m512i bits = _mm512_castps_si512(_mm512_mul_ps(_mm512_loadu_ps(x), factor));

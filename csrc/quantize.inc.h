@@ -422,13 +422,14 @@ FF_INLINE int not_finite64(uint64_t bits)
  * does with two thirds of its operations. Extremes of s tell afterwards; NaN is beyond both. A shift
  * by an odd zero point rounds ties the other way, but they are all in doubt. */
 /* Codes by AVX2's loop, and what it returns; -1 if there is none. */
-#ifdef FF_HAS_BYTES
-#define FF_BYTES(T, x, n, p, codes)                                                                \
+#ifdef FF_HAS_CODES
+#define FF_IN_BYTES(T, x, n, p, codes)                                                             \
     ((n) % 32 != 0 ? -1                                                                            \
-                   : within_bytes_##T(x, codes, n, (p)->reciprocal[0], (p)->zero[0],               \
-                                      (int32_t)bits_of_float((p)->guard[0]), (p)->qmin, (p)->qmax))
+                   : FF_WITHIN_BYTES(T, n)(x, codes, n, (p)->reciprocal[0], (p)->zero[0],          \
+                                           (int32_t)bits_of_float((p)->guard[0]), (p)->qmin,       \
+                                           (p)->qmax))
 #else
-#define FF_BYTES(T, x, n, p, codes) -1
+#define FF_IN_BYTES(T, x, n, p, codes) -1
 #endif
 /* Blocks that are clamped without trying, after one that had to be. */
 enum { FF_CLAMPED_BLOCKS = 15 };
@@ -436,7 +437,7 @@ enum { FF_CLAMPED_BLOCKS = 15 };
     FF_LOOP int within_##T(const void *restrict x, size_t n, const struct parameters *restrict p,  \
                            uint8_t *restrict codes)                                                \
     {                                                                                              \
-        const int found = FF_BYTES(T, x, n, p, codes);                                             \
+        const int found = FF_IN_BYTES(T, x, n, p, codes);                                          \
         if (found >= 0)                                                                            \
             return found;                                                                          \
         const float shift = 12582912.0f + (float)p->zero[0], reciprocal = p->reciprocal[0];        \
@@ -466,7 +467,7 @@ enum { FF_CLAMPED_BLOCKS = 15 };
                                      const struct parameters *restrict p, uint8_t *restrict codes) \
     {                                                                                              \
         uint32_t wide[FF_BLOCK];                                                                   \
-        if (p->all_fast && FF_BYTES(T, x, n, p, codes) == 0)                                       \
+        if (p->all_fast && FF_IN_BYTES(T, x, n, p, codes) == 0)                                    \
             return;                                                                                \
         if (!p->all_fast || bounded_loop_##T(x, n, p->reciprocal[0], p->guard[0], wide))           \
             quantize_exactly_##T(x, n, p, 0, codes);                                               \

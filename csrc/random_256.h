@@ -2,7 +2,7 @@
  *
  * VPMULUDQ multiplies the lower halves of lanes and does not look at the upper ones, so that words
  * need not be taken out of products: upper halves mean nothing until the end. Compilers multiply
- * 64 by 64 bits instead, three times the work. Not measured beside AVX-512, which goes without. */
+ * 64 by 64 bits instead, three times the work. */
 struct counters_4 {
     __m256i c[4];
 };

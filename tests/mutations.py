@@ -232,32 +232,34 @@ TEXTS = {
         ),
         "a reciprocal is subnormal": ("FF_LEAST_TOP = 127 + 2", "FF_LEAST_TOP = 127 + 1"),
     },
-    "codes_256.h": {
+    "codes.inc.h": {
         "bytes overflow at the limit": (
-            "_mm256_min_epi32(magnitude, above)",
-            "_mm256_min_epi32(magnitude, below)",
+            "MM(min_epi32)(magnitude, above)",
+            "MM(min_epi32)(magnitude, below)",
         ),
         "both signs overflow alike": ("p->beyond[1] | UINT32_C", "p->beyond[0] | UINT32_C"),
         "signs are left behind": (
-            "big = _mm256_or_ps(big, _mm256_and_ps(x, _mm256_castsi256_ps(sign)));",
-            "big = _mm256_or_ps(big, _mm256_setzero_ps());",
+            "big = MM(or_ps)(big, MM(and_ps)(x, FF_AS_FLOATS(sign)));",
+            "big = MM(or_ps)(big, MM(setzero_ps)());",
         ),
-        "a quarter of a place is added": (
-            "_mm256_set1_epi32(24 << 23)",
-            "_mm256_set1_epi32(25 << 23)",
+        "a quarter of a place is added": ("MM(set1_epi32)(24 << 23)", "MM(set1_epi32)(25 << 23)"),
+        "a byte has a sign where -0 is NaN": ("V(where_positive)(sign, magnitudes)", "sign"),
+        "the larger limit is that of both signs": (
+            "MM(set1_epi8)((int8_t)p->limit[1])",
+            "MM(set1_epi8)((int8_t)p->limit[0])",
         ),
-        "what is lost is forgotten": (
-            "_mm256_sub_ps(sum, big), x, _CMP_NEQ_OQ",
-            "_mm256_sub_ps(sum, big), x, _CMP_EQ_OQ",
+        "overflows have no sign": (
+            "MM(set1_epi8)((int8_t)p->overflow[1]), signs);\n    FF_INTS",
+            "MM(set1_epi8)((int8_t)p->overflow[0]), signs);\n    FF_INTS",
         ),
-        "fp64 is cut to fp32": (
-            "_mm256_cvtps_pd(near_b), b, _CMP_NEQ_OQ",
-            "_mm256_cvtps_pd(near_b), b, _CMP_LT_OQ",
+        "E8M0's subnormals are as long as others": ("MM(min_epi32)(above, zero)", "zero"),
+        "E8M0 knows negative values": (
+            "p->overflow[1]), signs);\n}",
+            "p->overflow[0]), signs);\n}",
         ),
-        "a byte has a sign where -0 is NaN": (
-            "_mm256_and_si256(sign, _mm256_cmpgt_epi8(magnitudes, zero))",
-            "sign",
-        ),
+        "E8M0 knows 0": ("before < 0x7f7fffff ?", "before < UINT32_MAX ?"),
+    },
+    "codes_plan.h": {
         "what has no sign is negative": ("f.sign == FF_UNSIGNED ? 0 : UINT8_MAX", "UINT8_MAX"),
         "negative values overflow to 0": ("return r->overflow[s] == 0;", "return 1;"),
         "negative integers are flipped": ("twos ? UINT8_MAX : 0", "0"),
@@ -265,48 +267,21 @@ TEXTS = {
             "c.code_mask = (uint8_t)(sign_bit(f) | magnitude_mask(f))",
             "c.code_mask = UINT8_MAX",
         ),
-        "the larger limit is that of both signs": (
-            "_mm256_set1_epi8((int8_t)p->limit[1])",
-            "_mm256_set1_epi8((int8_t)p->limit[0])",
-        ),
-        "overflows have no sign": (
-            "_mm256_set1_epi8((int8_t)p->overflow[1]), signs);\n    const",
-            "_mm256_set1_epi8((int8_t)p->overflow[0]), signs);\n    const",
-        ),
         "what lies beyond is the limit": ("(uint32_t)most + 1,", "(uint32_t)most,"),
         "Inf may be any code beyond": ("(uint64_t)r->limit[s] <= 1", "(uint64_t)r->limit[s] <= 9"),
-        "E8M0's subnormals are as long as others": ("_mm256_min_epi32(above, zero)", "zero"),
-        "E8M0 knows negative values": (
-            "p->overflow[1]), signs);\n}",
-            "p->overflow[0]), signs);\n}",
+    },
+    "slots_256.h": {
+        "what is lost is forgotten": ("(a, b, _CMP_NEQ_OQ)", "(a, b, _CMP_EQ_OQ)"),
+        "fp64 is cut to fp32": (
+            "_mm256_cvtps_pd(near_b), b, _CMP_NEQ_OQ",
+            "_mm256_cvtps_pd(near_b), b, _CMP_LT_OQ",
         ),
-        "E8M0 knows 0": ("before < 0x7f7fffff ?", "before < UINT32_MAX ?"),
         "the largest magnitude is of some": (
             "k < 8; k++)\n        largest",
             "k < 7; k++)\n        largest",
         ),
         "bf16 is fp16": ("_mm256_slli_epi32(bits, 16)", "_mm256_slli_epi32(bits, 13)"),
-    },
-    "random_256.h": {
-        "a counter comes twice": ("setr_epi64x(0, 1, 2, 3)", "setr_epi64x(0, 1, 2, 2)"),
-        "keys are out of step": ("key1 += 0xBB67AE85u", "key1 += 0xBB67AE84u"),
-        "counters are of 32 bits": ("_mm256_srli_epi64(counter, 32), zero", "zero, zero"),
-    },
-    "isa_avx2.c": {
         "codes are packed the other way": ("256 << odd | 1 << even", "256 << even | 1 << odd"),
-        "VCVTPS2PH truncates": (
-            "values), _MM_FROUND_CUR_DIRECTION)",
-            "values), _MM_FROUND_TO_ZERO)",
-        ),
-        "the third bit chooses": ("_mm256_slli_epi32(at, 28)", "_mm256_slli_epi32(at, 29)"),
-        "the middle place is off by one": (
-            "_mm256_set1_epi32(places[7])",
-            "_mm256_set1_epi32(places[6])",
-        ),
-        "places are in counting order": (
-            "four_twice(c, d, 1), _MM_SHUFFLE(1, 2, 3, 0)",
-            "four_twice(c, d, 1), _MM_SHUFFLE(3, 2, 1, 0)",
-        ),
         "VCVTPH2PS decodes NaNs": (
             "_mm_cmpgt_epi16(nan, infinity)",
             "_mm_cmpgt_epi16(infinity, infinity)",
@@ -325,6 +300,26 @@ TEXTS = {
         "of two registers one is asked for NaN": (
             "_mm256_castsi256_ps(a), _mm256_castsi256_ps(b)",
             "_mm256_castsi256_ps(a), _mm256_castsi256_ps(a)",
+        ),
+    },
+    "random_256.h": {
+        "a counter comes twice": ("setr_epi64x(0, 1, 2, 3)", "setr_epi64x(0, 1, 2, 2)"),
+        "keys are out of step": ("key1 += 0xBB67AE85u", "key1 += 0xBB67AE84u"),
+        "counters are of 32 bits": ("_mm256_srli_epi64(counter, 32), zero", "zero, zero"),
+    },
+    "isa_avx2.c": {
+        "VCVTPS2PH truncates": (
+            "values), _MM_FROUND_CUR_DIRECTION)",
+            "values), _MM_FROUND_TO_ZERO)",
+        ),
+        "the third bit chooses": ("_mm256_slli_epi32(at, 28)", "_mm256_slli_epi32(at, 29)"),
+        "the middle place is off by one": (
+            "_mm256_set1_epi32(places[7])",
+            "_mm256_set1_epi32(places[6])",
+        ),
+        "places are in counting order": (
+            "four_twice(c, d, 1), _MM_SHUFFLE(1, 2, 3, 0)",
+            "four_twice(c, d, 1), _MM_SHUFFLE(3, 2, 1, 0)",
         ),
         "nibbles change places": (
             "_mm_unpacklo_epi8(first, second)",
@@ -349,6 +344,20 @@ TEXTS = {
         "nibbles change their places": (
             "_mm_unpacklo_epi8(first, second)",
             "_mm_unpacklo_epi8(second, first)",
+        ),
+        "the signs of bytes are of others": (
+            "_mm512_movepi8_mask(y), positive, negative",
+            "_mm512_movepi8_mask(positive), positive, negative",
+        ),
+        "NaN's byte has a sign": (
+            "_mm512_cmpgt_epi8_mask(y, _mm512_setzero_si512())",
+            "_mm512_cmpneq_epi8_mask(y, _mm512_setzero_si512())",
+        ),
+        "bytes beyond are compared with signs": ("cmple_epu8_mask", "cmple_epi8_mask"),
+        "quarters are in another order": ("(0, 4, 8, 12, 1, 5,", "(0, 4, 8, 12, 5, 1,"),
+        "the last 32 are left out": (
+            "if (whole == n)\n        return most",
+            "if (whole != 0)\n        return most",
         ),
         "narrowing saturates": (
             "_mm512_cvtepi64_epi32(_mm512",
@@ -389,7 +398,9 @@ MUTATIONS = {
     **dict(rows("elements.inc.h", ELEMENTS)),
     **dict(rows("cells_256.h", ELEMENTS, "avx2")),
     **dict(rows("blocks_256.h", "scales_and_codes or power_of_two or any_block_of", "avx2")),
-    **dict(rows("codes_256.h", f"{CONVERSIONS} or {ELEMENTS}", "avx2")),
+    **dict(rows("codes.inc.h", f"{CONVERSIONS} or {ELEMENTS}", "avx2")),
+    **dict(rows("codes_plan.h", f"{CONVERSIONS} or {ELEMENTS}", "avx2")),
+    **dict(rows("slots_256.h", f"{CONVERSIONS} or {ELEMENTS}", "avx2")),
     **dict(rows("random_256.h", CONVERSIONS, "avx2")),
     **dict(rows("isa_avx2.c", f"{CONVERSIONS} or {ELEMENTS}", "avx2")),
     **dict(rows("isa_avx512.c", f"{CONVERSIONS} or {ELEMENTS}", "avx512")),

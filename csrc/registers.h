@@ -1,0 +1,13 @@
+/* How loops that are written once, for registers of 256 and of 512 bits, call those, their instructions,
+ * and functions that end in the width: FF_BITS, which is defined before such loops are included. */
+#pragma once
+#define FF_JOIN_(a, b, c, d, e, f) a##b##c##d##e##f
+#define FF_JOIN(a, b, c, d, e, f) FF_JOIN_(a, b, c, d, e, f)
+#define V(name) FF_JOIN(name, _, FF_BITS, , , )
+#define MM(name) FF_JOIN(_mm, FF_BITS, _, name, , )
+#define SI(name) FF_JOIN(_mm, FF_BITS, _, name, _si, FF_BITS)
+#define FF_INTS FF_JOIN(__m, FF_BITS, i, , , )
+#define FF_FLOATS FF_JOIN(__m, FF_BITS, , , , )
+#define FF_AS_INTS SI(castps)
+#define FF_AS_FLOATS FF_JOIN(_mm, FF_BITS, _castsi, FF_BITS, _ps, )
+#define FF_LANES (FF_BITS / 32)
