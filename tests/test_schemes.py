@@ -791,7 +791,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("options", "error", "message"), REFUSED, ids=lambda v: str(v)[:50])
+@pytest.mark.parametrize(("options", "error", "message"), REFUSED, ids=[row[-1] for row in REFUSED])
 def test_what_cannot_be_is_refused_in_one_line(options, error, message):
     with pytest.raises(error) as caught:
         ff.quantize(X, **({"scheme": "absmax"} | options))

@@ -1,7 +1,8 @@
 """The C kernel for other compilers and for AArch64, without Python there; run by name.
 
 What the tests of this machine ask of the kernel is recorded with the reference's answers, and a C
-program asks it again: see recorder.py and replay.c. AArch64 runs under qemu's user mode.
+program asks it again: see recorder.py and replay.c. AArch64 runs under qemu's user mode, AVX-512
+where the CPU has none on Bochs: see emulated.py.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import emulated
 import pytest
 from recorder import HEADER, prototypes
+
+import floatfmt as ff
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -85,8 +89,10 @@ def compiled(build: Build, csrc: Path, program: Path, *flags: str) -> Path:
     return program
 
 
-def replayed(build: Build, program: Path, vectors: Path) -> subprocess.CompletedProcess[str]:
-    command = [*build.runner, program, vectors]
+def replayed(
+    build: Build, program: Path, vectors: Path, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    command = [*build.runner, program, vectors, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -104,6 +110,26 @@ def test_every_function_gives_the_bits_of_the_reference(vectors, tmp_path, name)
     assert {row[-1] for row in rows} == {"fine"}
     levels = {row[1] for row in rows}
     assert {row[:2] for row in rows} == {(name, lvl) for name in prototypes() for lvl in levels}
+
+
+#: Of so many calls one is made where all is emulated, some hundred times as slow.
+EMULATED_EVERY = "20"
+
+
+def test_avx512_gives_the_bits_of_the_reference_on_a_cpu_that_has_none(vectors, tmp_path):
+    if "avx512" in ff.available_backends():
+        pytest.skip("this CPU has AVX-512, and the test above has tried it")
+    if lacking := emulated.missing():
+        pytest.skip(f"{', '.join(lacking)}: not here")
+    emulator = Build(("gcc", "-static"), (sys.executable, str(HERE / "emulated.py")))
+    program = compiled(emulator, CSRC, tmp_path / "replay")
+    ran = replayed(emulator, program, vectors, "avx512", EMULATED_EVERY)
+    print(ran.stdout)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    rows = [row for row in LINE.findall(ran.stdout) if row[1] == "avx512"]
+    assert {row[0] for row in rows} == set(prototypes())
+    assert {row[0] for row in rows if row[3] == "0"} <= {"ff_f16c"}
+    assert {row[-1] for row in rows} == {"fine"}
 
 
 def test_every_function_of_the_header_is_called():
