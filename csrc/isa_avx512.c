@@ -95,9 +95,9 @@ static uint32_t encode_codes(const uint32_t *values, void *codes, size_t n,
 
 /* --- slots ------------------------------------------------------------------------------------- */
 
-FF_INLINE __m256i fp16_of(const float *values)
+FF_INLINE __m256i fp16_of(__m512 values)
 {
-    return _mm512_cvtps_ph(_mm512_loadu_ps(values), _MM_FROUND_CUR_DIRECTION);
+    return _mm512_cvtps_ph(values, _MM_FROUND_CUR_DIRECTION);
 }
 
 /* The slot of isa_avx2.c, four times as wide: whole cache lines are stored, a tenth faster. */
@@ -106,9 +106,15 @@ static size_t encode_f32_fp16(const float *restrict values, uint16_t *restrict c
     size_t i = 0;
     for (; i + 32 <= n; i += 32)
         _mm512_storeu_si512(codes + i,
-                            _mm512_inserti64x4(_mm512_castsi256_si512(fp16_of(values + i)),
-                                               fp16_of(values + i + 16), 1));
-    return i;
+                            _mm512_inserti64x4(
+                                _mm512_castsi256_si512(fp16_of(_mm512_loadu_ps(values + i))),
+                                fp16_of(_mm512_loadu_ps(values + i + 16)), 1));
+    for (; i < n; i += 16) {
+        const __mmask16 there = n - i < 16 ? (__mmask16)((1u << (n - i)) - 1) : UINT16_MAX;
+        _mm256_mask_storeu_epi16(codes + i, there,
+                                 fp16_of(_mm512_maskz_loadu_ps(there, values + i)));
+    }
+    return n;
 }
 #define FF_ENCODE_F32_FP16 encode_f32_fp16
 

@@ -826,20 +826,18 @@ FF_DEFINE_DEQUANTIZE_RUN(f64)
 FF_DEFINE_DEQUANTIZE_RUN(f16)
 FF_DEFINE_DEQUANTIZE_RUN(bf16)
 
-/* One scale for all, and both parameters exact in float32: the difference is exact, and rounding
- * its product with the scale once to float32 is what going through double does. */
+/* One scale for all, both parameters exact in float32, and no value beyond its range: the difference is
+ * exact, and rounding its product with the scale once to float32 is what going through double does.
+ * `zero` is the zero point of bytes without a sign. */
 struct float_scale {
-    int32_t flip;
-    float scale, zero_point;
+    uint8_t flip;
+    float scale, zero;
 };
 FF_INLINE void dequantize_some(struct float_scale p, const uint8_t *restrict codes,
                                float *restrict out, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        float x = ((float)integer_of(codes[i], p.flip) - p.zero_point) * p.scale;
-        x = x > FLT_MAX ? FLT_MAX : x;
-        out[i] = x < -FLT_MAX ? -FLT_MAX : x;
-    }
+    for (size_t i = 0; i < n; i++)
+        out[i] = ((float)(uint8_t)(codes[i] ^ p.flip) - p.zero) * p.scale;
 }
 FF_DEFINE_STREAMED(dequantize_float, (struct float_scale p, ), (p, ), uint8_t, float,
                    dequantize_some)
@@ -849,8 +847,9 @@ FF_INLINE void dequantize_run_f32(const uint8_t *restrict codes, int32_t flip, s
                                   size_t each, void *restrict out)
 {
     const float narrow = (float)clamp(scale[0], (double)FLT_MAX);
-    if (each == 0 && narrow == scale[0] && zero_point[0] >= -0x1p22 && zero_point[0] <= 0x1p22) {
-        const struct float_scale p = {flip, narrow, (float)zero_point[0]};
+    const double farthest = (zero_point[0] < 0 ? -zero_point[0] : zero_point[0]) + 255;
+    if (each == 0 && narrow == scale[0] && farthest <= 0x1p22 && farthest * narrow <= FLT_MAX) {
+        const struct float_scale p = {(uint8_t)flip, narrow, (float)(zero_point[0] + flip)};
         dequantize_float(p, codes + at, (float *)out + at, n);
         return;
     }
