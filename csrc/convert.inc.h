@@ -841,6 +841,15 @@ static int encode_f64(const struct ff_format *format, const struct ff_rules *r, 
 }
 
 /* 16-bit values become binary32 first, exactly: a signalling NaN stays one. */
+FF_INLINE void widen_f16(const void *values, uint32_t *wide, size_t n)
+{
+    decode_some_fp16(values, wide, n);
+}
+FF_INLINE void widen_bf16(const void *values, uint32_t *wide, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        wide[i] = load_bf16(values, i);
+}
 #define FF_DEFINE_ENCODE_16(T)                                                                     \
     static int encode_##T(const struct ff_format *format, const struct ff_rules *r, uint64_t seed, \
                           uint64_t start, const void *restrict values, void *restrict codes,       \
@@ -851,8 +860,7 @@ static int encode_f64(const struct ff_format *format, const struct ff_rules *r, 
         const size_t bytes = code_bytes(*format);                                                  \
         for (size_t from = 0; from < n; from += FF_NARROWED) {                                     \
             const size_t count = n - from < FF_NARROWED ? n - from : FF_NARROWED;                  \
-            for (size_t i = 0; i < count; i++)                                                     \
-                wide[i] = load_##T(values, from + i);                                              \
+            widen_##T((const uint16_t *)values + from, wide, count);                               \
             if (encode_by(&e, start + from, wide, (uint8_t *)codes + from * bytes, count))         \
                 return 1;                                                                          \
         }                                                                                          \

@@ -474,71 +474,114 @@ FF_LOOP int64_t outside32(const uint32_t *restrict q, float low, float high, siz
     }
 FF_DEFINE_DIVIDE(f64, int64_t, uint64_t, not_finite64, double_of_bits)
 FF_DEFINE_DIVIDE(f32, int32_t, uint32_t, not_finite32, FF_DOUBLE_OF_32)
-FF_DEFINE_DIVIDE(f16, int16_t, uint32_t, not_finite32, FF_DOUBLE_OF_32)
-FF_DEFINE_DIVIDE(bf16, int16_t, uint32_t, not_finite32, FF_DOUBLE_OF_32)
+FF_INLINE int multiply(const int32_t *restrict x, float factor, uint32_t *restrict quotients,
+                           size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        quotients[i] = bits_of_float(float_of_bits(load_f32(x, i)) * factor);
+    return 0;
+}
+/* How far a quotient is beyond the place FF_GUARD before the tie below it, in its last places. */
+FF_INLINE int32_t beyond_tie(uint32_t quotient, struct plan32 p)
+{
+    const int32_t magnitude = (int32_t)(quotient & 0x7fffffff), dropped = (1 << p.drop) - 1;
+    const uint32_t below = magnitude < (int32_t)p.linear ? p.linear : 0;
+    const float spaced = float_of_bits((uint32_t)magnitude) + float_of_bits(below);
+    return ((int32_t)bits_of_float(spaced) + FF_GUARD - (1 << p.drop >> 1)) & dropped;
+}
 
-/* divide_nearly returns whether a code is in doubt. */
-#define FF_DEFINE_FORMAT_BLOCK(T, I)                                                               \
-    FF_INLINE int multiply_##T(const I *restrict x, float factor, uint32_t *restrict quotients,    \
-                               size_t n)                                                           \
-    {                                                                                              \
-        for (size_t i = 0; i < n; i++)                                                             \
-            quotients[i] = bits_of_float(float_of_bits(load_##T(x, i)) * factor);                  \
-        return 0;                                                                                  \
-    }                                                                                              \
-    FF_INLINE int divide_nearly_##T(const I *restrict x, float reciprocal, struct plan32 p,        \
-                                    uint32_t *restrict quotients, size_t n)                        \
-    {                                                                                              \
-        const int32_t linear = (int32_t)p.linear, dropped = (1 << p.drop) - 1;                     \
-        const int32_t shift = FF_GUARD - (1 << p.drop >> 1);                                       \
-        int32_t least = INT32_MAX;                                                                 \
-        for (size_t i = 0; i < n; i++) {                                                           \
-            const uint32_t q = bits_of_float(float_of_bits(load_##T(x, i)) * reciprocal);          \
-            const int32_t magnitude = (int32_t)(q & 0x7fffffff);                                   \
-            const uint32_t below = magnitude < linear ? p.linear : 0;                              \
-            const float spaced = float_of_bits((uint32_t)magnitude) + float_of_bits(below);        \
-            const int32_t beyond_tie = ((int32_t)bits_of_float(spaced) + shift) & dropped;         \
-            least = beyond_tie < least ? beyond_tie : least;                                       \
-            quotients[i] = q;                                                                      \
-        }                                                                                          \
-        return least <= 2 * FF_GUARD;                                                              \
-    }                                                                                              \
-    FF_LOOP int divide_block_##T(const I *x, size_t some, size_t length, const double *scale,      \
-                                 int how, const struct plan32 *p, uint32_t *quotients)             \
-    {                                                                                              \
-        int in_doubt = 0;                                                                          \
-        for (size_t c = 0; c < some; c++) {                                                        \
-            const I *const from = x + c * length;                                                  \
-            uint32_t *const to = quotients + c * length;                                           \
-            const float reciprocal = (float)(1 / scale[c]);                                        \
-            if (how == FF_EXACT)                                                                   \
-                FF_SHORT(length, multiply_##T(from, reciprocal, to, count));                       \
-            else                                                                                   \
-                FF_SHORT(length, in_doubt |= divide_nearly_##T(from, reciprocal, *p, to, count));  \
-        }                                                                                          \
-        return in_doubt;                                                                           \
-    }                                                                                              \
-    /* The same by float32, unless it is in doubt. */                                              \
-    static int64_t format_block_##T(const I *x, size_t some, size_t length, const double *scale,   \
-                                    const struct format_plan *q, uint8_t *codes)                   \
-    {                                                                                              \
-        uint32_t quotients[FF_CHUNK];                                                              \
-        const size_t n = some * length;                                                            \
-        const int how = q->is_near ? how_to_divide(scale, some) : FF_IN_DOUBLE;                    \
-        if (how == FF_IN_DOUBLE ||                                                                 \
-            divide_block_##T(x, some, length, scale, how, &q->near, quotients))                    \
-            return format_in_double_##T(x, some, length, scale, q, codes);                         \
-        const uint32_t most =                                                                      \
-            near_codes(quotients, codes, n, *q->format, &q->near, &q->bytes);                      \
-        if (most >= 0x7f800000) /* or the quotient is */                                           \
-            return format_in_double_##T(x, some, length, scale, q, codes);                         \
-        if (most <= q->within)                                                                     \
-            return 0;                                                                              \
-        return outside32(quotients, (float)q->low, (float)q->high, n);                             \
+/* Returns whether a code is in doubt. */
+FF_INLINE int divide_nearly(const int32_t *restrict x, float reciprocal, struct plan32 p,
+                                uint32_t *restrict quotients, size_t n)
+{
+    int32_t least = INT32_MAX;
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t q = bits_of_float(float_of_bits(load_f32(x, i)) * reciprocal);
+        const int32_t beyond = beyond_tie(q, p);
+        least = beyond < least ? beyond : least;
+        quotients[i] = q;
     }
-FF_DEFINE_FORMAT_BLOCK(f32, int32_t)
-FF_DEFINE_FORMAT_BLOCK(f16, int16_t)
-FF_DEFINE_FORMAT_BLOCK(bf16, int16_t)
+    return least <= 2 * FF_GUARD;
+}
+FF_LOOP int divide_block(const int32_t *x, size_t some, size_t length, const double *scale,
+                             int how, const struct plan32 *p, uint32_t *quotients)
+{
+    int in_doubt = 0;
+    for (size_t c = 0; c < some; c++) {
+        const int32_t *const from = x + c * length;
+        uint32_t *const to = quotients + c * length;
+        const float reciprocal = (float)(1 / scale[c]);
+        if (how == FF_EXACT)
+            FF_SHORT(length, multiply(from, reciprocal, to, count));
+        else
+            FF_SHORT(length, in_doubt |= divide_nearly(from, reciprocal, *p, to, count));
+    }
+    return in_doubt;
+}
+/* By the formula what lies near a tie; float32 has found the other codes, and counted `clamped`. Returns
+ * as quantize_format. */
+FF_LOOP int64_t decide_codes(const int32_t *restrict x, size_t some, size_t length,
+                             const double *restrict scale, const struct format_plan *restrict q,
+                             const uint32_t *restrict quotients, int64_t clamped,
+                             uint8_t *restrict codes)
+{
+    const size_t n = some * length;
+    const struct plan32 near = q->near;
+    const float low = (float)q->low, high = (float)q->high;
+    uint64_t exact[FF_CHUNK];
+    uint16_t at[FF_CHUNK];
+    uint8_t in_doubt[FF_CHUNK + 8], decided[FF_CHUNK];
+    size_t found = 0;
+    int64_t more = 0;
+    exact[0] = 0; /* compilers cannot tell that of none none are read */
+    for (size_t i = 0; i < n; i++)
+        in_doubt[i] = beyond_tie(quotients[i], near) <= 2 * FF_GUARD;
+    memset(in_doubt + n, 0, 8);
+    for (size_t from = 0; from < n; from += 8)
+        for (uint64_t eight = load_eight(in_doubt + from); eight != 0; eight &= eight - 1) {
+            const size_t i = from + (size_t)__builtin_ctzll(eight) / 8;
+            const float by_float = float_of_bits(quotients[i]);
+            const double quotient = (double)float_of_bits(load_f32(x, i)) / scale[i / length];
+            more -= (clamped > 0) & ((by_float < low) | (by_float > high));
+            more += (quotient < q->low) | (quotient > q->high);
+            exact[found] = bits_of_double(quotient);
+            at[found++] = (uint16_t)i;
+        }
+    encode_f64(q->format, q->rules, 0, 0, exact, decided, found);
+    for (size_t k = 0; k < found; k++)
+        codes[at[k]] = decided[k];
+    return clamped + more;
+}
+
+/* A block by float32, and by the formula what that does not know. */
+static int64_t format_block_f32(const int32_t *x, size_t some, size_t length, const double *scale,
+                                const struct format_plan *q, uint8_t *codes)
+{
+    uint32_t quotients[FF_CHUNK];
+    const size_t n = some * length;
+    const int how = q->is_near ? how_to_divide(scale, some) : FF_IN_DOUBLE;
+    if (how == FF_IN_DOUBLE)
+        return format_in_double_f32(x, some, length, scale, q, codes);
+    const int in_doubt = divide_block(x, some, length, scale, how, &q->near, quotients);
+    const uint32_t most = near_codes(quotients, codes, n, *q->format, &q->near, &q->bytes);
+    if (most >= 0x7f800000) /* or the quotient is */
+        return format_in_double_f32(x, some, length, scale, q, codes);
+    const int64_t clamped =
+        most <= q->within ? 0 : outside32(quotients, (float)q->low, (float)q->high, n);
+    return in_doubt ? decide_codes(x, some, length, scale, q, quotients, clamped, codes) : clamped;
+}
+
+#define FF_DEFINE_FORMAT_BLOCK_16(T)                                                               \
+    static int64_t format_block_##T(const int16_t *x, size_t some, size_t length,                  \
+                                    const double *scale, const struct format_plan *q,              \
+                                    uint8_t *codes)                                                \
+    {                                                                                              \
+        int32_t wide[FF_CHUNK];                                                                    \
+        widen_##T(x, (uint32_t *)wide, some * length);                                             \
+        return format_block_f32(wide, some, length, scale, q, codes);                              \
+    }
+FF_DEFINE_FORMAT_BLOCK_16(f16)
+FF_DEFINE_FORMAT_BLOCK_16(bf16)
 #define format_block_f64 format_in_double_f64
 
 #define FF_DEFINE_QUANTIZE_FORMAT(T, I)                                                            \

@@ -337,8 +337,14 @@ FF_INLINE int not_finite64(uint64_t bits)
     return (bits & UINT64_C(0x7ff0000000000000)) == UINT64_C(0x7ff0000000000000);
 }
 
-/* The formula itself, in double. `each` is 1 if value i has parameters i, 0 if all share the first.
- * Returns the number clamped, or -1. */
+/* The formula itself, in double: a code before it is clamped. */
+FF_INLINE double exact_place(double x, double scale, double zero_point)
+{
+    return round_half_even(x / scale) + zero_point;
+}
+
+/* `each` is 1 if value i has parameters i, 0 if all share the first. Returns the number clamped, or
+ * -1. */
 #define FF_DEFINE_QUANTIZE_EXACTLY(T, NOT_FINITE, AS_DOUBLE)                                       \
     FF_INLINE int64_t quantize_exactly_##T(const void *restrict x, size_t n,                       \
                                            const struct parameters *restrict p, size_t each,       \
@@ -349,8 +355,8 @@ FF_INLINE int not_finite64(uint64_t bits)
         const double qmin = p->qmin, qmax = p->qmax;                                               \
         for (size_t i = 0; i < n; i++) {                                                           \
             bad |= NOT_FINITE(load_##T(x, i));                                                     \
-            const double quotient = AS_DOUBLE(load_##T(x, i)) / p->scale[i * each];                \
-            double q = round_half_even(quotient) + p->zero_point[i * each];                        \
+            double q = exact_place(AS_DOUBLE(load_##T(x, i)), p->scale[i * each],                  \
+                                   p->zero_point[i * each]);                                       \
             clamped += (q < qmin) | (q > qmax);                                                    \
             q = q < qmin ? qmin : q;                                                               \
             q = q > qmax ? qmax : q;                                                               \
@@ -358,70 +364,190 @@ FF_INLINE int not_finite64(uint64_t bits)
         }                                                                                          \
         return bad ? -1 : clamped;                                                                 \
     }
+#define FF_DOUBLE_OF_32(bits) ((double)float_of_bits(bits))
+FF_DEFINE_QUANTIZE_EXACTLY(f64, not_finite64, double_of_bits)
+FF_DEFINE_QUANTIZE_EXACTLY(f32, not_finite32, FF_DOUBLE_OF_32)
 
-/* A block by float32; if any value lies near a tie, the whole block again by the formula.
- *
- * s = t + 1.5 * 2^23 has t rounded to an integer, ties to even, in its low bits. */
-#define FF_DEFINE_QUANTIZE_FAST(T)                                                                 \
-    FF_INLINE int64_t quantize_block_##T(const void *restrict x, size_t n,                         \
-                                         const struct parameters *restrict p, size_t each,         \
-                                         uint8_t *restrict codes)                                  \
-    {                                                                                              \
-        if (!p->all_fast)                                                                          \
-            return quantize_exactly_##T(x, n, p, each, codes);                                     \
-        const float shift = 12582912.0f; /* 1.5 * 2^23 */                                          \
-        const uint32_t origin = bits_of_float(shift);                                              \
-        const int32_t qmin = p->qmin, qmax = p->qmax;                                              \
-        uint32_t wide[FF_COLUMNS];                                                                 \
-        int32_t within = 0, near = 0, most = 0;                                                    \
-        for (size_t i = 0; i < n; i++) {                                                           \
-            const size_t c = each ? i : 0;                                                         \
-            const uint32_t bits = load_##T(x, i);                                                  \
-            const int32_t magnitude = (int32_t)(bits & 0x7fffffff);                                \
-            most = magnitude > most ? magnitude : most;                                            \
-            float t = float_of_bits(bits) * p->reciprocal[c];                                      \
-            t = t < p->low[c] ? p->low[c] : t;                                                     \
-            t = t > p->high[c] ? p->high[c] : t;                                                   \
-            const float s = t + shift;                                                             \
-            const float away = t - (s - shift);                                                    \
-            const int32_t size = (int32_t)(bits_of_float(away) & 0x7fffffff);                      \
-            const int32_t beyond = each ? size - (int32_t)bits_of_float(p->guard[c]) : size;       \
-            near = beyond > near ? beyond : near;                                                  \
-            const int32_t q = (int32_t)(bits_of_float(s) + ((uint32_t)p->zero[c] - origin));       \
-            int32_t code = q < qmin ? qmin : q;                                                    \
-            code = code > qmax ? qmax : code;                                                      \
-            within += q == code;                                                                   \
-            wide[i] = (uint32_t)code;                                                              \
-        }                                                                                          \
-        narrow32_8(wide, codes, n);                                                                \
-        const int64_t clamped = (int64_t)n - within;                                               \
-        if (most >= 0x7f800000)                                                                    \
-            return -1;                                                                             \
-        const int in_doubt = near > (each ? 0 : (int32_t)bits_of_float(p->guard[0]));              \
-        return in_doubt ? quantize_exactly_##T(x, n, p, each, codes) : clamped;                    \
-    }
+/* s = t + 1.5 * 2^23 has t rounded to an integer, ties to even, in its low bits. */
+static const float FF_ROUNDER = 12582912.0f;
 
-/* The same for values that are finite and not clamped, which the caller knows of them all. */
-#define FF_DEFINE_BOUNDED_LOOP(T)                                                                   \
-    FF_INLINE int bounded_loop_##T(const void *restrict x, size_t n, float reciprocal, float guard,\
-                                   uint32_t *restrict wide)                                        \
-    {                                                                                              \
-        const float shift = 12582912.0f;                                                           \
-        int32_t near = 0;                                                                          \
-        const int32_t limit = (int32_t)bits_of_float(guard);                                       \
-        for (size_t i = 0; i < n; i++) {                                                           \
-            const float t = float_of_bits(load_##T(x, i)) * reciprocal;                            \
-            const float s = t + shift;                                                             \
-            const int32_t away = (int32_t)(bits_of_float(t - (s - shift)) & 0x7fffffff);           \
-            near = away > near ? away : near;                                                      \
-            wide[i] = bits_of_float(s);                                                            \
-        }                                                                                          \
-        return near > limit;                                                                       \
+FF_INLINE float scaled_and_clipped(uint32_t bits, const struct parameters *p, size_t c)
+{
+    float t = float_of_bits(bits) * p->reciprocal[c];
+    t = t < p->low[c] ? p->low[c] : t;
+    return t > p->high[c] ? p->high[c] : t;
+}
+
+/* How far t is from s, as a pattern. */
+FF_INLINE int32_t away_from(float t, float s)
+{
+    return (int32_t)(bits_of_float(t - (s - FF_ROUNDER)) & 0x7fffffff);
+}
+
+/* Eight bytes that are 0 or 1: what is set tells where from the lowest bit on, as x86-64 and AArch64 have
+ * the first byte there. */
+FF_INLINE uint64_t load_eight(const uint8_t *bytes)
+{
+    uint64_t eight;
+    memcpy(&eight, bytes, sizeof eight);
+    return eight;
+}
+
+/* Codes by the formula of finite values that lie near a tie; float32 has found the others, and counted
+ * `clamped`. Returns how many are, all in all. n <= FF_COLUMNS. */
+FF_LOOP int64_t decide_f32(const void *restrict values, size_t n,
+                           const struct parameters *restrict p, size_t each, int64_t clamped,
+                           uint8_t *restrict codes)
+{
+    const uint32_t *const x = values;
+    uint8_t in_doubt[FF_COLUMNS + 8];
+    uint32_t found = 0;
+    int64_t more = 0;
+    memset(in_doubt + n, 0, 8);
+    for (size_t i = 0; i < n; i++) {
+        const size_t c = each ? i : 0;
+        const float t = scaled_and_clipped(x[i], p, c);
+        in_doubt[i] = away_from(t, t + FF_ROUNDER) > (int32_t)bits_of_float(p->guard[c]);
+        found += in_doubt[i];
     }
+    if (found > n / 16)
+        return quantize_exactly_f32(x, n, p, each, codes);
+    for (size_t from = 0; from < n; from += 8)
+        for (uint64_t eight = load_eight(in_doubt + from); eight != 0; eight &= eight - 1) {
+            const size_t i = from + (size_t)__builtin_ctzll(eight) / 8, c = each ? i : 0;
+            const float s = scaled_and_clipped(x[i], p, c) + FF_ROUNDER;
+            const int32_t near = (int32_t)(s - FF_ROUNDER) + p->zero[c];
+            const double q =
+                exact_place((double)float_of_bits(x[i]), p->scale[c], p->zero_point[c]);
+            more -= (clamped > 0) & ((near < p->qmin) | (near > p->qmax));
+            more += (q < p->qmin) | (q > p->qmax);
+            codes[i] = (uint8_t)(int32_t)(q < p->qmin ? p->qmin : q > p->qmax ? p->qmax : q);
+        }
+    return clamped + more;
+}
+
+/* A block by float32, and by the formula what lies near a tie. */
+FF_INLINE int64_t quantize_block_f32(const void *restrict values, size_t n,
+                                     const struct parameters *restrict p, size_t each,
+                                     uint8_t *restrict codes)
+{
+    const uint32_t *const x = values;
+    if (!p->all_fast)
+        return quantize_exactly_f32(x, n, p, each, codes);
+    const uint32_t origin = bits_of_float(FF_ROUNDER);
+    const int32_t qmin = p->qmin, qmax = p->qmax;
+    uint32_t wide[FF_COLUMNS];
+    int32_t within = 0, near = 0, most = 0;
+    wide[0] = 0; /* of no values, compilers cannot tell that narrowing reads none */
+    for (size_t i = 0; i < n; i++) {
+        const size_t c = each ? i : 0;
+        const int32_t magnitude = (int32_t)(x[i] & 0x7fffffff);
+        most = magnitude > most ? magnitude : most;
+        const float t = scaled_and_clipped(x[i], p, c), s = t + FF_ROUNDER;
+        const int32_t size = away_from(t, s);
+        const int32_t beyond = each ? size - (int32_t)bits_of_float(p->guard[c]) : size;
+        near = beyond > near ? beyond : near;
+        const int32_t q = (int32_t)(bits_of_float(s) + ((uint32_t)p->zero[c] - origin));
+        int32_t code = q < qmin ? qmin : q;
+        code = code > qmax ? qmax : code;
+        within += q == code;
+        wide[i] = (uint32_t)code;
+    }
+    narrow32_8(wide, codes, n);
+    const int64_t clamped = (int64_t)n - within;
+    if (most >= 0x7f800000)
+        return -1;
+    const int in_doubt = near > (each ? 0 : (int32_t)bits_of_float(p->guard[0]));
+    return in_doubt ? decide_f32(x, n, p, each, clamped, codes) : clamped;
+}
+
+/* The same for values that are finite and not clamped, which the caller knows of them all. Returns
+ * whether any lies near a tie. */
+FF_INLINE int bounded_loop_f32(const void *restrict values, size_t n, float reciprocal,
+                               float guard, uint32_t *restrict wide)
+{
+    const uint32_t *const x = values;
+    int32_t near = 0;
+    const int32_t limit = (int32_t)bits_of_float(guard);
+    for (size_t i = 0; i < n; i++) {
+        const float t = float_of_bits(x[i]) * reciprocal, s = t + FF_ROUNDER;
+        const int32_t away = away_from(t, s);
+        near = away > near ? away : near;
+        wide[i] = bits_of_float(s);
+    }
+    return near > limit;
+}
+
 /* A block of which perhaps nothing is clamped, and no value is near a tie: what the loop that clamps
  * does with two thirds of its operations. Extremes of s tell afterwards; NaN is beyond both. A shift
- * by an odd zero point rounds ties the other way, but they are all in doubt. */
-/* Codes by AVX2's loop, and what it returns; -1 if there is none. */
+ * by an odd zero point rounds ties the other way, but they are all in doubt. Returns FF_CLAMPED, and
+ * then codes mean nothing, or FF_IN_DOUBT, where those near a tie do not, or 0. */
+FF_LOOP int within_loop_f32(const void *restrict values, size_t n,
+                            const struct parameters *restrict p, uint8_t *restrict codes)
+{
+    const uint32_t *const x = values;
+    const float shift = FF_ROUNDER + (float)p->zero[0], reciprocal = p->reciprocal[0];
+    const int32_t limit = (int32_t)bits_of_float(p->guard[0]);
+    uint32_t wide[FF_BLOCK];
+    int32_t near = 0, least = INT32_MAX, most = INT32_MIN;
+    for (size_t i = 0; i < n; i++) {
+        const float t = float_of_bits(x[i]) * reciprocal;
+        const float s = t + shift;
+        const int32_t away = (int32_t)(bits_of_float(t - (s - shift)) & 0x7fffffff);
+        const int32_t place = (int32_t)bits_of_float(s);
+        near = away > near ? away : near;
+        least = place < least ? place : least;
+        most = place > most ? place : most;
+        wide[i] = (uint32_t)place;
+    }
+    const int32_t origin = (int32_t)bits_of_float(FF_ROUNDER);
+    if (least < origin + p->qmin || most > origin + p->qmax)
+        return FF_CLAMPED;
+    narrow32_8(wide, codes, n);
+    return near > limit ? FF_IN_DOUBT : 0;
+}
+
+/* Values of 16 bits become float32 first. n <= FF_COLUMNS. */
+#define FF_DEFINE_QUANTIZE_16(T)                                                                   \
+    static int64_t decide_##T(const void *x, size_t n, const struct parameters *p, size_t each,    \
+                              int64_t clamped, uint8_t *codes)                                     \
+    {                                                                                              \
+        uint32_t wide[FF_COLUMNS];                                                                 \
+        widen_##T(x, wide, n);                                                                     \
+        return decide_f32(wide, n, p, each, clamped, codes);                                       \
+    }                                                                                              \
+    static int64_t quantize_exactly_##T(const void *x, size_t n, const struct parameters *p,       \
+                                        size_t each, uint8_t *codes)                               \
+    {                                                                                              \
+        uint32_t wide[FF_COLUMNS];                                                                 \
+        widen_##T(x, wide, n);                                                                     \
+        return quantize_exactly_f32(wide, n, p, each, codes);                                      \
+    }                                                                                              \
+    static int64_t quantize_block_##T(const void *x, size_t n, const struct parameters *p,         \
+                                      size_t each, uint8_t *codes)                                 \
+    {                                                                                              \
+        uint32_t wide[FF_COLUMNS];                                                                 \
+        widen_##T(x, wide, n);                                                                     \
+        return quantize_block_f32(wide, n, p, each, codes);                                        \
+    }                                                                                              \
+    FF_INLINE int bounded_loop_##T(const void *x, size_t n, float reciprocal, float guard,         \
+                                   uint32_t *wide)                                                 \
+    {                                                                                              \
+        uint32_t values[FF_COLUMNS];                                                               \
+        widen_##T(x, values, n);                                                                   \
+        return bounded_loop_f32(values, n, reciprocal, guard, wide);                               \
+    }                                                                                              \
+    static int within_loop_##T(const void *x, size_t n, const struct parameters *p,                \
+                               uint8_t *codes)                                                     \
+    {                                                                                              \
+        uint32_t wide[FF_BLOCK];                                                                   \
+        widen_##T(x, wide, n);                                                                     \
+        return within_loop_f32(wide, n, p, codes);                                                 \
+    }
+FF_DEFINE_QUANTIZE_16(f16)
+FF_DEFINE_QUANTIZE_16(bf16)
+
+/* Codes by a loop in codes.inc.h, and what it returns; -1 if there is none. */
 #ifdef FF_HAS_CODES
 #define FF_IN_BYTES(T, x, n, p, codes)                                                             \
     ((n) % 32 != 0 ? -1                                                                            \
@@ -434,45 +560,27 @@ FF_INLINE int not_finite64(uint64_t bits)
 /* Blocks that are clamped without trying, after one that had to be. */
 enum { FF_CLAMPED_BLOCKS = 15 };
 #define FF_DEFINE_QUANTIZE_WITHIN(T)                                                               \
-    FF_LOOP int within_##T(const void *restrict x, size_t n, const struct parameters *restrict p,  \
-                           uint8_t *restrict codes)                                                \
+    static int within_##T(const void *x, size_t n, const struct parameters *p, uint8_t *codes)     \
     {                                                                                              \
         const int found = FF_IN_BYTES(T, x, n, p, codes);                                          \
-        if (found >= 0)                                                                            \
-            return found;                                                                          \
-        const float shift = 12582912.0f + (float)p->zero[0], reciprocal = p->reciprocal[0];        \
-        const int32_t limit = (int32_t)bits_of_float(p->guard[0]);                                 \
-        uint32_t wide[FF_BLOCK];                                                                   \
-        int32_t near = 0, least = INT32_MAX, most = INT32_MIN;                                     \
-        for (size_t i = 0; i < n; i++) {                                                           \
-            const float t = float_of_bits(load_##T(x, i)) * reciprocal;                            \
-            const float s = t + shift;                                                             \
-            const int32_t away = (int32_t)(bits_of_float(t - (s - shift)) & 0x7fffffff);           \
-            const int32_t place = (int32_t)bits_of_float(s);                                       \
-            near = away > near ? away : near;                                                      \
-            least = place < least ? place : least;                                                 \
-            most = place > most ? place : most;                                                    \
-            wide[i] = (uint32_t)place;                                                             \
-        }                                                                                          \
-        const int32_t origin = (int32_t)bits_of_float(12582912.0f);                                \
-        if (least < origin + p->qmin || most > origin + p->qmax)                                   \
-            return FF_CLAMPED;                                                                     \
-        if (near > limit)                                                                          \
-            return FF_IN_DOUBT;                                                                    \
-        narrow32_8(wide, codes, n);                                                                \
-        return 0;                                                                                  \
+        return found >= 0 ? found : within_loop_##T(x, n, p, codes);                               \
     }                                                                                              \
     /* Of values that are finite and not clamped. */                                               \
     static void quantize_bounded_##T(const void *restrict x, size_t n,                             \
                                      const struct parameters *restrict p, uint8_t *restrict codes) \
     {                                                                                              \
         uint32_t wide[FF_BLOCK];                                                                   \
-        if (p->all_fast && FF_IN_BYTES(T, x, n, p, codes) == 0)                                    \
-            return;                                                                                \
-        if (!p->all_fast || bounded_loop_##T(x, n, p->reciprocal[0], p->guard[0], wide))           \
+        if (!p->all_fast) {                                                                        \
             quantize_exactly_##T(x, n, p, 0, codes);                                               \
-        else                                                                                       \
+            return;                                                                                \
+        }                                                                                          \
+        int found = FF_IN_BYTES(T, x, n, p, codes);                                                \
+        if (found < 0) {                                                                           \
+            found = bounded_loop_##T(x, n, p->reciprocal[0], p->guard[0], wide);                   \
             narrow32_8(wide, codes, n);                                                            \
+        }                                                                                          \
+        if (found != 0)                                                                            \
+            decide_##T(x, n, p, 0, 0, codes);                                                      \
     }                                                                                              \
     FF_INLINE int64_t quantize_block_if_within_##T(const void *restrict x, size_t n,               \
                                                    const struct parameters *restrict p,            \
@@ -487,19 +595,8 @@ enum { FF_CLAMPED_BLOCKS = 15 };
             *careful = FF_CLAMPED_BLOCKS;                                                          \
             return quantize_block_##T(x, n, p, 0, codes);                                          \
         }                                                                                          \
-        return found == FF_IN_DOUBT ? quantize_exactly_##T(x, n, p, 0, codes) : 0;                 \
+        return found == FF_IN_DOUBT ? decide_##T(x, n, p, 0, 0, codes) : 0;                        \
     }
-#define FF_DOUBLE_OF_32(bits) ((double)float_of_bits(bits))
-FF_DEFINE_QUANTIZE_EXACTLY(f64, not_finite64, double_of_bits)
-FF_DEFINE_QUANTIZE_EXACTLY(f32, not_finite32, FF_DOUBLE_OF_32)
-FF_DEFINE_QUANTIZE_EXACTLY(f16, not_finite32, FF_DOUBLE_OF_32)
-FF_DEFINE_QUANTIZE_EXACTLY(bf16, not_finite32, FF_DOUBLE_OF_32)
-FF_DEFINE_QUANTIZE_FAST(f32)
-FF_DEFINE_QUANTIZE_FAST(f16)
-FF_DEFINE_QUANTIZE_FAST(bf16)
-FF_DEFINE_BOUNDED_LOOP(f32)
-FF_DEFINE_BOUNDED_LOOP(f16)
-FF_DEFINE_BOUNDED_LOOP(bf16)
 FF_DEFINE_QUANTIZE_WITHIN(f32)
 FF_DEFINE_QUANTIZE_WITHIN(f16)
 FF_DEFINE_QUANTIZE_WITHIN(bf16)
@@ -647,7 +744,7 @@ FF_INLINE void set_scale(struct parameters *p, const double *scale)
         uint8_t again[FF_CHUNK];                                                                   \
         int64_t clamped = 0;                                                                       \
         int any = 0;                                                                               \
-        wide[0] = 0; /* of no channels, compilers cannot tell that narrowing reads none */         \
+        wide[0] = 0; /* of no channels, as above */                                                \
         for (size_t c = 0; c < channels; c++) {                                                    \
             const size_t at = c * inner;                                                           \
             int near;                                                                              \
@@ -662,7 +759,9 @@ FF_INLINE void set_scale(struct parameters *p, const double *scale)
             if (!again[c])                                                                         \
                 continue;                                                                          \
             set_scale(p, scale + c);                                                               \
-            clamped += quantize_run_##T(x + c * inner, inner, p, codes + c * inner);               \
+            clamped += p->all_fast && extent[c] == FF_BOUNDED                                      \
+                           ? decide_##T(x + c * inner, inner, p, 0, 0, codes + c * inner)          \
+                           : quantize_run_##T(x + c * inner, inner, p, codes + c * inner);         \
         }                                                                                          \
         return clamped;                                                                            \
     }

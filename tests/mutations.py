@@ -137,13 +137,23 @@ TEXTS = {
         "a column's high follows its low": ("place > high[i] ? place", "place > low[i] ? place"),
         "even rounds a bit early": ("<< (51 - fraction_bits)", "<< (50 - fraction_bits)"),
         "powers end at 2^126": ("e > 127 ? 127", "e > 126 ? 126"),
-        "a far zero point is a float": ("zero_point[0] <= 0x1p22", "zero_point[0] <= 0x1p40"),
+        "a far zero point is a float": ("farthest <= 0x1p22", "farthest <= 0x1p40"),
+        "a value by one scale goes beyond the largest": ("farthest * narrow <= FLT_MAX", "1"),
         "values go beyond the largest": ("x = x > largest ? largest : x;", ""),
         "the ends count as clamped": ("(q < qmin) | (q > qmax)", "(q <= qmin) | (q > qmax)"),
         "no value counts as clamped, fast": ("within += q == code;", "within += 1;"),
         "clamping below is missed": ("least < origin + p->qmin || ", ""),
         "clamping above is missed": (" || most > origin + p->qmax)", ")"),
-        "a near tie is trusted": ("if (near > limit)  ", "if (near > limit + 99999)  "),
+        "a near tie is trusted": (
+            "near > limit ? FF_IN_DOUBT",
+            "near > limit + 99999 ? FF_IN_DOUBT",
+        ),
+        "what float32 clamps stays clamped": ("more -= (clamped > 0) &", "more -= 0 &"),
+        "what the formula clamps is not counted": (
+            "more += (q < p->qmin) | (q > p->qmax)",
+            "more += 0",
+        ),
+        "of eight in doubt one is decided": ("eight &= eight - 1", "eight = 0"),
         "a part of the sums is written": ("+= found[o][row];", "= found[o][row];"),
     },
     "elements.inc.h": {
@@ -161,7 +171,19 @@ TEXTS = {
             "out[i] = t[codes[i / 2] >> 4]",
         ),
         "a quotient beside a tie is trusted": ("{ FF_GUARD = 4 };", "{ FF_GUARD = 0 };"),
-        "subnormal quotients have no ties": ("magnitude < linear ? p.linear : 0;", "0;"),
+        "subnormal quotients have no ties": (
+            "magnitude < (int32_t)p.linear ? p.linear : 0;",
+            "0;",
+        ),
+        "what float32 clamps of a format stays so": ("more -= (clamped > 0) &", "more -= 0 &"),
+        "what the formula clamps of a format is not counted": (
+            "more += (quotient < q->low) | (quotient > q->high);",
+            "",
+        ),
+        "the quotient in doubt is by another scale": (
+            "float_of_bits(load_f32(x, i)) / scale[i / length]",
+            "float_of_bits(load_f32(x, i)) / scale[0]",
+        ),
         "a scale is that of the first channel": (
             "scale + c, &q, 0, codes)",
             "scale, &q, 0, codes)",
