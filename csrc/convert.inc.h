@@ -204,6 +204,8 @@ static void decode_some_f32(const struct ff_format *format, const void *codes, v
         decode_f32_tf32(codes, values, n);
     else if (is_format(f, E8M0FNU))
         decode_f32_e8m0(codes, values, n);
+    else if (is_format(f, FP32))
+        memcpy(values, codes, n * sizeof(float));
     else
         switch (code_bytes(f)) {
         case 1: decode_f32_uint8(&d, codes, values, n); break;
@@ -217,6 +219,10 @@ static void decode_some_f64(const struct ff_format *format, const void *codes, v
 {
     const struct ff_format f = *format;
     const struct decoding64 d = decoding64_of(f);
+    if (is_format(f, FP64)) {
+        memcpy(values, codes, n * sizeof(double));
+        return;
+    }
     switch (code_bytes(f)) {
     case 1: decode_f64_uint8(&d, codes, values, n); break;
     case 2: decode_f64_uint16(&d, codes, values, n); break;
@@ -238,7 +244,7 @@ FF_INLINE struct byte_halves byte_halves_of(struct ff_format f)
 }
 #define FF_DECODE_BYTES(halves, table, codes, values, n) 0
 #endif
-FF_INLINE void look_up_some_f32(struct byte_halves halves, const uint32_t *restrict table,
+FF_INLINE void look_up_f32_some(struct byte_halves halves, const uint32_t *restrict table,
                                 const uint8_t *restrict codes, uint32_t *restrict values, size_t n)
 {
     size_t i = halves.is_there ? FF_DECODE_BYTES(halves, table, codes, values, n) : 0;
@@ -246,23 +252,32 @@ FF_INLINE void look_up_some_f32(struct byte_halves halves, const uint32_t *restr
         values[i] = table[codes[i]];
 }
 FF_DEFINE_STREAMED(look_up_f32, (struct byte_halves halves, const uint32_t *restrict table, ),
-                   (halves, table, ), uint8_t, uint32_t, look_up_some_f32)
+                   (halves, table, ), uint8_t, uint32_t, look_up_f32_some)
 #define FF_LOOKED_UP(code) table[code]
 FF_DEFINE_MAP(look_up_f64, (const uint64_t *restrict table, ), (table, ), uint8_t, uint64_t,
               FF_LOOKED_UP)
 
+FF_INLINE int is_looked_up(struct ff_format f, size_t n)
+{
+    return code_bytes(f) == 1 && n >= FF_LOOK_UP_FROM;
+}
+
 #define FF_DEFINE_DECODE_ALL(T, U, ...)                                                            \
-    static void decode_##T(const struct ff_format *f, const void *codes, void *values, size_t n)   \
+    static void decode_every_code_##T(const struct ff_format *f, U table[256])                     \
     {                                                                                              \
-        if (code_bytes(*f) > 1 || n < FF_LOOK_UP_FROM) {                                           \
-            decode_some_##T(f, codes, values, n);                                                  \
-            return;                                                                                \
-        }                                                                                          \
         uint8_t all[256];                                                                          \
-        U table[256];                                                                              \
         for (int k = 0; k < 256; k++)                                                              \
             all[k] = (uint8_t)k;                                                                   \
         decode_some_##T(f, all, table, 256);                                                       \
+    }                                                                                              \
+    static void decode_##T(const struct ff_format *f, const void *codes, void *values, size_t n)   \
+    {                                                                                              \
+        U table[256];                                                                              \
+        if (!is_looked_up(*f, n)) {                                                                \
+            decode_some_##T(f, codes, values, n);                                                  \
+            return;                                                                                \
+        }                                                                                          \
+        decode_every_code_##T(f, table);                                                           \
         look_up_##T(__VA_ARGS__ table, codes, values, n);                                          \
     }
 FF_DEFINE_DECODE_ALL(f32, uint32_t, byte_halves_of(*f), )
@@ -872,21 +887,29 @@ FF_DEFINE_ENCODE_16(bf16)
 /* --- round_to ---------------------------------------------------------------------------------- */
 
 /* The codes of a block stay in the first-level cache between the two steps. */
-#define FF_DEFINE_ROUND_TO(T, U)                                                                   \
+#define FF_DEFINE_ROUND_TO(T, U, ...)                                                              \
     static int round_in_steps_##T(const struct ff_format *format, const struct ff_rules *r,        \
                             uint64_t seed, uint64_t start, const void *restrict values,            \
                             void *restrict out, size_t n)                                          \
     {                                                                                              \
         uint64_t codes[FF_CHUNK];                                                                  \
+        U table[256];                                                                              \
+        const int looks_up = is_looked_up(*format, n);                                             \
+        if (looks_up)                                                                              \
+            decode_every_code_##T(format, table);                                                  \
         FF_CHUNKS({                                                                                \
+            U *const to = (U *)out + from;                                                         \
             if (encode_##T(format, r, seed, start + from, (const U *)values + from, codes, count)) \
                 return 1;                                                                          \
-            decode_some_##T(format, codes, (U *)out + from, count);                                \
+            if (looks_up)                                                                          \
+                look_up_##T##_some(__VA_ARGS__ table, (const uint8_t *)codes, to, count);          \
+            else                                                                                   \
+                decode_some_##T(format, codes, to, count);                                         \
         })                                                                                         \
         return 0;                                                                                  \
     }
-FF_DEFINE_ROUND_TO(f32, uint32_t)
-FF_DEFINE_ROUND_TO(f64, uint64_t)
+FF_DEFINE_ROUND_TO(f32, uint32_t, byte_halves_of(*format), )
+FF_DEFINE_ROUND_TO(f64, uint64_t, )
 
 static int round_to_f64(const struct ff_format *format, const struct ff_rules *r, uint64_t seed,
                         uint64_t start, const void *values, void *out, size_t n)
