@@ -184,15 +184,20 @@ WITHOUT = {
     "float_scales": "one scale a channel",
     "range_parameters": "one scale a channel",
     **{
-        f"quantize_format{way}_{of}": "looks at scales, one a channel; calls the loops over values"
-        for way in ("", "_absmax")
-        for of in ("f64", "f32", "f16", "bf16")
+        name: "looks at scales, one a channel; calls the loops over values"
+        for name in (
+            *(f"quantize_format_absmax_{of}" for of in ("f64", "f32", "f16", "bf16")),
+            *("quantize_format_f64", "quantize_format_f32", "quantize_f16", "quantize_bf16"),
+        )
+    },
+    **{
+        name: "looks values up by their codes, and NEON has no gather"
+        for name in ("round_in_steps_f32", "round_in_steps_f64", "round_to_f64")
     },
     "prepare": "one reciprocal a channel",
     "encode_planned_f32": "calls the loops over values, and encodes anew the few Inf and NaN",
     "encode_blocks_f64": "encodes anew the few values of a block that are Inf or NaN",
     "decode_f64": "no loop: it chooses one, and jumps back to what the choices share",
-    "decode_some_f64": "no loop: it chooses one, and jumps back to what the choices share",
     "way_of": "no loop: it chooses one, and jumps back to what the choices share",
     "plan_for32": "no loop over values: it prepares what they share",
     "format_plan_of": "no loop over values: it prepares what they share",
