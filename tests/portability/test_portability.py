@@ -179,21 +179,22 @@ def test_a_broken_kernel_is_found(vectors, tmp_path, name, how):
 #: A 128-bit register as lanes.
 LANES = re.compile(r"\bv\d+\.(16b|8h|4s|2d)\b")
 
+#: Functions whose inner loops take one scale, and those that look values up by their codes.
+BY_SCALE = (
+    *(f"quantize_format_absmax_{of}" for of in ("f64", "f32", "f16", "bf16")),
+    *("quantize_format_f64", "quantize_format_f32", "quantize_f16", "quantize_bf16"),
+)
+BY_CODE = (
+    *("look_up_f32", "look_up_f64", "few_run_f32", "float_run_f32", "dequantize_packed_f64"),
+    *("round_in_steps_f32", "round_in_steps_f64", "round_to_f64"),
+)
+
 #: What has loops without vectors on AArch64, under one compiler or both, and why that is so.
 WITHOUT = {
     "float_scales": "one scale a channel",
     "range_parameters": "one scale a channel",
-    **{
-        name: "looks at scales, one a channel; calls the loops over values"
-        for name in (
-            *(f"quantize_format_absmax_{of}" for of in ("f64", "f32", "f16", "bf16")),
-            *("quantize_format_f64", "quantize_format_f32", "quantize_f16", "quantize_bf16"),
-        )
-    },
-    **{
-        name: "looks values up by their codes, and NEON has no gather"
-        for name in ("round_in_steps_f32", "round_in_steps_f64", "round_to_f64")
-    },
+    **dict.fromkeys(BY_SCALE, "looks at scales, one a channel; calls the loops over values"),
+    **dict.fromkeys(BY_CODE, "looks values up by their codes, and NEON has no gather"),
     "prepare": "one reciprocal a channel",
     "encode_planned_f32": "calls the loops over values, and encodes anew the few Inf and NaN",
     "encode_blocks_f64": "encodes anew the few values of a block that are Inf or NaN",
@@ -202,11 +203,6 @@ WITHOUT = {
     "plan_for32": "no loop over values: it prepares what they share",
     "format_plan_of": "no loop over values: it prepares what they share",
     "random_words": "Philox multiplies 32 by 32 bits into 64: scalar registers do",
-    "look_up_f32": "looks values up by their codes, and NEON has no gather",
-    "look_up_f64": "looks values up by their codes, and NEON has no gather",
-    "few_run_f32": "looks values up by their codes, and NEON has no gather",
-    "float_run_f32": "looks values up by their codes, and NEON has no gather",
-    "dequantize_packed_f64": "looks values up by their codes, and NEON has no gather",
 }
 
 
