@@ -189,8 +189,9 @@ static uint32_t V(encode_codes)(const uint32_t *values, void *codes, size_t n,
 }
 
 /* rint(x * reciprocal) + zero. Returns FF_CLAMPED if some of them lie outside qmin to qmax, as those of
- * NaN and Inf do, or FF_IN_DOUBT if a multiple lies farther from an integer than `guard`, the pattern of
- * a float, and then codes mean nothing; else 0. n is a multiple of four registers. */
+ * NaN and Inf do, and then codes mean nothing; or FF_IN_DOUBT if a multiple lies farther from an integer
+ * than `guard`, the pattern of a float, and then its code means nothing; else 0. n is a multiple of four
+ * registers. */
 #define FF_DEFINE_WITHIN_BYTES(T, I)                                                               \
     FF_INLINE FF_INTS V(rounded_##T)(const I *x, FF_FLOATS reciprocal, FF_INTS *away)              \
     {                                                                                              \

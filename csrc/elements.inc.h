@@ -518,8 +518,8 @@ FF_LOOP int divide_block(const int32_t *x, size_t some, size_t length, const dou
     }
     return in_doubt;
 }
-/* By the formula what lies near a tie; float32 has found the other codes, and counted `clamped`. Returns
- * as quantize_format. */
+/* By the formula what lies near a tie; float32 has found the other codes, and counted `clamped`: if that
+ * is 0, it has clamped none of these either. Returns as quantize_format. */
 FF_LOOP int64_t decide_codes(const int32_t *restrict x, size_t some, size_t length,
                              const double *restrict scale, const struct format_plan *restrict q,
                              const uint32_t *restrict quotients, int64_t clamped,

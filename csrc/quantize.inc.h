@@ -394,7 +394,8 @@ FF_INLINE uint64_t load_eight(const uint8_t *bytes)
 }
 
 /* Codes by the formula of finite values that lie near a tie; float32 has found the others, and counted
- * `clamped`. Returns how many are, all in all. n <= FF_COLUMNS. */
+ * `clamped`: if that is 0, it has clamped none of these either. Returns how many are, all in all.
+ * n <= FF_COLUMNS. */
 FF_LOOP int64_t decide_f32(const void *restrict values, size_t n,
                            const struct parameters *restrict p, size_t each, int64_t clamped,
                            uint8_t *restrict codes)
@@ -507,7 +508,7 @@ FF_LOOP int within_loop_f32(const void *restrict values, size_t n,
     return near > limit ? FF_IN_DOUBT : 0;
 }
 
-/* Values of 16 bits become float32 first. n <= FF_COLUMNS. */
+/* Values of 16 bits become float32 first. n <= FF_COLUMNS; of within_loop FF_BLOCK. */
 #define FF_DEFINE_QUANTIZE_16(T)                                                                   \
     static int64_t decide_##T(const void *x, size_t n, const struct parameters *p, size_t each,    \
                               int64_t clamped, uint8_t *codes)                                     \
@@ -925,9 +926,9 @@ FF_DEFINE_DEQUANTIZE_RUN(f64)
 FF_DEFINE_DEQUANTIZE_RUN(f16)
 FF_DEFINE_DEQUANTIZE_RUN(bf16)
 
-/* One scale for all, both parameters exact in float32, and no value beyond its range: the difference is
- * exact, and rounding its product with the scale once to float32 is what going through double does.
- * `zero` is the zero point of bytes without a sign. */
+/* One scale for all, exact in float32, a zero point that is an integer, and no value beyond float32's
+ * range: the difference is exact, and rounding its product with the scale once to float32 is what going
+ * through double does. `zero` is the zero point of bytes without a sign. */
 struct float_scale {
     uint8_t flip;
     float scale, zero;
@@ -946,9 +947,11 @@ FF_INLINE void dequantize_run_f32(const uint8_t *restrict codes, int32_t flip, s
                                   size_t each, void *restrict out)
 {
     const float narrow = (float)clamp(scale[0], (double)FLT_MAX);
-    const double farthest = (zero_point[0] < 0 ? -zero_point[0] : zero_point[0]) + 255;
-    if (each == 0 && narrow == scale[0] && farthest <= 0x1p22 && farthest * narrow <= FLT_MAX) {
-        const struct float_scale p = {(uint8_t)flip, narrow, (float)(zero_point[0] + flip)};
+    const double zero = zero_point[0], farthest = (zero < 0 ? -zero : zero) + 255;
+    const double largest = farthest * (narrow < 0 ? -narrow : narrow);
+    if (each == 0 && narrow == scale[0] && farthest <= 0x1p22 && zero == round_half_even(zero) &&
+        largest <= FLT_MAX) {
+        const struct float_scale p = {(uint8_t)flip, narrow, (float)(zero + flip)};
         dequantize_float(p, codes + at, (float *)out + at, n);
         return;
     }

@@ -138,7 +138,7 @@ TEXTS = {
         "even rounds a bit early": ("<< (51 - fraction_bits)", "<< (50 - fraction_bits)"),
         "powers end at 2^126": ("e > 127 ? 127", "e > 126 ? 126"),
         "a far zero point is a float": ("farthest <= 0x1p22", "farthest <= 0x1p40"),
-        "a value by one scale goes beyond the largest": ("farthest * narrow <= FLT_MAX", "1"),
+        "a value by one scale goes beyond the largest": ("largest <= FLT_MAX", "1"),
         "values go beyond the largest": ("x = x > largest ? largest : x;", ""),
         "the ends count as clamped": ("(q < qmin) | (q > qmax)", "(q <= qmin) | (q > qmax)"),
         "no value counts as clamped, fast": ("within += q == code;", "within += 1;"),

@@ -64,10 +64,11 @@ log: {here}/bochs.log
 
 
 def linux() -> Path | None:
-    """Return the kernel that is to be started: FLOATFMT_LINUX, or the last of /boot."""
+    """Return the kernel to be started: FLOATFMT_LINUX, or the newest of /boot that may be read."""
     if named := os.environ.get("FLOATFMT_LINUX"):
         return Path(named)
-    return max(Path("/boot").glob("vmlinuz-*"), default=None)
+    kernels = (path for path in Path("/boot").glob("vmlinuz-*") if os.access(path, os.R_OK))
+    return max(kernels, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def missing() -> list[str]:
