@@ -114,7 +114,7 @@ def test_every_function_gives_the_bits_of_the_reference(vectors, tmp_path, name)
 
 
 #: Of so many calls of a kind one is made where all is emulated, some hundred times as slow.
-EMULATED_EVERY = "4"
+EMULATED_EVERY = "8"
 
 
 def test_avx512_gives_the_bits_of_the_reference_on_a_cpu_that_has_none(vectors, tmp_path):
