@@ -127,7 +127,7 @@ enum { FF_BLOCKS = 8, FF_LARGEST_BLOCK = 4096 };
         if (n <= 256) /* two groups of usual blocks before they are needed, or more */             \
             prefetch_ahead(x, 8192, n * sizeof(I));                                                \
         for (size_t i = 0; i < n; i += 8) {                                                        \
-            const __m256i bits = _mm256_castps_si256(floats_##T##_256(x + i));                            \
+            const __m256i bits = _mm256_castps_si256(floats_##T##_256(x + i));                     \
             most = _mm256_max_epi32(most, _mm256_andnot_si256(sign, bits));                        \
         }                                                                                          \
         return most;                                                                               \
@@ -147,7 +147,7 @@ enum { FF_BLOCKS = 8, FF_LARGEST_BLOCK = 4096 };
                 signs[k] = _mm256_packs_epi32(a, c);                                               \
                 words[k] = _mm256_sub_epi16(words_of_quotients(a, c, b, &outside), first);         \
             }                                                                                      \
-            const __m256i bytes = with_signs_256(                                                   \
+            const __m256i bytes = with_signs_256(                                                  \
                 _mm256_packus_epi16(words[0], words[1]), _mm256_packs_epi16(signs[0], signs[1]),   \
                 &b->codes, FF_BYTES_CAPPED);                                                       \
             store_bytes_32(bytes, packs, codes + (packs ? i / 2 : i));                             \
@@ -203,7 +203,7 @@ enum { FF_BLOCKS = 8, FF_LARGEST_BLOCK = 4096 };
             greatest = _mm256_max_epi32(greatest, most);                                           \
         }                                                                                          \
         _mm_setcsr(before);                                                                        \
-        return largest_of_256(greatest) >= 0x7f800000 ? -1 : clamped;                                  \
+        return largest_of_256(greatest) >= 0x7f800000 ? -1 : clamped;                              \
     }
 FF_DEFINE_BLOCKS(f32, int32_t)
 FF_DEFINE_BLOCKS(f16, int16_t)

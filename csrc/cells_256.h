@@ -81,7 +81,7 @@ FF_INLINE __m256i count_16(const struct cells *c, __m256i u, __m256i *doubt)
 #define FF_DEFINE_CELLS(T, I)                                                                      \
     FF_INLINE __m256i integers_##T(const I *x, __m256 factor)                                      \
     {                                                                                              \
-        return _mm256_packs_epi32(_mm256_cvtps_epi32(_mm256_mul_ps(floats_##T##_256(x), factor)),         \
+        return _mm256_packs_epi32(_mm256_cvtps_epi32(_mm256_mul_ps(floats_##T##_256(x), factor)),  \
                                   _mm256_cvtps_epi32(_mm256_mul_ps(floats_##T##_256(x + 8), factor)));    \
     }                                                                                              \
     /* Writes how many thresholds times scale each of n values exceeds. Returns whether that is so \

@@ -1,5 +1,6 @@
 /* How loops that are written once, for registers of 256 and of 512 bits, call those, their instructions,
- * and functions that end in the width: FF_BITS, which is defined before such loops are included. */
+ * and functions that end in the width: FF_BITS, which is defined before such loops are included. With 256
+ * V(name) is name_256, MM(add_epi32) is _mm256_add_epi32, and SI(and) is _mm256_and_si256. */
 #pragma once
 #define FF_JOIN_(a, b, c, d, e, f) a##b##c##d##e##f
 #define FF_JOIN(a, b, c, d, e, f) FF_JOIN_(a, b, c, d, e, f)

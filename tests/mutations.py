@@ -2,7 +2,7 @@
 
 Each mutation changes a line of a copy of csrc/; the copy is built, and tests run until one fails.
 A mutation that none notices is a hole in the tests, and then the exit status is 1. Words choose the
-mutations whose name, file or level has one of them. Takes about half a minute a mutation.
+mutations whose name, file or level has one of them. Takes a minute or two a mutation.
 """
 
 from __future__ import annotations

@@ -122,6 +122,8 @@ def emulate(here: Path) -> str:
         )
         try:
             process.communicate(b"c\n", timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            print(f"not done after {SECONDS} seconds", file=sys.stderr)
         finally:
             process.kill()
     return (here / "serial.txt").read_text(errors="replace").replace("\r", "")
