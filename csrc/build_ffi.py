@@ -15,6 +15,7 @@ HEADERS = (
     "floatfmt.h",
     "kernels.h",
     "multiply_tile_256.h",
+    "pool.h",
     "random_256.h",
     "region.h",
     "registers.h",
@@ -23,14 +24,24 @@ HEADERS = (
     "stream.h",
 )
 PARTS = ("kernels.inc.h", "codes.inc.h", "convert.inc.h", "quantize.inc.h", "elements.inc.h")
-SOURCES = ("dispatch.c", "linear.c", "isa_baseline.c", "isa_avx2.c", "isa_avx512.c")
+SOURCES = (
+    *("calls.c", "dispatch.c", "linear.c", "pool.c"),
+    *("isa_baseline.c", "isa_avx2.c", "isa_avx512.c"),
+)
 
 # Products and sums round separately on every ISA: no contraction to FMA. Exceptions are masked and
 # errno is not read, so the last two change no result, only what vectorises.
-FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+FLAGS = [
+    "-std=c11",
+    "-O3",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-pthread",
+]
 if sanitizers := os.environ.get("FLOATFMT_SANITIZE"):  # "address,undefined"
     FLAGS += [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
-LINK_FLAGS = [f"-fsanitize={sanitizers}"] if sanitizers else []
+LINK_FLAGS = ["-pthread", *([f"-fsanitize={sanitizers}"] if sanitizers else [])]
 # What the library says of itself: setuptools puts the environment's flags before ours.
 RECORDED_FLAGS = " ".join([*os.environ.get("CFLAGS", "").split(), *FLAGS])
 

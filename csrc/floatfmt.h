@@ -3,10 +3,12 @@
  * This file is also cffi's cdef: the cdef is this text minus the lines that start with '#', so it
  * holds no macros and no conditionals.
  *
- * Every function: the caller owns all memory; nothing is allocated, printed or kept between calls.
- * Input and output arrays must not overlap. An array of length 0 may be any pointer. Results are
- * the same bits for every isa, whatever the rounding mode and FTZ/DAZ flags of the calling thread:
- * each function works in the default floating-point environment and puts the thread's own back. */
+ * Every function: the caller owns all memory; nothing is printed, and nothing kept between calls but
+ * threads that wait for work. Input and output arrays must not overlap. An array of length 0 may be any
+ * pointer. Results are the same bits for every isa and number of threads, whatever the rounding mode and
+ * FTZ/DAZ flags of the calling thread: each function works in the default floating-point environment and
+ * puts the thread's own back.
+ * threads: at most so many share the work, the caller being one, however short the arrays are; 0 is 1. */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -102,11 +104,12 @@ struct ff_intervals {
 
 /* How scales follow from the largest magnitudes. */
 struct ff_scaling {
-    struct ff_format format; /* that of scales; of no use with a power_rule */
+    struct ff_format format; /* that of scales; with a power_rule of use only for is_stored */
     double largest;          /* what the largest magnitude becomes: a normal double */
     int32_t power_rule;      /* an enum ff_power_rule, or -1: amax / largest, as ff_absmax_scale */
     int32_t fraction_bits;   /* as for ff_power_scale */
     double times;            /* codes are of x / (scale * times); 1 for ff_quantize_absmax */
+    int32_t is_stored;       /* scales are written as codes of `format`, else as doubles */
 };
 
 /* Returns 1 if this build has the level and this machine can run it, else 0. */
@@ -134,12 +137,12 @@ void ff_restore_float_environment(uint64_t saved);
  * exponent has exponent_bytes (1 or 2), fraction fraction_bytes (1, 2, 4 or 8) an element: the
  * narrowest that hold their fields. */
 void ff_decompose(enum ff_isa isa, const struct ff_format *format, const void *codes, uint8_t *sign,
-                  void *exponent, void *fraction, size_t n);
+                  void *exponent, void *fraction, size_t n, unsigned threads);
 
 /* Joins n signs, biased exponents and fractions to codes. Returns 0 if every part fits its field,
  * else 1; then codes means nothing. */
 int ff_compose(enum ff_isa isa, const struct ff_format *format, const uint8_t *sign,
-               const void *exponent, const void *fraction, void *codes, size_t n);
+               const void *exponent, const void *fraction, void *codes, size_t n, unsigned threads);
 
 /* Rounds n values to codes by the rules, in one rounding.
  * seed, start: for FF_STOCHASTIC, the key of Philox4x32-10 and the index of values[0]: element i
@@ -148,41 +151,41 @@ int ff_compose(enum ff_isa isa, const struct ff_format *format, const uint8_t *s
  * done, if values and codes overlap or do not lie at multiples of their sizes; else 0. */
 int ff_encode(enum ff_isa isa, enum ff_type type, const struct ff_format *format,
               const struct ff_rules *rules, uint64_t seed, uint64_t start, const void *values,
-              void *codes, size_t n);
+              void *codes, size_t n, unsigned threads);
 
 /* Writes the exact values of n codes as FF_F32 or FF_F64, which must hold every value of the
  * format. FF_F32: below 2^(1 - bias), or 2^-bias if has_zero = 0, values are equally spaced; that
  * power of two must be a normal float, or exponent_bits 0.
  * A NaN keeps its sign, payload and signalling bit; one that has no payload is quiet.
  * Returns -1, with nothing done, as ff_encode; else 0. */
-int ff_decode(enum ff_isa isa, enum ff_type type, const struct ff_format *format,
-              const void *codes, void *values, size_t n);
+int ff_decode(enum ff_isa isa, enum ff_type type, const struct ff_format *format, const void *codes,
+              void *values, size_t n, unsigned threads);
 
 /* ff_encode and ff_decode in one pass; FF_F32 or FF_F64, under the conditions of both. */
 int ff_round_to(enum ff_isa isa, enum ff_type type, const struct ff_format *format,
                 const struct ff_rules *rules, uint64_t seed, uint64_t start, const void *values,
-                void *out, size_t n);
+                void *out, size_t n, unsigned threads);
 
 /* Packs n codes of `bits` (1 to 8) bits, one a byte, into (n * bits + 7) / 8 bytes. The first code
  * takes the lowest bits of the first byte, or the highest if high_first; unused bits are 0. */
 void ff_pack(enum ff_isa isa, const uint8_t *codes, uint8_t *packed, int bits, int high_first,
-             size_t n);
+             size_t n, unsigned threads);
 
 /* The inverse of ff_pack: n codes from (n * bits + 7) / 8 bytes. */
 void ff_unpack(enum ff_isa isa, const uint8_t *packed, uint8_t *codes, int bits, int high_first,
-               size_t n);
+               size_t n, unsigned threads);
 
 /* The quantisers see x as an array [outer][channels][inner]; amax, low, high, scale and zero_point
  * have one element a channel. */
 
 /* Writes each channel's largest magnitude; not finite if any of its values is NaN or Inf. */
 void ff_amax(enum ff_isa isa, enum ff_type type, const void *x, size_t outer, size_t channels,
-             size_t inner, double *amax);
+             size_t inner, double *amax, unsigned threads);
 
 /* Writes each channel's least and greatest value, -0 being less than 0; one of them is not finite if
  * any value is NaN or Inf. An empty channel has (Inf, -Inf). */
 void ff_minmax(enum ff_isa isa, enum ff_type type, const void *x, size_t outer, size_t channels,
-               size_t inner, double *low, double *high);
+               size_t inner, double *low, double *high, unsigned threads);
 
 /* Writes n scales amax / largest, rounded to format: to nearest, but up where that is subnormal or
  * format has no fraction, and to the largest finite value where it would be Inf; 1 where amax is 0.
@@ -210,41 +213,44 @@ void ff_zeropoint_parameters(enum ff_isa isa, const struct ff_format *format, co
  * Returns how many values were clamped, or -1 if any is NaN or Inf; then codes means nothing. */
 int64_t ff_quantize(enum ff_isa isa, enum ff_type type, const void *x, size_t outer,
                     size_t channels, size_t inner, const double *scale, const double *zero_point,
-                    int qmin, int qmax, uint8_t *codes);
+                    int qmin, int qmax, uint8_t *codes, unsigned threads);
 
 /* Scales and codes in one pass, for an outer length of 1: ff_amax, ff_absmax_scale or ff_power_scale,
- * and ff_quantize with qmin = -qmax. packs: codes go two a byte, the first in its low bits; inner is
+ * and ff_quantize with qmin = -qmax. scale: as scaling->is_stored says. packs: codes go two a byte, the first in its low bits; inner is
  * even and qmax at most 7. Returns as ff_quantize does. */
 int64_t ff_quantize_absmax(enum ff_isa isa, enum ff_type type, const void *x, size_t channels,
                            size_t inner, const struct ff_scaling *scaling, int qmax, int packs,
-                           double *scale, uint8_t *codes);
+                           void *scale, uint8_t *codes, unsigned threads);
 
 /* Scales, zero points and codes in one pass, for an outer length of 1: ff_minmax,
  * ff_zeropoint_parameters, whose scales have that format, and ff_quantize. includes_zero: ranges go on
  * to 0, and zero points are codes. inner > 0. Returns as ff_quantize does. */
 int64_t ff_quantize_range(enum ff_isa isa, enum ff_type type, const void *x, size_t channels,
                           size_t inner, const struct ff_format *scale_format, int includes_zero,
-                          int qmin, int qmax, double *scale, double *zero_point, uint8_t *codes);
+                          int qmin, int qmax, double *scale, double *zero_point, uint8_t *codes,
+                          unsigned threads);
 
 /* As ff_quantize_absmax with ff_quantize_intervals, which has to have no more than 16 codes if it
  * packs. */
 int64_t ff_quantize_intervals_absmax(enum ff_isa isa, enum ff_type type, const void *x,
                                      size_t channels, size_t inner,
                                      const struct ff_scaling *scaling,
-                                     const struct ff_intervals *intervals, int packs,
-                                     double *scale, uint8_t *codes);
+                                     const struct ff_intervals *intervals, int packs, void *scale,
+                                     uint8_t *codes, unsigned threads);
 
 /* The same with ff_quantize_format; without packing. */
 int64_t ff_quantize_format_absmax(enum ff_isa isa, enum ff_type type, const void *x,
                                   size_t channels, size_t inner, const struct ff_scaling *scaling,
                                   const struct ff_format *format, const struct ff_rules *rules,
-                                  double low, double high, double *scale, uint8_t *codes);
+                                  double low, double high, void *scale, uint8_t *codes,
+                                  unsigned threads);
 
 /* Writes the code of the interval that x lies in, thresholds being multiplied by scale in double.
  * scale: finite, >= 0. Returns as ff_quantize does. */
 int64_t ff_quantize_intervals(enum ff_isa isa, enum ff_type type, const void *x, size_t outer,
                               size_t channels, size_t inner, const double *scale,
-                              const struct ff_intervals *intervals, uint8_t *codes);
+                              const struct ff_intervals *intervals, uint8_t *codes,
+                              unsigned threads);
 
 /* Writes the codes of x / scale, the quotient rounded in double and then by the rules, which are not
  * stochastic. format: codes of a byte; its smallest positive value is no less than 2^-40. Quotients
@@ -253,13 +259,13 @@ int64_t ff_quantize_intervals(enum ff_isa isa, enum ff_type type, const void *x,
 int64_t ff_quantize_format(enum ff_isa isa, enum ff_type type, const void *x, size_t outer,
                            size_t channels, size_t inner, const double *scale,
                            const struct ff_format *format, const struct ff_rules *rules, double low,
-                           double high, uint8_t *codes);
+                           double high, uint8_t *codes, unsigned threads);
 
 /* Writes (codes - zero_point) * scale, computed in double, rounded once to type (ties to even) and
  * clamped to its largest finite value. The codes are signed bytes, or not. */
 void ff_dequantize(enum ff_isa isa, enum ff_type type, const uint8_t *codes, int is_signed,
                    size_t outer, size_t channels, size_t inner, const double *scale,
-                   const double *zero_point, void *out);
+                   const double *zero_point, void *out, unsigned threads);
 
 /* What runs a function on several threads at once and waits for all: OpenMP's GOMP_parallel. */
 typedef void ff_team(void (*work)(void *), void *what, unsigned threads, unsigned flags);
@@ -288,10 +294,10 @@ int ff_int8_linear(enum ff_isa isa, const int8_t *x, size_t rows, const int8_t *
  * which the first `entries` are in use: codes are less. */
 void ff_dequantize_table(enum ff_isa isa, enum ff_type type, const uint8_t *codes, size_t outer,
                          size_t channels, size_t inner, const double *scale, const double *table,
-                         int entries, void *out);
+                         int entries, void *out, unsigned threads);
 
 /* The same for 4-bit codes that are packed, two a byte, the first in its low bits; an outer length of
  * 1, and inner even. table: 16 finite values. */
 void ff_dequantize_packed(enum ff_isa isa, enum ff_type type, const uint8_t *packed,
                           size_t channels, size_t inner, const double *scale, const double *table,
-                          void *out);
+                          void *out, unsigned threads);

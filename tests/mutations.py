@@ -35,6 +35,7 @@ ELEMENTS = (
     " or packed or length or beside_a_tie"
 )
 BACKENDS, HOSTILE = "tests/test_backends.py", "tests/test_hostile_environment.py"
+THREADS = "tests/test_threads.py"
 
 
 class Mutation(NamedTuple):
@@ -413,6 +414,28 @@ AVX2_ALONE = {
     ),
 }
 
+SHARED = {
+    "the last part is left out": (
+        *("pool.c", ", 1)) < job->parts)", ", 1)) + (job->parts > 1) < job->parts)"),
+        "any_number",
+    ),
+    "a child has its parent's threads": ("pool.c", "    n_threads = 0;\n", "", "forked"),
+    "parts draw the same words": (
+        *("calls.c", "part.start += from * step;", "part.start += 0;"),
+        "any_number",
+    ),
+    "parts have the first scales": (
+        *("calls.c", "c->scale == NULL ? NULL : c->scale + from", "c->scale"),
+        "any_number",
+    ),
+    "the last part's least value counts": (
+        *("calls.c", "(is_first || is_before(extremes[i], low[i]))", "(1)"),
+        "any_number",
+    ),
+    "a part that fails is forgotten": ("calls.c", "p.failed ? -1 :", "0 ? -1 :", "not_finite"),
+    "scales have no subnormals": ("calls.c", "least >= first_normal)", "least > 0)", "stored"),
+    "later scales are stored first": ("calls.c", "some.stored);", "c->stored);", "stored"),
+}
 MUTATIONS = {
     **dict(rows("scalar.h", f"{CONVERSIONS} or {QUANTISERS}")),
     **dict(rows("convert.inc.h", CONVERSIONS)),
@@ -431,21 +454,27 @@ MUTATIONS = {
         for name, (old, new, file) in AVX2_ALONE.items()
     },
     "memory may overlap": Mutation(
-        *("dispatch.c", "(overlap || a %", "(a %"),
+        *("calls.c", "(overlap || a %", "(a %"),
         *("overlap", "baseline", "tests/test_arrays.py"),
     ),
     "arrays end an element early": Mutation(
-        *("dispatch.c", "b < a + n * x_bytes", "b < a + (n - 1) * x_bytes"),
+        *("calls.c", "b < a + n * x_bytes", "b < a + (n - 1) * x_bytes"),
         *("overlap", "baseline", "tests/test_arrays.py"),
     ),
     "the caller's environment is worked in": Mutation(
-        *("dispatch.c", "saved = ff_default_float_environment();", "saved = read_environment();"),
+        "pool.c",
+        "saved = ff_default_float_environment();",
+        "saved = ff_default_float_environment(); ff_restore_float_environment(saved);",
         *("ftz_and_daz", "baseline", HOSTILE),
     ),
     "the caller's environment is not put back": Mutation(
-        *("dispatch.c", "    ff_restore_float_environment(saved)\n", "    (void)saved\n"),
+        *("pool.c", "    ff_restore_float_environment(saved);\n", "    (void)saved;\n"),
         *("ftz_and_daz", "baseline", HOSTILE),
     ),
+    **{
+        name: Mutation(file, old, new, tests, "baseline", THREADS)
+        for name, (file, old, new, tests) in SHARED.items()
+    },
 }
 
 
@@ -471,7 +500,7 @@ def build(project: Path) -> None:
 
 def first_failure(project: Path, how: Mutation) -> str | None:
     """Return the test that failed first, or None."""
-    chosen = f"({how.level} or f16c) and ({how.tests})"
+    chosen = f"({how.level} or f16c or test_threads) and ({how.tests})"
     ran = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-xq", "-p", "no:cacheprovider", how.path),

@@ -1,11 +1,10 @@
 """Large arrays on several threads: the same bits, errors and counts as on one."""
 
 import concurrent.futures
-import itertools
 import os
 import subprocess
 import sys
-import threading
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -112,29 +111,30 @@ def test_any_number_of_threads_gives_the_same(name, seed, shape):
             assert flattened(OPERATIONS[name](x)) == alone
 
 
-#: What a pass by parts takes; codebooks only from values that are narrower than fp64.
-BY_PARTS = [
-    ("absmax {'block': 4}", np.float64),
-    *itertools.product(
-        ["absmax {'block': 4}", "nf4 {'block': 4}", "mxfp4 {}"],
-        [np.float32, np.float16, ml_dtypes.bfloat16],
-    ),
+#: Formats of scales and the schemes that have them, for every type of values that they take; the
+#: least magnitudes make subnormal scales where the format has some.
+STORED = [
+    *((f"absmax {fmt}", {"block": 4, "scale_dtype": fmt}) for fmt in ("fp32", "fp16", "bf16")),
+    ("absmax fp64", {"block": 4, "scale_dtype": "fp64"}),
+    ("nf4 fp32", {"block": 4}),
+    ("mxfp4 fp8_e8m0fnu", {}),
+    ("nvfp4 fp8_e4m3fn", {}),
+    ("fp8_e4m3fn fp32", {"block": 16}),
 ]
 
 
-@pytest.mark.parametrize(("name", "dtype"), BY_PARTS)
-@pytest.mark.parametrize("most", [1, 3, 16])
-def test_scales_found_a_few_at_a_time_are_the_same(monkeypatch, name, dtype, most):
-    x = np.clip(values(1, (13, 96)), -60000, 60000).astype(dtype)
-    with ff.use_threads(1):
-        alone, seen = flattened(OPERATIONS[name](x)), []
-        in_parts = threads._in_parts
-        monkeypatch.setattr(threads, "_in_parts", lambda *a: seen.append(a) or in_parts(*a))
-        monkeypatch.setattr(threads, "MOST_SCALES", most)
-        assert flattened(OPERATIONS[name](x)) == alone
-    with ff.use_threads(3):
-        assert flattened(OPERATIONS[name](x)) == alone
-    assert len(seen) == 2
+@pytest.mark.parametrize(("name", "options"), STORED)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, ml_dtypes.bfloat16])
+def test_scales_of_many_blocks_are_stored_as_the_reference_stores_them(name, options, dtype):
+    scheme = name.split()[0]
+    x = np.clip(values(1, (5000, 16)), -60000, 60000)
+    x[::7] *= np.float32(2.0**-30)
+    x = x.reshape(-1).astype(dtype)
+    with ff.use_backend("reference"):
+        wanted = flattened(ff.quantize(x, scheme, **options))
+    for count in (1, 3):
+        with ff.use_threads(count):
+            assert flattened(ff.quantize(x, scheme, **options)) == wanted
 
 
 @pytest.mark.parametrize("name", RESTORED)
@@ -165,102 +165,90 @@ def test_a_value_that_has_no_code_is_found_in_any_part():
         ff.encode(x, FP8, nan="error")
 
 
+def tasks() -> set[str]:
+    """Return the threads of this process, as Linux numbers them."""
+    return set(os.listdir("/proc/self/task"))
+
+
+def nanoseconds_at_work(task: str) -> int:
+    return int(Path("/proc/self/task", task, "schedstat").read_text().split()[0])
+
+
+on_linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks Linux")
+
+
+@on_linux
 @pytest.mark.parametrize("name", [name for name in OPERATIONS if name != "absmax {'bits': 4}"])
-def test_large_arrays_are_shared_out(name, monkeypatch):
-    shared, seen = threads._shared, []
-    monkeypatch.setattr(threads, "_shared", lambda *args: seen.append(args) or shared(*args))
-    with ff.use_threads(2):
-        OPERATIONS[name](values(0, (16, 1024)))
-    assert seen
+def test_large_arrays_are_shared_out(name):
+    code = f"""
+import os, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import numpy as np, floatfmt as ff
+from floatfmt.backends import threads
+import test_threads
+threads.LEAST = 1
+x = test_threads.values(0, (64, 4096))
+with ff.use_threads(1):
+    test_threads.OPERATIONS[{name!r}](x)
+before = test_threads.tasks()
+with ff.use_threads(2):
+    test_threads.OPERATIONS[{name!r}](x)
+(helper,) = test_threads.tasks() - before
+first = test_threads.nanoseconds_at_work(helper)
+with ff.use_threads(2):
+    for _ in range(50):
+        test_threads.OPERATIONS[{name!r}](x)
+print(len(test_threads.tasks() - before), test_threads.nanoseconds_at_work(helper) > first)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert ran.stdout == "1 True\n"
 
 
-def test_a_few_long_rows_are_shared_out_too(monkeypatch):
-    seen = []
-    settled = threads.Native._absmax_part
-
-    def watched(self, *how):
-        part = settled(self, *how)
-        return lambda x, codes, *which: seen.append(which) or part(x, codes, *which)
-
-    monkeypatch.setattr(threads.Native, "_absmax_part", watched)
-    with ff.use_threads(2):
-        ff.absmax(values(0, (4, 1000)), axis=0)
-    assert sorted(seen) == [(row, 1) for row in range(4)]
-
-
-def test_the_work_is_done_by_several_threads(monkeypatch):
-    barrier, seen = threading.Barrier(2, timeout=60), []
-    whole = threads.Native.encode
-
-    def encode(self, *args):
-        if len(seen) < 2:  # the first two parts meet, which they could not in one thread
-            seen.append(threading.current_thread())
-            barrier.wait()
-        return whole(self, *args)
-
-    monkeypatch.setattr(threads.Native, "encode", encode)
-    with ff.use_threads(2):
-        ff.encode(values(0, 1000), FP8)
-    assert len(set(seen)) == 2
+@on_linux
+def test_no_more_threads_are_started_than_there_is_work_for():
+    code = """
+import os, numpy as np, floatfmt as ff
+from floatfmt.backends import threads
+threads.LEAST = 1
+before = len(os.listdir("/proc/self/task"))
+with ff.use_threads(10**9):
+    ff.absmax(np.ones((3, 1000), np.float32), axis=0)
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert ran.stdout == "2\n"
 
 
-def test_an_interrupted_caller_leaves_nobody_at_work(monkeypatch):
-    running = []
-
-    def encode(self, x, how, codes, random=None):
-        if threading.current_thread() is threading.main_thread():
-            raise KeyboardInterrupt
-        running.append(True)
-        ended.wait(1)
-        running.pop()
-        return True
-
-    ended = threading.Event()
-    monkeypatch.setattr(threads.Native, "encode", encode)
-    with ff.use_threads(3), pytest.raises(KeyboardInterrupt):
-        ff.encode(values(0, 1000), FP8)
-    assert not running
-
-
-def test_threads_that_cannot_be_had_are_done_without(monkeypatch):
-    def start(self):
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threads, "_pool", (0, 0, None))
-    x = values(0, 5000)
-    with ff.use_threads(1):
-        alone = flattened(ff.encode(x, FP8))
-    monkeypatch.setattr(threading.Thread, "start", start)
-    with ff.use_threads(4):
-        assert flattened(ff.encode(x, FP8)) == alone
-
-
-def test_what_fails_in_a_helper_is_raised_when_all_have_stopped(monkeypatch):
-    running = []
-
-    def encode(self, x, how, codes, random=None):
-        running.append(True)
-        try:
-            if threading.current_thread() is not threading.main_thread():
-                raise MemoryError("not here")
-            ended.wait(0.2)
-        finally:
-            running.pop()
-        return True
-
-    ended = threading.Event()
-    monkeypatch.setattr(threads.Native, "encode", encode)
-    with ff.use_threads(3), pytest.raises(MemoryError, match="not here"):
-        ff.encode(values(0, 1000), FP8)
-    assert not running
-
-
-def test_no_more_threads_are_started_than_there_is_work_for(monkeypatch):
-    monkeypatch.setattr(threads, "_pool", (0, 0, None))
-    before = threading.active_count()
-    with ff.use_threads(10**9):
-        ff.absmax(values(0, (3, 1000)), axis=0)
-    assert threading.active_count() - before <= 2
+@on_linux
+def test_threads_that_cannot_be_had_are_done_without():
+    code = """
+import resource, numpy as np, floatfmt as ff
+from floatfmt.backends import threads
+threads.LEAST = 1
+x = np.arange(5000, dtype=np.float32)
+with ff.use_threads(1):
+    alone = ff.encode(x, "bf16")
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 20), -1))  # too little for a stack
+with ff.use_threads(4):
+    same = ff.encode(x, "bf16") == alone
+import os
+print(len(os.listdir("/proc/self/task")), same.all())
+"""
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+        env=environment,
+    )
+    assert ran.stdout == "1 True\n"
 
 
 @pytest.mark.parametrize("scheme", ["absmax", "zeropoint"])
@@ -321,9 +309,10 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), same)
 
 def test_small_arrays_stay_with_their_caller(monkeypatch):
     monkeypatch.undo()
-    monkeypatch.setattr(threads, "_shared", None)
     with ff.use_threads(4):
-        ff.encode(np.zeros(threads.LEAST - 1, np.float32), FP8)
+        assert [threads.threads_for(n) for n in (0, 1, threads.LEAST - 1)] == [1, 1, 1]
+        assert threads.threads_for(threads.LEAST) == 2
+        assert threads.threads_for(10 * threads.LEAST) == 4
 
 
 def test_the_environment_says_how_many(monkeypatch):

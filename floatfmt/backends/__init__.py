@@ -22,7 +22,7 @@ from ..rounding import Rules
 from . import native, reference
 from .native import AbsmaxPass, ZeropointPass
 from .reference import Float64, Stream, SubnormalsFlushedError, Team
-from .threads import Threaded, thread_count, told_threads, use_threads
+from .threads import thread_count, told_threads, use_threads
 
 __all__ = [
     "AbsmaxPass",
@@ -166,7 +166,7 @@ class Backend(Protocol):
 
 _BACKENDS: dict[str, Backend] = {
     "reference": reference,
-    **{level: Threaded(level) for level in native.supported_levels()},
+    **{level: native.Native(level) for level in native.supported_levels()},
 }
 _FASTEST = [*_BACKENDS][-1]
 _chosen: ContextVar[str | None] = ContextVar("floatfmt_backend", default=None)
@@ -283,7 +283,7 @@ def zeropoint_pass(
 ) -> ZeropointPass | None:
     """Return `quantize_range`, or `quantize` by what is given, with all settled but the memory.
 
-    None of the reference, and where threads share the values.
+    None of the reference.
     """
     if not isinstance(backend, native.Native):
         return None

@@ -18,6 +18,7 @@ from ..formats import Format, format
 from ..interop import SLAB
 from ..rounding import Rounding, Rules, rules
 from .reference import ALONE, Float64, FloatState, Stream, Team
+from .threads import threads_for
 
 try:
     from floatfmt._native import ffi, lib
@@ -28,9 +29,7 @@ else:
     _why_missing = None
 
 from_buffer = ffi and ffi.from_buffer
-_DOUBLES, _BYTES, _BYTE_POINTER = (
-    ffi and ffi.typeof(c_type) for c_type in ("double[]", "uint8_t[]", "uint8_t *")
-)
+_DOUBLES, _BYTES = (ffi and ffi.typeof(c_type) for c_type in ("double[]", "uint8_t[]"))
 
 __all__ = [
     "LEVELS",
@@ -202,7 +201,6 @@ _TYPES = {
 
 
 FP64, FLOAT64 = format("fp64"), np.dtype(np.float64)
-_E8M0 = np.dtype(format("fp8_e8m0fnu").dtype)
 #: By their `enum ff_power_rule`.
 _POWER_RULES = {"floor": 0, "ceil": 1, "even": 2, "rceil": 3}
 
@@ -215,10 +213,6 @@ def _slabs(values: np.ndarray) -> Iterator[slice]:
     """Cut a 1-D array where a step needs temporaries."""
     return (slice(start, start + SLAB) for start in range(0, values.size, SLAB))
 
-
-#: Takes plain values and an array for codes, of any shape, and of which channels to do the first
-#: and how many; returns their scales and what was clamped.
-AbsmaxPart: TypeAlias = Callable[[np.ndarray, np.ndarray, int, int], tuple[np.ndarray, int]]
 
 #: Takes plain values and an array for codes, of any shape, and what it has no use for; returns
 #: scales, None for zero points that are all 0, and what was clamped.
@@ -272,6 +266,7 @@ class Native:
             from_buffer(exponent),
             from_buffer(fraction),
             codes.size,
+            threads_for(codes.size),
         )
 
     def compose(
@@ -283,7 +278,8 @@ class Native:
         codes: np.ndarray,
     ) -> bool:
         pointers = map(_pointer, (sign, exponent, fraction, codes))
-        return not lib.ff_compose(self._isa, _c_format(fmt), *pointers, codes.size)
+        n = codes.size
+        return not lib.ff_compose(self._isa, _c_format(fmt), *pointers, n, threads_for(n))
 
     def encode_plain(
         self, values: np.ndarray, how: Rules, out: np.ndarray | None
@@ -308,8 +304,8 @@ class Native:
         except ValueError:  # not contiguous, or read-only
             return None
         source, n = from_buffer(values), values.size
-        is_done = lib.ff_encode(self._isa, number, *structs, 0, 0, source, target, n) == 0
-        return codes if is_done else None
+        failed = lib.ff_encode(self._isa, number, *structs, 0, 0, source, target, n, threads_for(n))
+        return None if failed else codes
 
     def encode(
         self, values: np.ndarray, how: Rules, codes: np.ndarray, random: Stream | None = None
@@ -325,6 +321,7 @@ class Native:
             _pointer(values),
             _pointer(codes),
             codes.size,
+            threads_for(codes.size),
         )
         assert failed >= 0, "values and codes are apart and aligned"
         return not failed
@@ -345,9 +342,9 @@ class Native:
             target = from_buffer(_BYTES, values, True)
         except ValueError:
             return None
-        source, number = from_buffer(codes), _TYPES[dtype][0]
-        is_done = lib.ff_decode(self._isa, number, _c_format(fmt), source, target, codes.size) == 0
-        return values if is_done else None
+        source, number, n = from_buffer(codes), _TYPES[dtype][0], codes.size
+        failed = lib.ff_decode(self._isa, number, _c_format(fmt), source, target, n, threads_for(n))
+        return None if failed else values
 
     def decode(self, codes: np.ndarray, fmt: Format, values: np.ndarray) -> None:
         failed = lib.ff_decode(
@@ -357,6 +354,7 @@ class Native:
             _pointer(codes),
             _pointer(values),
             codes.size,
+            threads_for(codes.size),
         )
         assert not failed, "codes and values are apart and aligned"
 
@@ -375,6 +373,7 @@ class Native:
             _pointer(values),
             _pointer(out),
             values.size,
+            threads_for(values.size),
         )
 
     def _round_to_through_double(
@@ -392,19 +391,24 @@ class Native:
         return fine
 
     def pack(self, codes: np.ndarray, packed: np.ndarray, bits: int, high_first: bool) -> None:
-        lib.ff_pack(self._isa, _bytes(codes), _bytes(packed), bits, high_first, codes.size)
+        n = codes.size
+        at = _bytes(codes), _bytes(packed)
+        lib.ff_pack(self._isa, *at, bits, high_first, n, threads_for(n))
 
     def unpack(self, packed: np.ndarray, codes: np.ndarray, bits: int, high_first: bool) -> None:
-        lib.ff_unpack(self._isa, _bytes(packed), _bytes(codes), bits, high_first, codes.size)
+        n = codes.size
+        at = _bytes(packed), _bytes(codes)
+        lib.ff_unpack(self._isa, *at, bits, high_first, n, threads_for(n))
 
     def amax(self, x: np.ndarray) -> Float64:
         amax = np.empty(x.shape[1])
-        lib.ff_amax(self._isa, _type(x), _pointer(x), *x.shape, _doubles(amax))
+        lib.ff_amax(self._isa, _type(x), _pointer(x), *x.shape, _doubles(amax), threads_for(x.size))
         return amax
 
     def minmax(self, x: np.ndarray) -> tuple[Float64, Float64]:
         low, high = np.empty(x.shape[1]), np.empty(x.shape[1])
-        lib.ff_minmax(self._isa, _type(x), _pointer(x), *x.shape, _doubles(low), _doubles(high))
+        ends = _doubles(low), _doubles(high)
+        lib.ff_minmax(self._isa, _type(x), _pointer(x), *x.shape, *ends, threads_for(x.size))
         return low, high
 
     def absmax_scale(self, amax: Float64, scale_format: Format, largest: float = 127) -> Float64:
@@ -463,6 +467,7 @@ class Native:
             qmin,
             qmax,
             _bytes(codes),
+            threads_for(x.size),
         )
         return clamped
 
@@ -475,9 +480,20 @@ class Native:
         codes: np.ndarray,
     ) -> tuple[Float64, int]:
         _, channels, inner = x.shape
-        # Not kept: of a tensor that has a scale of its own, nobody asks again for the same.
-        part = new_absmax_part(self._isa, x.dtype, inner, how, elements, packs, FLOAT64)
-        return part(x, codes, 0, channels)
+        quantize, what = _by_absmax(how, elements, packs, is_stored=False)
+        scale = np.empty(channels)
+        clamped: int = quantize(
+            self._isa,
+            _type(x),
+            _pointer(x),
+            channels,
+            inner,
+            *what,
+            from_buffer(scale),
+            _bytes(codes),
+            threads_for(x.size),
+        )
+        return scale, clamped
 
     def absmax_pass(
         self,
@@ -489,18 +505,23 @@ class Native:
         scale_shape: tuple[int, ...],
         scale_dtype: np.dtype,
     ) -> AbsmaxPass:
-        """Return `quantize_absmax` with all settled but the memory of x and of the codes."""
-        _, channels, inner = shape
-        part = self._absmax_part(dtype, inner, how, elements, packs, scale_dtype)
+        """Return `quantize_absmax` with all settled but the memory of x and of the codes.
+
+        `scale_dtype` is that of the scales' format.
+        """
+        quantize, what = _by_absmax(how, elements, packs, is_stored=True)
+        isa, number, size = self._isa, _TYPES[dtype][0], math.prod(shape)
+        pointer, scale_pointer = _pointer_to(dtype), _pointer_to(scale_dtype)
 
         def run(x: np.ndarray, codes: np.ndarray, _: Any) -> tuple[np.ndarray, None, int]:
-            scale, clamped = part(x, codes, 0, channels)
-            return scale.reshape(scale_shape), None, clamped
+            scale = np.empty(scale_shape, scale_dtype)
+            at = scale_pointer(scale), from_buffer(_BYTES, codes)
+            clamped: int = quantize(
+                isa, number, pointer(x), *shape[1:], *what, *at, threads_for(size)
+            )
+            return scale, None, clamped
 
         return run
-
-    def _absmax_part(self, *settled: Any) -> AbsmaxPart:
-        return _absmax_part(self._isa, *settled)
 
     def zeropoint_pass(
         self,
@@ -512,26 +533,22 @@ class Native:
         qmax: int,
         scale_shape: tuple[int, ...],
         scale_dtype: np.dtype,
-    ) -> ZeropointPass | None:
+    ) -> ZeropointPass:
         """Return `quantize_range`, or `quantize` by what is given, but for the memory."""
         isa, number, pointer = self._isa, _TYPES[dtype][0], _pointer_to(dtype)
-        channels, stored = shape[1], _stored(scale_dtype)
+        channels, stored, size = shape[1], _stored(scale_dtype), math.prod(shape)
         ends, how = (qmin, qmax), (_c_format(scale_format), includes_zero, qmin, qmax)
 
         def run(
             x: np.ndarray, codes: np.ndarray, given: tuple[Float64, Float64] | None
         ) -> tuple[np.ndarray, np.ndarray | None, int]:
             scale, zeros = np.empty((2, channels)) if given is None else given
-            at = _doubles(scale), _doubles(zeros)
+            at, to = (_doubles(scale), _doubles(zeros)), (_bytes(codes), threads_for(size))
             clamped: int
             if given is None:
-                clamped = lib.ff_quantize_range(
-                    isa, number, pointer(x), *shape[1:], *how, *at, _bytes(codes)
-                )
+                clamped = lib.ff_quantize_range(isa, number, pointer(x), *shape[1:], *how, *at, *to)
             else:
-                clamped = lib.ff_quantize(
-                    isa, number, pointer(x), *shape, *at, *ends, _bytes(codes)
-                )
+                clamped = lib.ff_quantize(isa, number, pointer(x), *shape, *at, *ends, *to)
             if clamped < 0:  # a value is not finite, and scales mean nothing
                 return scale, None, clamped
             scale, zeros = stored(scale).reshape(scale_shape), zeros.reshape(scale_shape)
@@ -561,6 +578,7 @@ class Native:
             _doubles(scale),
             _doubles(zero_point),
             _bytes(codes),
+            threads_for(x.size),
         )
         return scale, zero_point, clamped
 
@@ -575,6 +593,7 @@ class Native:
             _doubles(scale),
             _c_intervals(parts),
             _bytes(codes),
+            threads_for(x.size),
         )
         return clamped
 
@@ -597,6 +616,7 @@ class Native:
             low,
             high,
             _bytes(codes),
+            threads_for(x.size),
         )
         return clamped
 
@@ -612,6 +632,7 @@ class Native:
             _doubles(scale),
             _doubles(zero_point),
             _pointer(out),
+            threads_for(out.size),
         )
 
     def int8_product(self, x: np.ndarray, w: np.ndarray, sums: np.ndarray) -> None:
@@ -656,6 +677,7 @@ class Native:
             _doubles(table),
             entries,
             _pointer(out),
+            threads_for(out.size),
         )
 
     def dequantize_packed(
@@ -669,45 +691,21 @@ class Native:
             _doubles(scale),
             _doubles(table),
             _pointer(out),
+            threads_for(out.size),
         )
 
 
-def new_absmax_part(
-    isa: int,
-    dtype: np.dtype,
-    inner: int,
-    how: Scaling,
-    elements: int | Intervals | Format,
-    packs: bool,
-    scale_dtype: np.dtype,
-) -> AbsmaxPart:
-    number, pointer = _TYPES[dtype][0], _pointer_to(dtype)
-    what: tuple[Any, ...]
+def _by_absmax(
+    how: Scaling, elements: int | Intervals | Format, packs: bool, is_stored: bool
+) -> tuple[Any, tuple[Any, ...]]:
+    """Return what finds scales and codes in C, and its arguments from the shape to the scales."""
+    scaling = _c_scaling(how, is_stored)
     if isinstance(elements, Format):
-        quantize = lib.ff_quantize_format_absmax
-        what = *_c_rules(saturating(elements), FP64), *limits(elements)
-    elif isinstance(elements, Intervals):
-        quantize, what = lib.ff_quantize_intervals_absmax, (_c_intervals(elements), packs)
-    else:
-        quantize, what = lib.ff_quantize_absmax, (elements, packs)
-    scaling, stored = _c_scaling(how), _stored(scale_dtype)
-
-    def part(x: np.ndarray, codes: np.ndarray, first: int, channels: int) -> tuple[np.ndarray, int]:
-        scale, values, to = np.empty(channels), pointer(x), from_buffer(_BYTES, codes)
-        if first:
-            start = first * inner
-            values = ffi.cast(_BYTE_POINTER, values) + start * dtype.itemsize
-            to += start // (1 + packs)
-        clamped: int = quantize(
-            isa, number, values, channels, inner, scaling, *what, from_buffer(_DOUBLES, scale), to
-        )
-        # Below 0 a value is not finite, and scales mean nothing.
-        return scale if clamped < 0 else stored(scale), clamped
-
-    return part
-
-
-_absmax_part = functools.lru_cache(maxsize=256)(new_absmax_part)
+        what = _c_rules(saturating(elements), FP64)
+        return lib.ff_quantize_format_absmax, (scaling, *what, *limits(elements))
+    if isinstance(elements, Intervals):
+        return lib.ff_quantize_intervals_absmax, (scaling, _c_intervals(elements), packs)
+    return lib.ff_quantize_absmax, (scaling, elements, packs)
 
 
 def _cast(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -720,8 +718,6 @@ def _cast(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 def _stored(dtype: np.dtype) -> Callable[[Float64], np.ndarray]:
     """Return `cast` to a dtype of scales, of which no environment changes a normal one."""
-    if dtype == _E8M0:
-        return _powers_of_two
     is_double = dtype == FLOAT64
     least_normal = math.inf if is_double else float(format(dtype).min_normal or 0)
 
@@ -731,14 +727,6 @@ def _stored(dtype: np.dtype) -> Callable[[Float64], np.ndarray]:
         return _cast(scale, dtype)
 
     return store
-
-
-def _powers_of_two(scale: Float64) -> np.ndarray:
-    """Return them as E8M0: their exponents, with another bias."""
-    words = scale.reshape(-1).view(np.uint32)  # on x86-64 and AArch64 the low word of two is first
-    biased = (words[1::2] >> np.uint32(20)).astype(np.uint8)
-    biased ^= np.uint8((1023 - 127) & 255)
-    return biased.reshape(scale.shape).view(_E8M0)
 
 
 @functools.lru_cache(maxsize=64)
@@ -769,13 +757,14 @@ def _c_intervals(parts: Intervals) -> Any:
     return made
 
 
-def _c_scaling(how: Scaling) -> Any:
+def _c_scaling(how: Scaling, is_stored: bool) -> Any:
     fields = {
         "format": _c_format(how.format)[0],
         "largest": how.largest,
         "power_rule": -1 if how.power_rule is None else _POWER_RULES[how.power_rule],
         "fraction_bits": how.fraction_bits,
         "times": how.times,
+        "is_stored": is_stored,
     }
     return ffi.new("struct ff_scaling *", fields)
 

@@ -5,7 +5,8 @@
  *
  * Each array ends where unreadable memory begins, or starts where it ends, so that reading and
  * writing beyond it is a fault; and each call is made again while the thread flushes subnormal
- * numbers and rounds otherwise, which may change no bit and has to be there afterwards. */
+ * numbers and rounds otherwise, which may change no bit and has to be there afterwards. Half of the
+ * calls are shared by three threads. */
 #define _GNU_SOURCE
 #include "floatfmt.h"
 
@@ -177,6 +178,18 @@ static int margin_is_whole(const struct argument *a, int at_end)
 
 /* --- calls ------------------------------------------------------------------------------------- */
 
+static const char *LEVELS[] = {"baseline", "avx2", "avx512"};
+enum { N_LEVELS = sizeof LEVELS / sizeof *LEVELS };
+
+/* What is being called, for a fault's message too. */
+static struct {
+    const char *name, *environment;
+    enum ff_isa isa;
+    int at_end;
+    unsigned threads;
+    uint64_t number;
+} now;
+
 static double double_of(uint64_t bits)
 {
     double x;
@@ -190,6 +203,7 @@ static double double_of(uint64_t bits)
 #define D(k) (double_of(a[k].value))
 #define P(k) ((void *)a[k].at)
 #define P_OR_NULL(k) (a[k].value == 0 ? NULL : P(k))
+#define T (now.threads)
 #define CALL(function, ...)                                                                        \
     if (strcmp(name, #function) == 0)                                                              \
     return (int64_t)function(__VA_ARGS__)
@@ -200,54 +214,45 @@ static double double_of(uint64_t bits)
 static int64_t call(const char *name, enum ff_isa isa, const struct argument *a)
 {
     CALL(ff_f16c, I(0), P(1), P(2), N(3));
-    DO(ff_decompose, isa, P(1), P(2), P(3), P(4), P(5), N(6));
-    CALL(ff_compose, isa, P(1), P(2), P(3), P(4), P(5), N(6));
-    CALL(ff_encode, isa, I(1), P(2), P(3), N(4), N(5), P(6), P(7), N(8));
-    DO(ff_decode, isa, I(1), P(2), P(3), P(4), N(5));
-    CALL(ff_round_to, isa, I(1), P(2), P(3), N(4), N(5), P(6), P(7), N(8));
-    DO(ff_pack, isa, P(1), P(2), I(3), I(4), N(5));
-    DO(ff_unpack, isa, P(1), P(2), I(3), I(4), N(5));
-    DO(ff_amax, isa, I(1), P(2), N(3), N(4), N(5), P(6));
-    DO(ff_minmax, isa, I(1), P(2), N(3), N(4), N(5), P(6), P(7));
+    DO(ff_decompose, isa, P(1), P(2), P(3), P(4), P(5), N(6), T);
+    CALL(ff_compose, isa, P(1), P(2), P(3), P(4), P(5), N(6), T);
+    CALL(ff_encode, isa, I(1), P(2), P(3), N(4), N(5), P(6), P(7), N(8), T);
+    DO(ff_decode, isa, I(1), P(2), P(3), P(4), N(5), T);
+    CALL(ff_round_to, isa, I(1), P(2), P(3), N(4), N(5), P(6), P(7), N(8), T);
+    DO(ff_pack, isa, P(1), P(2), I(3), I(4), N(5), T);
+    DO(ff_unpack, isa, P(1), P(2), I(3), I(4), N(5), T);
+    DO(ff_amax, isa, I(1), P(2), N(3), N(4), N(5), P(6), T);
+    DO(ff_minmax, isa, I(1), P(2), N(3), N(4), N(5), P(6), P(7), T);
     DO(ff_absmax_scale, isa, P(1), P(2), D(3), P(4), N(5));
     DO(ff_power_scale, isa, I(1), D(2), I(3), P(4), P(5), N(6));
     DO(ff_zeropoint_parameters, isa, P(1), P(2), P(3), I(4), I(5), P(6), P(7), N(8));
-    CALL(ff_quantize, isa, I(1), P(2), N(3), N(4), N(5), P(6), P(7), I(8), I(9), P(10));
-    CALL(ff_quantize_absmax, isa, I(1), P(2), N(3), N(4), P(5), I(6), I(7), P(8), P(9));
-    CALL(ff_quantize_range, isa, I(1), P(2), N(3), N(4), P(5), I(6), I(7), I(8), P(9), P(10), P(11));
-    CALL(ff_quantize_intervals_absmax, isa, I(1), P(2), N(3), N(4), P(5), P(6), I(7), P(8), P(9));
+    CALL(ff_quantize, isa, I(1), P(2), N(3), N(4), N(5), P(6), P(7), I(8), I(9), P(10), T);
+    CALL(ff_quantize_absmax, isa, I(1), P(2), N(3), N(4), P(5), I(6), I(7), P(8), P(9), T);
+    CALL(ff_quantize_range, isa, I(1), P(2), N(3), N(4), P(5), I(6), I(7), I(8), P(9), P(10), P(11),
+         T);
+    CALL(ff_quantize_intervals_absmax, isa, I(1), P(2), N(3), N(4), P(5), P(6), I(7), P(8), P(9),
+         T);
     CALL(ff_quantize_format_absmax, isa, I(1), P(2), N(3), N(4), P(5), P(6), P(7), D(8), D(9), P(10),
-         P(11));
-    CALL(ff_quantize_intervals, isa, I(1), P(2), N(3), N(4), N(5), P(6), P(7), P(8));
+         P(11), T);
+    CALL(ff_quantize_intervals, isa, I(1), P(2), N(3), N(4), N(5), P(6), P(7), P(8), T);
     CALL(ff_quantize_format, isa, I(1), P(2), N(3), N(4), N(5), P(6), P(7), P(8), D(9), D(10),
-         P(11));
-    DO(ff_dequantize, isa, I(1), P(2), I(3), N(4), N(5), N(6), P(7), P(8), P(9));
+         P(11), T);
+    DO(ff_dequantize, isa, I(1), P(2), I(3), N(4), N(5), N(6), P(7), P(8), P(9), T);
     CALL(ff_int8_product, isa, P(1), N(2), P(3), N(4), N(5), P(6));
     CALL(ff_int8_linear, isa, P(1), N(2), P(3), N(4), N(5), P(6), P(7), P_OR_NULL(8),
          P_OR_NULL(9), P(10), NULL, 1);
     DO(ff_dequantize_sums, isa, P(1), N(2), N(3), P(4), P(5), P_OR_NULL(6), P_OR_NULL(7), P(8),
        NULL, 1);
-    DO(ff_dequantize_table, isa, I(1), P(2), N(3), N(4), N(5), P(6), P(7), I(8), P(9));
-    DO(ff_dequantize_packed, isa, I(1), P(2), N(3), N(4), P(5), P(6), P(7));
+    DO(ff_dequantize_table, isa, I(1), P(2), N(3), N(4), N(5), P(6), P(7), I(8), P(9), T);
+    DO(ff_dequantize_packed, isa, I(1), P(2), N(3), N(4), P(5), P(6), P(7), T);
     fail("a record's function is not known here");
     return 0;
 }
 
-static const char *LEVELS[] = {"baseline", "avx2", "avx512"};
-enum { N_LEVELS = sizeof LEVELS / sizeof *LEVELS };
-
-/* What is being called, for a fault's message too. */
-static struct {
-    const char *name, *environment;
-    enum ff_isa isa;
-    int at_end;
-    uint64_t number;
-} now;
-
 static void say_where(FILE *to)
 {
-    fprintf(to, "%s, %s, in %s, arrays %s unreadable memory, record %llu: ", now.name,
-            LEVELS[now.isa], now.environment, now.at_end ? "before" : "after",
+    fprintf(to, "%s, %s, in %s, %u threads, arrays %s unreadable memory, record %llu: ", now.name,
+            LEVELS[now.isa], now.environment, now.threads, now.at_end ? "before" : "after",
             (unsigned long long)now.number);
 }
 
@@ -319,10 +324,44 @@ static int differs(const struct record *r, int64_t returned, uint64_t before, ui
     return 0;
 }
 
-/* One call; returns 1 if it went wrong. The instruction that ff_f16c is may be missing. */
-static int replay(struct record *r, enum ff_isa isa, const struct environment *e, int at_end)
+/* Whether scales that are to be stored as codes of their format are not those of the record, which are
+ * doubles. */
+static int stores_otherwise(const struct record *r, enum ff_isa isa)
 {
+    static unsigned char codes[ROOM];
+    static double scales[ROOM / sizeof(double)];
+    struct argument arguments[MOST_ARGUMENTS];
+    struct ff_scaling scaling;
+    const int is_format = strcmp(r->name, "ff_quantize_format_absmax") == 0;
+    const int is_intervals = strcmp(r->name, "ff_quantize_intervals_absmax") == 0;
+    if (r->returned < 0 ||
+        !(is_format || is_intervals || strcmp(r->name, "ff_quantize_absmax") == 0))
+        return 0;
+    const struct argument *scale = &r->arguments[is_format ? 10 : 8];
+    memcpy(&scaling, r->arguments[5].at, sizeof scaling);
+    if (scaling.power_rule >= 0 && scaling.format.has_zero)
+        return 0; /* nothing says that it has such powers of two */
+    scaling.is_stored = 1;
+    memcpy(arguments, r->arguments, sizeof arguments);
+    arguments[5].at = (unsigned char *)&scaling;
+    arguments[is_format ? 10 : 8].at = codes;
+    const int64_t returned = call(r->name, isa, arguments);
+    const size_t n = scale->value / sizeof(double);
+    ff_decode(isa, FF_F64, &scaling.format, codes, scales, n, 1);
+    if (returned == r->returned && memcmp(scales, scale->bytes, scale->value) == 0)
+        return 0;
+    say_where(stdout);
+    printf("stored other scales\n");
+    return 1;
+}
+
+/* One call; returns 1 if it went wrong. The instruction that ff_f16c is may be missing. */
+static int replay(struct record *r, enum ff_isa isa, int way)
+{
+    const struct environment *e = &ENVIRONMENTS[way / 2];
+    const int at_end = way % 2 == 0;
     now.environment = e->name, now.isa = isa, now.at_end = at_end;
+    now.threads = (way / 4 + way) % 2 ? 3 : 1;
     for (uint64_t k = 0; k < r->n; k++)
         if (r->arguments[k].kind >= INPUT)
             place(&r->arguments[k], (int)k, at_end);
@@ -333,7 +372,7 @@ static int replay(struct record *r, enum ff_isa isa, const struct environment *e
     struct record wanted = *r;
     if (strcmp(r->name, "ff_f16c") == 0 && !ff_isa_supported(FF_AVX2))
         wanted.returned = 1;
-    return differs(&wanted, returned, e->bits, after);
+    return differs(&wanted, returned, e->bits, after) || stores_otherwise(r, isa);
 }
 
 /* --- the tally --------------------------------------------------------------------------------- */
@@ -446,8 +485,7 @@ static void replay_ways(struct record *r, int rounds_subnormals, unsigned long e
             if (t->wrong[isa] || !is_way_taken(now.number, way, every))
                 continue; /* the first is told; the rest would be too many */
             t->calls[isa]++;
-            t->wrong[isa] +=
-                (unsigned)replay(r, (enum ff_isa)isa, &ENVIRONMENTS[way / 2], way % 2 == 0);
+            t->wrong[isa] += (unsigned)replay(r, (enum ff_isa)isa, way);
         }
     }
 }
