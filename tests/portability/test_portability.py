@@ -151,11 +151,13 @@ BREAKS = {
         "beyond an array",
     ),
     "the caller's environment is worked in": (
-        *("dispatch.c", "saved = ff_default_float_environment();", "saved = read_environment();"),
+        "pool.c",
+        "saved = ff_default_float_environment();",
+        "saved = ff_default_float_environment(); ff_restore_float_environment(saved);",
         "ff_.*rounding up.*got .*wanted",
     ),
     "the caller's environment is not put back": (
-        *("dispatch.c", "    ff_restore_float_environment(saved)\n", "    (void)saved\n"),
+        *("pool.c", "    ff_restore_float_environment(saved);\n", "    (void)saved;\n"),
         "control register .* became",
     ),
 }
@@ -164,15 +166,42 @@ BREAKS = {
 @pytest.mark.parametrize("name", ["gcc", "aarch64-gcc"])
 @pytest.mark.parametrize("how", BREAKS)
 def test_a_broken_kernel_is_found(vectors, tmp_path, name, how):
-    file, old, new, said = BREAKS[how]
     build, broken = here(name), tmp_path / "csrc"
-    shutil.copytree(CSRC, broken)
-    text = (broken / file).read_text()
-    assert old in text
-    (broken / file).write_text(text.replace(old, new, 1))
+    *change, said = BREAKS[how]
+    break_copy(broken, *change)
     ran = replayed(build, compiled(build, broken, tmp_path / "replay", "-O1"), vectors)
     assert ran.returncode != 0
     assert re.search(said, ran.stdout + ran.stderr)
+
+
+def break_copy(to: Path, file: str, old: str, new: str) -> None:
+    shutil.copytree(CSRC, to)
+    text = (to / file).read_text()
+    assert old in text
+    (to / file).write_text(text.replace(old, new, 1))
+
+
+#: Two threads that do the same part, which gives the same bits.
+SAME_PART = (
+    *("pool.c", "while ((k = atomic_fetch_add(&job->next, 1)) < job->parts)"),
+    "for (k = 0; k < job->parts; k++)",
+)
+
+
+@pytest.mark.parametrize("is_broken", [False, True], ids=["as it is", "broken"])
+def test_threads_write_nothing_that_others_use(vectors, tmp_path, is_broken):
+    """A sample under ThreadSanitizer, which says so where nothing orders two accesses."""
+    build, source = here("gcc"), CSRC
+    if is_broken:
+        source = tmp_path / "csrc"
+        break_copy(source, *SAME_PART)
+    flags = ("-O1", "-g", "-fsanitize=thread")
+    program = compiled(build, source, tmp_path / "replay", *flags)
+    ran = replayed(build, program, vectors, "baseline", "16")
+    if "ThreadSanitizer: unexpected memory mapping" in ran.stderr:
+        pytest.skip("ThreadSanitizer does not run with this kernel's memory layout")
+    assert ("ThreadSanitizer: data race" in ran.stderr) == is_broken, ran.stderr
+    assert (ran.returncode != 0) == is_broken, ran.stdout
 
 
 # --- vectors -------------------------------------------------------------------------------------
