@@ -94,6 +94,7 @@ def interleaved(
     min_sample_s: float = MIN_SAMPLE_S,
     clock: Callable[[], int] = time.perf_counter_ns,
     before: Callable[[], object] | None = None,
+    settle_s: float = 0.0,
 ) -> dict[str, Timing]:
     """Time functions against each other.
 
@@ -117,6 +118,10 @@ def interleaved(
     before : function, optional
         Called before each measurement, which is then a single call, and not timed itself: what
         empties the caches.
+    settle_s : float
+        How long each function runs before a measurement, untimed, until one call was seen to last
+        as long: threads of the one before may go on looking for work, and then they sleep. Not
+        with `before`.
 
     Returns
     -------
@@ -146,6 +151,8 @@ def interleaved(
             for name, function in contenders.items():
                 if before:
                     before()
+                elif not any(once >= settle_s for once in samples[name]):
+                    _repeat(function, settle_s, clock)
                 samples[name].append(_elapsed(function, calls[name], clock) / calls[name] / 1e9)
             now = clock()
             next_round = (now - began) / rounds
@@ -161,6 +168,13 @@ def _elapsed(function: Callable[[], object], calls: int, clock: Callable[[], int
     for _ in repeat:
         function()
     return clock() - began
+
+
+def _repeat(function: Callable[[], object], seconds: float, clock: Callable[[], int]) -> None:
+    """Call a function until so much time has passed."""
+    end = clock() + seconds * 1e9
+    while clock() < end:
+        function()
 
 
 def _calls_per_sample(

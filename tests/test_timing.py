@@ -50,6 +50,16 @@ def test_a_spent_budget_still_gives_the_least_rounds():
     assert timings["slow"] == Timing(median_s=1000.0, spread=0.0, rounds=3)
 
 
+def test_short_functions_settle_before_they_are_measured():
+    clock = FakeClock()
+    functions = {"a": clock.contender("a", 2 * MS), "b": clock.contender("b", 9 * MS)}
+    timings = interleaved(functions, budget_s=0, clock=clock, settle_s=0.005)
+    # Warm-up and length; rounds of three untimed calls and the one that counts, while b is settled
+    # until one of its calls has been seen to last as long.
+    assert clock.log == [*"aabb", *"aaaabb", *"aaaab", *"aaaab"]
+    assert timings["a"] == Timing(median_s=0.002, spread=0.0, rounds=3)
+
+
 def test_no_round_begins_that_would_not_end_within_the_budget():
     clock = FakeClock()
     functions = {"a": clock.contender("a", 4 * MS), "b": clock.contender("b", 6 * MS)}

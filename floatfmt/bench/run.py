@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from ..backends import use_threads
+from ..backends import thread_count, use_threads
 from ..timing import Timing, copying, interleaved
 from . import machine, peers
 from .cases import CASES, LEAST, Case, expanded
@@ -34,6 +34,9 @@ Clock: TypeAlias = Callable[[], int]
 Progress: TypeAlias = Callable[[str, int, int], object]
 #: Both in nanoseconds; everything runs on the thread that measures.
 CLOCKS: dict[str, Clock] = {"wall": time.perf_counter_ns, "thread CPU": time.thread_time_ns}
+#: How long idle threads look for work before they sleep, and keep a core from whoever comes next:
+#: 5 ms those of OpenMP (GCC's, and so torch's), where a pause takes 40 cycles.
+SETTLE_S = 0.01
 
 
 Keep: TypeAlias = Callable[[Contender], bool]
@@ -183,7 +186,9 @@ def measure(
     timed: dict[str, Run] = {"copy": copying(int(size * case.bytes_per_element / 2))}
     timed |= {f"{one.name}, {one.allocation}": perform for one, perform, _ in entries}
     before = emptying_caches() if task.caches == "cold" else None
-    copy, *timings = interleaved(timed, budget_s=budget_s, clock=clock, before=before).values()
+    settle_s = SETTLE_S if thread_count() > 1 else 0.0
+    times = interleaved(timed, budget_s=budget_s, clock=clock, before=before, settle_s=settle_s)
+    copy, *timings = times.values()
     return Result(
         case.name,
         case.about,
