@@ -5,11 +5,14 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-/* More parts than threads, as one may be kept from its core. Parts of a row begin at multiples of so
- * many elements: whole cache lines, and whole bytes of packed codes. */
-enum { PARTS_A_THREAD = 4, GRAIN = 64 };
+/* More parts than threads, as one may be kept from its core. Parts of a row begin at multiples of so many
+ * elements: whole bytes of packed codes, whole cache lines of arrays that begin with one. Each part
+ * prepares columns' parameters, so that it takes so many rows; and reads so many columns in order. */
+enum { PARTS_A_THREAD = 4, GRAIN = 64, ROWS = 32, COLUMNS = 256 };
 /* Channels whose scales are stored together, so that all of them in double are never there. */
 enum { SCALES = 2048 };
+/* Codes that are packed together. */
+enum { PACKED = 2048 };
 
 /* A kernel's arguments; what it does not need is 0. Arrays are [outer][channels][inner], of which a
  * conversion has only the last. */
@@ -19,7 +22,7 @@ struct call {
     int64_t (*codes)(const struct call *); /* codes alone */
     const struct ff_kernels *kernels;
     enum ff_type type;
-    size_t outer, channels, inner;
+    size_t outer, stride, channels, inner; /* stride: of rows, for extremes alone */
     struct {
         char *at;
         size_t bits; /* of an element */
@@ -36,6 +39,8 @@ struct call {
     int qmin, qmax, entries, flag; /* flag: packs, is_signed, includes_zero, high_first */
 };
 
+/* What computes is called through a pointer, or writes to memory that was, so that no compiler moves it
+ * out of here. */
 #define IN_DEFAULT_ENVIRONMENT(what)                                                               \
     const uint64_t saved = ff_default_float_environment();                                         \
     what;                                                                                          \
@@ -80,8 +85,8 @@ static struct call cut(const struct call *c, int axis, size_t from, size_t n)
 struct parts {
     const struct call *call;
     int axis;
-    size_t length, step;
-    double *extremes; /* each part's own two of every channel; NULL where parts do not share channels */
+    size_t length, step, count;
+    double *extremes; /* each part's own two, of one channel that they share; or NULL */
     _Atomic int64_t total;
     atomic_int failed;
 };
@@ -91,10 +96,8 @@ static void do_part(void *what, size_t k)
     struct parts *p = what;
     const size_t from = k * p->step, rest = p->length - from;
     struct call part = cut(p->call, p->axis, from, rest < p->step ? rest : p->step);
-    if (p->extremes != NULL) {
-        part.scale = p->extremes + 2 * k * part.channels;
-        part.zero_point = part.scale + part.channels;
-    }
+    if (p->extremes != NULL)
+        part.scale = p->extremes + 2 * k, part.zero_point = part.scale + 1;
     const int64_t found = part.run(&part);
     if (found < 0)
         atomic_store(&p->failed, 1);
@@ -102,66 +105,79 @@ static void do_part(void *what, size_t k)
         atomic_fetch_add(&p->total, found);
 }
 
-/* Cuts a call into parts for so many threads. */
-static struct parts parts_of(const struct call *c, unsigned threads)
+/* Cuts an axis of a call into parts for so many threads. Of nothing there is one part, too: its extremes
+ * and its scale are written. */
+static struct parts parts_of(const struct call *c, int axis, unsigned threads)
 {
-    struct parts p = {.call = c, .axis = c->outer > 1 ? 0 : c->channels > 1 ? 1 : 2};
-    p.length = p.axis == 0 ? c->outer : p.axis == 1 ? c->channels : c->inner;
-    const size_t grain = p.axis == 2 ? GRAIN : 1, grains = (p.length + grain - 1) / grain;
-    const size_t wanted = threads > 1 ? (size_t)threads * PARTS_A_THREAD : 1;
-    const size_t each = (grains + wanted - 1) / wanted;
-    p.step = each * grain;
+    struct parts p = {.call = c, .axis = axis, .count = 1};
+    const int are_columns = c->outer > 1 && c->inner < GRAIN;
+    const size_t least = axis == 2 ? GRAIN : !are_columns ? 1 : axis == 0 ? ROWS : COLUMNS;
+    const size_t grain = axis == 2 ? GRAIN : 1;
+    p.length = axis == 0 ? c->outer : axis == 1 ? c->channels : c->inner;
+    p.step = p.length;
+    const size_t wanted = (size_t)threads * (are_columns ? 1 : PARTS_A_THREAD);
+    const size_t count = p.length / least < wanted ? p.length / least : wanted;
+    if (threads > 1 && count > 1) {
+        p.step = (p.length + count * grain - 1) / (count * grain) * grain;
+        p.count = (p.length + p.step - 1) / p.step;
+    }
     return p;
 }
 
-/* Of nothing there is one part, too: its extremes and its scale are written. */
-static size_t count(const struct parts *p)
+/* One channel's rows are one row. */
+static struct call in_one_row(const struct call *c)
 {
-    return p->length == 0 ? 1 : (p->length + p->step - 1) / p->step;
+    struct call row = *c;
+    if (c->channels == 1)
+        row.outer = 1, row.inner = c->outer * c->inner;
+    return row;
 }
 
 /* Returns the sum of what the parts return, or -1 if that of one is less than 0. */
-static int64_t run(const struct call *c, unsigned threads)
+static int64_t run(const struct call *of, unsigned threads)
 {
-    struct parts p = parts_of(c, threads);
-    ff_share(do_part, &p, count(&p), threads);
+    const struct call c = in_one_row(of);
+    struct parts p = parts_of(&c, c.outer > 1 ? 0 : c.channels > 1 ? 1 : 2, threads);
+    ff_share(do_part, &p, p.count, threads);
     return p.failed ? -1 : p.total;
 }
 
-/* Whether a comes before b; NaN is before everything, -0 before 0. */
-static int is_before(double a, double b)
+/* Doubles in their order, -0 before 0 and NaN beyond Inf, as kernels compare them. */
+static int64_t place_of(double x)
 {
-    return a < b || a != a || (a == 0 && b == 0 && 1 / a < 1 / b);
+    int64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits ^ ((bits < 0 ? -1 : 0) & INT64_MAX);
 }
 
-/* Puts what a part has found to what is known: its amax, or its least and greatest values. */
-static void put_together(const struct call *c, const double *extremes, int is_first)
+static double least(double a, double b) { return place_of(b) < place_of(a) ? b : a; }
+static double greatest(double a, double b) { return place_of(b) > place_of(a) ? b : a; }
+
+/* The same for extremes. Parts have channels of their own, or share the only one: then each has its own
+ * extremes first. */
+static void run_extremes(const struct call *of, unsigned threads)
 {
-    double *const low = c->zero_point == NULL ? NULL : c->scale;
-    double *const high = c->zero_point == NULL ? c->scale : c->zero_point;
-    const double *const part_high = low == NULL ? extremes : extremes + c->channels;
-    for (size_t i = 0; i < c->channels; i++) {
-        if (is_first || is_before(-part_high[i], -high[i]))
-            high[i] = part_high[i];
-        if (low != NULL && (is_first || is_before(extremes[i], low[i])))
-            low[i] = extremes[i];
+    struct call c = in_one_row(of);
+    c.stride = c.channels * c.inner;
+    struct parts p = parts_of(&c, c.channels == 1 ? 2 : 1, threads);
+    if (c.channels == 1 && p.count > 1) {
+        p.extremes = malloc(2 * p.count * sizeof *p.extremes);
+        p.count = p.extremes == NULL ? 1 : p.count;
+        p.step = p.extremes == NULL ? p.length : p.step;
     }
-}
-
-/* The same for extremes: parts that share channels have their own first. */
-static void run_extremes(const struct call *c, unsigned threads)
-{
-    struct parts p = parts_of(c, threads);
-    const size_t parts = count(&p), each = 2 * c->channels;
-    if (parts > 1 && p.axis != 1)
-        p.extremes = malloc(parts * each * sizeof *p.extremes + 1);
-    if (p.extremes == NULL) { /* or there is no memory */
-        (void)run(c, p.axis == 1 ? threads : 1);
+    ff_share(do_part, &p, p.count, threads);
+    if (p.extremes == NULL)
         return;
+    const double *found = p.extremes;
+    *c.scale = found[0];
+    if (c.zero_point != NULL)
+        *c.zero_point = found[1];
+    for (size_t k = 1; k < p.count; k++) {
+        found += 2;
+        *c.scale = c.zero_point == NULL ? greatest(*c.scale, found[0]) : least(*c.scale, found[0]);
+        if (c.zero_point != NULL)
+            *c.zero_point = greatest(*c.zero_point, found[1]);
     }
-    ff_share(do_part, &p, parts, threads);
-    IN_DEFAULT_ENVIRONMENT(for (size_t k = 0; k < parts; k++)
-                               put_together(c, p.extremes + k * each, k == 0));
     free(p.extremes);
 }
 
@@ -316,13 +332,14 @@ void ff_unpack(enum ff_isa isa, const uint8_t *packed, uint8_t *codes, int bits,
 
 static int64_t run_amax(const struct call *c)
 {
-    KERNEL(c, amax)(c->array[0].at, c->outer, c->channels, c->inner, c->scale);
+    KERNEL(c, amax)(c->array[0].at, c->outer, c->stride, c->channels, c->inner, c->scale);
     return 0;
 }
 
 static int64_t run_minmax(const struct call *c)
 {
-    KERNEL(c, minmax)(c->array[0].at, c->outer, c->channels, c->inner, c->scale, c->zero_point);
+    KERNEL(c, minmax)(c->array[0].at, c->outer, c->stride, c->channels, c->inner, c->scale,
+                      c->zero_point);
     return 0;
 }
 
@@ -449,7 +466,7 @@ static int64_t run_format_absmax(const struct call *c)
                                              (uint8_t *)c->array[1].at);
 }
 
-/* Writes normal values of a format that are greater than 0 as its codes; returns the bits of the least. */
+/* Writes normal values of a format, greater than 0, as its codes; returns the bits of the least. */
 #define FF_DEFINE_STORE(T)                                                                         \
     static uint64_t store_##T(const struct ff_format *f, const double *values, size_t n, T *codes) \
     {                                                                                              \
@@ -480,7 +497,7 @@ static double power_of_two(int exponent)
 static void store(const struct ff_format *f, const double *scale, size_t n, void *codes)
 {
     const size_t bytes = code_bytes(*f);
-    if (bytes == 8) {
+    if (bytes == 8) { /* fp64 */
         memcpy(codes, scale, n * sizeof *scale);
         return;
     }
@@ -523,6 +540,21 @@ static int64_t run_and_store(const struct call *c)
     return clamped;
 }
 
+static int64_t run_codes_and_pack(const struct call *c)
+{
+    uint8_t loose[PACKED];
+    int64_t clamped = 0;
+    for (size_t from = 0; from < c->inner; from += PACKED) {
+        const size_t n = c->inner - from < PACKED ? c->inner - from : PACKED;
+        struct call some = cut(c, 2, from, n);
+        uint8_t *const to = (uint8_t *)some.array[1].at;
+        some.array[1].at = (char *)loose;
+        clamped += c->codes(&some); /* all are finite */
+        c->kernels->pack(loose, to, 4, 0, n);
+    }
+    return clamped;
+}
+
 /* Threads find one scale for everything before they begin with codes, as a kernel does. */
 static int64_t run_with_one_scale(const struct call *c, unsigned threads)
 {
@@ -545,7 +577,8 @@ static int64_t run_with_one_scale(const struct call *c, unsigned threads)
             store(&s->format, &scale, 1, c->stored);
         scale *= s->times;
     });
-    second.run = c->codes, second.scale = &scale, second.zero_point = &zero;
+    second.run = c->flag ? run_codes_and_pack : c->codes;
+    second.scale = &scale, second.zero_point = &zero;
     return run(&second, threads);
 }
 
@@ -563,9 +596,7 @@ static int64_t run_by_absmax(struct call *c, enum ff_isa isa, size_t channels, s
         c->stored = scale;
     else
         c->scale = scale;
-    if (channels != 1)
-        return run(c, threads);
-    return threads > 1 && !packs ? run_with_one_scale(c, threads) : run(c, 1);
+    return threads > 1 && channels == 1 ? run_with_one_scale(c, threads) : run(c, threads);
 }
 
 int64_t ff_quantize_absmax(enum ff_isa isa, enum ff_type type, const void *x, size_t channels,

@@ -4,11 +4,11 @@
  * holds no macros and no conditionals.
  *
  * Every function: the caller owns all memory; nothing is printed, and nothing kept between calls but
- * threads that wait for work. Input and output arrays must not overlap. An array of length 0 may be any
- * pointer. Results are the same bits for every isa and number of threads, whatever the rounding mode and
- * FTZ/DAZ flags of the calling thread: each function works in the default floating-point environment and
- * puts the thread's own back.
- * threads: at most so many share the work, the caller being one, however short the arrays are; 0 is 1. */
+ * threads that wait for work. Input and output arrays must not overlap. An array of length 0 may be
+ * any pointer. Results are the same bits for every isa and number of threads, whatever the rounding
+ * mode and FTZ/DAZ flags of the calling thread: each function works in the default floating-point
+ * environment and puts the thread's own back.
+ * threads: at most so many share the work, the caller being one; 0 is 1. */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -104,12 +104,13 @@ struct ff_intervals {
 
 /* How scales follow from the largest magnitudes. */
 struct ff_scaling {
-    struct ff_format format; /* that of scales; with a power_rule of use only for is_stored */
+    struct ff_format format; /* that of scales; with a power_rule of use for is_stored alone */
     double largest;          /* what the largest magnitude becomes: a normal double */
     int32_t power_rule;      /* an enum ff_power_rule, or -1: amax / largest, as ff_absmax_scale */
     int32_t fraction_bits;   /* as for ff_power_scale */
     double times;            /* codes are of x / (scale * times); 1 for ff_quantize_absmax */
-    int32_t is_stored;       /* scales are written as codes of `format`, else as doubles */
+    int32_t is_stored;       /* scales are written as codes of `format`, which has them: fp64, or up to
+                              * 32 bits of which 8 are exponent; else as doubles */
 };
 
 /* Returns 1 if this build has the level and this machine can run it, else 0. */
@@ -216,8 +217,8 @@ int64_t ff_quantize(enum ff_isa isa, enum ff_type type, const void *x, size_t ou
                     int qmin, int qmax, uint8_t *codes, unsigned threads);
 
 /* Scales and codes in one pass, for an outer length of 1: ff_amax, ff_absmax_scale or ff_power_scale,
- * and ff_quantize with qmin = -qmax. scale: as scaling->is_stored says. packs: codes go two a byte, the first in its low bits; inner is
- * even and qmax at most 7. Returns as ff_quantize does. */
+ * and ff_quantize with qmin = -qmax. scale: as scaling->is_stored says. packs: codes go two a byte, the
+ * first in its low bits; inner is even and qmax at most 7. Returns as ff_quantize does. */
 int64_t ff_quantize_absmax(enum ff_isa isa, enum ff_type type, const void *x, size_t channels,
                            size_t inner, const struct ff_scaling *scaling, int qmax, int packs,
                            void *scale, uint8_t *codes, unsigned threads);

@@ -1,5 +1,6 @@
 /* One table of kernels per instruction-set level. Signatures are those of floatfmt.h without isa
- * and type; of int8 products, for which linear.c puts parts together, those of quantize.inc.h. An
+ * and type; of int8 products, for which linear.c puts parts together, and of extremes, where parts of
+ * rows may be given, those of quantize.inc.h. An
  * index of [FF_TYPES] is an enum ff_type; decode and round_to have FF_F64, FF_F32. */
 #pragma once
 #include "floatfmt.h"
@@ -39,8 +40,8 @@ struct ff_kernels {
                        const void *, void *, size_t);
     void (*pack)(const uint8_t *, uint8_t *, int, int, size_t);
     void (*unpack)(const uint8_t *, uint8_t *, int, int, size_t);
-    void (*amax[FF_TYPES])(const void *, size_t, size_t, size_t, double *);
-    void (*minmax[FF_TYPES])(const void *, size_t, size_t, size_t, double *, double *);
+    void (*amax[FF_TYPES])(const void *, size_t, size_t, size_t, size_t, double *);
+    void (*minmax[FF_TYPES])(const void *, size_t, size_t, size_t, size_t, double *, double *);
     void (*absmax_scale)(const struct ff_format *, const double *, double, double *, size_t);
     void (*power_scale)(enum ff_power_rule, double, int, const double *, double *, size_t);
     void (*zeropoint_parameters)(const struct ff_format *, const double *, const double *, int, int,

@@ -1,7 +1,7 @@
 /* The caller works too, and waits for nobody who has not begun: where others call at the same time, or
  * cores are busy, it does more of the parts itself. Threads are started when they are first wanted and
  * stay for the life of the process; a child that it forks starts its own. */
-#define _POSIX_C_SOURCE 200809L
+#define _GNU_SOURCE
 #include "pool.h"
 #include "floatfmt.h"
 
@@ -77,14 +77,26 @@ static struct job *next_job(void)
     return jobs;
 }
 
+/* Wakes two at most, each of whom wakes two more: a caller that woke all of many would be at that for
+ * longer than its work takes. */
+static void wake(const struct job *job)
+{
+    for (unsigned k = 0; k < 2 && k < job->wanted; k++)
+        pthread_cond_signal(&posted);
+}
+
 static void *help(void *unused)
 {
     (void)unused; /* the floating-point environment is that of ff_share, which started it */
+#if defined(__linux__)
+    pthread_setname_np(pthread_self(), "floatfmt");
+#endif
     pthread_mutex_lock(&lock);
     for (;;) {
         struct job *job = next_job();
         if (--job->wanted == 0)
             jobs = job->after;
+        wake(job);
         atomic_fetch_add(&job->helpers, 1);
         pthread_mutex_unlock(&lock);
         take_parts(job);
@@ -107,6 +119,9 @@ static void in_child(void)
 }
 static void mind_forks(void) { pthread_atfork(before_fork, after_fork, in_child); }
 
+/* A thread's own, for a handler that says what happened: blocked, they end the process without one. */
+static const int FAULTS[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
+
 /* Sees to it, with the lock, that there are so many threads, or as many as can be had. */
 static void start_threads(unsigned wanted)
 {
@@ -116,7 +131,9 @@ static void start_threads(unsigned wanted)
         return;
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attributes, STACK_BYTES);
-    sigfillset(&all); /* signals are for threads that know what to do about them */
+    sigfillset(&all); /* signals are for threads that know what to do about them, but for faults */
+    for (size_t k = 0; k < sizeof FAULTS / sizeof *FAULTS; k++)
+        sigdelset(&all, FAULTS[k]);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     pthread_t thread;
     while (n_threads < wanted && pthread_create(&thread, &attributes, help, NULL) == 0)
@@ -134,8 +151,7 @@ static void post(struct job *job)
     job->after = jobs;
     jobs = job;
     atomic_fetch_add(&n_posted, 1);
-    for (unsigned k = 0; k < job->wanted && k < n_threads; k++)
-        pthread_cond_signal(&posted);
+    wake(job);
     pthread_mutex_unlock(&lock);
 }
 

@@ -19,8 +19,9 @@ FF_INLINE double value_of_f16(int16_t bits)
     return (double)float_of_bits(decode_fp16((uint16_t)bits));
 }
 
-/* A channel is `inner` neighbours in each of `outer` rows; where inner is 1, channels are columns
- * and a block of them is carried down the rows: a wide one, for memory that is read in order. */
+/* A channel is `inner` neighbours in each of `outer` rows, `stride` elements apart; where inner is 1,
+ * channels are columns and a block of them is carried down the rows: a wide one, for memory that is read
+ * in order. */
 enum { FF_COLUMNS = 1024 };
 #define FF_DEFINE_REDUCTIONS(T, I, MAX, FIRST_LOW)                                                 \
     static I amax_run_##T(const I *restrict x, size_t n, I most)                                   \
@@ -43,20 +44,20 @@ enum { FF_COLUMNS = 1024 };
         for (size_t i = 0; i < n; i++)                                                             \
             amax[i] = value_of_##T(most[i]);                                                       \
     }                                                                                              \
-    static void amax_##T(const void *x_, size_t outer, size_t channels, size_t inner,              \
-                         double *amax)                                                             \
+    static void amax_##T(const void *x_, size_t outer, size_t stride, size_t channels,             \
+                         size_t inner, double *amax)                                               \
     {                                                                                              \
         const I *x = x_;                                                                           \
         if (inner == 1 && channels > 1) {                                                          \
             for (size_t c = 0; c < channels; c += FF_COLUMNS)                                      \
-                amax_columns_##T(x + c, outer, channels,                                           \
+                amax_columns_##T(x + c, outer, stride,                                             \
                                  channels - c < FF_COLUMNS ? channels - c : FF_COLUMNS, amax + c); \
             return;                                                                                \
         }                                                                                          \
         for (size_t c = 0; c < channels; c++) {                                                    \
             I most = 0;                                                                            \
             for (size_t o = 0; o < outer; o++)                                                     \
-                most = amax_run_##T(x + (o * channels + c) * inner, inner, most);                  \
+                most = amax_run_##T(x + o * stride + c * inner, inner, most);                      \
             amax[c] = value_of_##T(most);                                                          \
         }                                                                                          \
     }                                                                                              \
@@ -81,8 +82,8 @@ enum { FF_COLUMNS = 1024 };
                 high[i] = place > high[i] ? place : high[i];                                       \
             }                                                                                      \
     }                                                                                              \
-    static void minmax_##T(const void *x_, size_t outer, size_t channels, size_t inner,            \
-                           double *low, double *high)                                              \
+    static void minmax_##T(const void *x_, size_t outer, size_t stride, size_t channels,           \
+                           size_t inner, double *low, double *high)                                \
     {                                                                                              \
         const I *x = x_;                                                                           \
         const I infinity = FIRST_LOW, minus_infinity = FF_ORDER(I, MAX, (I)(infinity | ~(MAX)));   \
@@ -93,10 +94,10 @@ enum { FF_COLUMNS = 1024 };
             for (size_t i = 0; i < n; i++)                                                         \
                 least[i] = infinity, most[i] = minus_infinity;                                     \
             if (step > 1)                                                                          \
-                minmax_columns_##T(x + c, outer, channels, n, least, most);                        \
+                minmax_columns_##T(x + c, outer, stride, n, least, most);                          \
             else                                                                                   \
                 for (size_t o = 0; o < outer; o++)                                                 \
-                    minmax_run_##T(x + (o * channels + c) * inner, inner, least, most);            \
+                    minmax_run_##T(x + o * stride + c * inner, inner, least, most);                \
             for (size_t i = 0; i < n; i++) {                                                       \
                 low[c + i] = value_of_##T(FF_ORDER(I, MAX, least[i]));                             \
                 high[c + i] = value_of_##T(FF_ORDER(I, MAX, most[i]));                             \
@@ -862,7 +863,7 @@ FF_DEFINE_QUANTIZE_ABSMAX(bf16, int16_t)
         for (size_t c = 0; c < channels; c += step) {                                              \
             const I *const x = (const I *)x_ + c * inner;                                          \
             const size_t some = channels - c < step ? channels - c : step;                         \
-            minmax_##T(x, 1, some, inner, low, high);                                              \
+            minmax_##T(x, 1, 0, some, inner, low, high);                                           \
             if (c + some < channels)                                                               \
                 prefetch(x, some * inner * sizeof(I), some * inner * sizeof(I));                   \
             for (size_t k = 0; k < some; k++) {                                                    \

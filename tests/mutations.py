@@ -428,9 +428,13 @@ SHARED = {
         *("calls.c", "c->scale == NULL ? NULL : c->scale + from", "c->scale"),
         "any_number",
     ),
-    "the last part's least value counts": (
-        *("calls.c", "(is_first || is_before(extremes[i], low[i]))", "(1)"),
+    "the first part's least value counts": (
+        *("calls.c", ": least(*c.scale, found[0])", ": *c.scale"),
         "any_number",
+    ),
+    "parts' rows are as long as their own": (
+        *("calls.c", "c->outer, c->stride, c->channels, c->inner, c->scale);"),
+        *("c->outer, c->channels * c->inner, c->channels, c->inner, c->scale);", "any_number"),
     ),
     "a part that fails is forgotten": ("calls.c", "p.failed ? -1 :", "0 ? -1 :", "not_finite"),
     "scales have no subnormals": ("calls.c", "least >= first_normal)", "least > 0)", "stored"),

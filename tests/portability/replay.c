@@ -326,9 +326,8 @@ static int differs(const struct record *r, int64_t returned, uint64_t before, ui
 
 /* Whether scales that are to be stored as codes of their format are not those of the record, which are
  * doubles. */
-static int stores_otherwise(const struct record *r, enum ff_isa isa)
+static int stores_otherwise(const struct record *r, enum ff_isa isa, const struct environment *e)
 {
-    static unsigned char codes[ROOM];
     static double scales[ROOM / sizeof(double)];
     struct argument arguments[MOST_ARGUMENTS];
     struct ff_scaling scaling;
@@ -337,17 +336,24 @@ static int stores_otherwise(const struct record *r, enum ff_isa isa)
     if (r->returned < 0 ||
         !(is_format || is_intervals || strcmp(r->name, "ff_quantize_absmax") == 0))
         return 0;
-    const struct argument *scale = &r->arguments[is_format ? 10 : 8];
+    const int place = is_format ? 10 : 8;
+    const struct argument *scale = &r->arguments[place];
     memcpy(&scaling, r->arguments[5].at, sizeof scaling);
     if (scaling.power_rule >= 0 && scaling.format.has_zero)
         return 0; /* nothing says that it has such powers of two */
     scaling.is_stored = 1;
     memcpy(arguments, r->arguments, sizeof arguments);
     arguments[5].at = (unsigned char *)&scaling;
-    arguments[is_format ? 10 : 8].at = codes;
-    const int64_t returned = call(r->name, isa, arguments);
+    const struct ff_format f = scaling.format;
+    const int bits = (f.sign != FF_UNSIGNED) + f.exponent_bits + f.fraction_bits;
     const size_t n = scale->value / sizeof(double);
-    ff_decode(isa, FF_F64, &scaling.format, codes, scales, n, 1);
+    const size_t bytes = bits <= 8 ? 1 : bits <= 16 ? 2 : bits <= 32 ? 4 : 8;
+    unsigned char *codes = rooms[place] + ROOM - n * bytes;
+    arguments[place].at = codes;
+    set_control(e->bits);
+    const int64_t returned = call(r->name, isa, arguments);
+    set_control(ENVIRONMENTS[0].bits);
+    ff_decode(isa, FF_F64, &f, codes, scales, n, 1);
     if (returned == r->returned && memcmp(scales, scale->bytes, scale->value) == 0)
         return 0;
     say_where(stdout);
@@ -372,7 +378,7 @@ static int replay(struct record *r, enum ff_isa isa, int way)
     struct record wanted = *r;
     if (strcmp(r->name, "ff_f16c") == 0 && !ff_isa_supported(FF_AVX2))
         wanted.returned = 1;
-    return differs(&wanted, returned, e->bits, after) || stores_otherwise(r, isa);
+    return differs(&wanted, returned, e->bits, after) || stores_otherwise(r, isa, e);
 }
 
 /* --- the tally --------------------------------------------------------------------------------- */
