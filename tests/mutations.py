@@ -434,7 +434,7 @@ SHARED = {
     ),
     "parts' rows are as long as their own": (
         *("calls.c", "c->outer, c->stride, c->channels, c->inner, c->scale);"),
-        *("c->outer, c->channels * c->inner, c->channels, c->inner, c->scale);", "any_number"),
+        *("c->outer, c->channels * c->inner, c->channels, c->inner, c->scale);", "pieces"),
     ),
     "a part that fails is forgotten": ("calls.c", "p.failed ? -1 :", "0 ? -1 :", "not_finite"),
     "scales have no subnormals": ("calls.c", "least >= first_normal)", "least > 0)", "stored"),

@@ -107,6 +107,22 @@ def test_any_number_of_threads_gives_the_same(name, seed, shape):
             assert flattened(OPERATIONS[name](x)) == alone
 
 
+@pytest.mark.parametrize("scheme", ["absmax", "zeropoint", FP8])
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    [((70, 1100), -1), ((5, 1030), -1), ((200, 3), -1), ((40, 600, 3), 1), ((3, 9, 700), 1)],
+)
+def test_channels_that_rows_have_pieces_of_are_as_the_reference_has_them(shape, axis, scheme):
+    x = values(2, shape)
+    with ff.use_backend("reference"):
+        wanted = ff.quantize(x, scheme, axis=axis)
+    for count in (1, *COUNTS):
+        with ff.use_threads(count):
+            found = ff.quantize(x, scheme, axis=axis)
+            assert flattened(found) == flattened(wanted)
+            assert flattened(found.dequantize()) == flattened(wanted.dequantize())
+
+
 #: Formats of scales and the schemes that have them, for every type of values that they take; the
 #: least magnitudes make subnormal scales where the format has some.
 STORED = [
@@ -277,7 +293,7 @@ def test_callers_on_many_threads_get_what_one_gets():
         assert all(found == alone for found in pool.map(all_of_them, range(12)))
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@on_linux
 def test_a_forked_child_has_threads_of_its_own():
     code = """
 import os, numpy as np, floatfmt as ff
@@ -289,7 +305,7 @@ with ff.use_threads(4):
     child = os.fork()
     same = (ff.encode(x, "bf16") == ours).all()
     if child == 0:
-        os._exit(0 if same else 1)
+        os._exit(0 if same and len(os.listdir("/proc/self/task")) == 4 else 1)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), same)
 """
     assert said(code) == "0 True\n"
