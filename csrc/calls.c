@@ -65,7 +65,7 @@ static size_t stored_bytes(const struct call *c)
 
 /* --- parts -------------------------------------------------------------------------------------- */
 
-/* A call of n of an axis, from `from` on: of the first that is not of length 1. */
+/* A call of n of an axis, from `from` on; axes before it are of length 1, but for extremes. */
 static struct call cut(const struct call *c, int axis, size_t from, size_t n)
 {
     struct call part = *c;

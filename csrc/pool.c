@@ -10,7 +10,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
-/* How long a thread that is done looks for more before it sleeps: to wake it takes 10 to 30 us, and the
+/* How long a thread that is done looks for more before it sleeps: to wake it takes 8 to 30 us, and the
  * second step of a call comes a few us after the first. */
 enum { SPIN_NS = 50000 };
 /* Kernels keep blocks of values on the stack, and some systems give threads 128 KB. */

@@ -12,7 +12,7 @@ from typing import Any
 
 __all__ = ["thread_count", "threads_for", "told_threads", "use_threads"]
 
-#: Elements from which on another thread pays: to wake it takes 10 to 30 µs. One more for each half.
+#: Elements from which on another thread pays: to wake it takes 8 to 30 µs. One more for each half.
 LEAST = 1 << 18
 
 _chosen: ContextVar[int | None] = ContextVar("floatfmt_threads", default=None)
